@@ -46,19 +46,20 @@ fn check_prints_what_each_forward_will_do() {
     assert_eq!((code, err.as_str()), (0, ""));
     for text in [
         "is valid: 2 forwards",
-        "region        eu-west-1",
-        "  HTTP          health and metrics on 127.0.0.1:9187, [::1]:9187\n",
-        "orders\n  listen        127.0.0.1:5432, [::1]:5432, unix:/run/orders.sock (mode 0600)\n",
-        "  document      AWS-StartPortForwardingSessionToRemoteHost\n",
-        "  sessions      one per connection; 2 warm, each replaced after 10m\n",
-        "  timeouts      connect 1m30s, resume 5m, half-close 30s\n",
-        "  upload        900 messages per second, up to 1024 bytes each, up to 256KiB unacknowledged\n",
-        "metrics\n  listen        127.0.0.1:9100\n",
-        "  destination   localhost:9100\n",
-        "  sessions      shared by up to 64 connections\n",
-        "  target        mi-0123456789abcdef0; else the tags Env=prod, Name=bastion\n",
-        "  region        eu-north-1\n",
-        "  role          arn:aws:iam::111122223333:role/tunnel\n",
+        "\n[aws]\n  region                eu-west-1\n\n[limits]\n",
+        "\n[http]\n  listen                localhost:9187\n  allow_remote_clients  false\n",
+        "\n[[forward]]\n  name                  orders\n  enabled               true\n",
+        "  listen                localhost:5432, unix:/run/orders.sock\n",
+        "  mode                  0600\n",
+        "  document              AWS-StartPortForwardingSessionToRemoteHost\n",
+        "  warm                  2\n  warm_max_age          10m\n",
+        "  connect_timeout       1m30s\n  resume_timeout        5m\n",
+        "  upload_window         256KiB\n",
+        "  remote                localhost:9100\n",
+        "  sessions              shared\n  max_streams           64\n",
+        "  target                mi-0123456789abcdef0, { tags = { Env = prod, Name = bastion } }\n",
+        "  region                eu-north-1\n",
+        "  role_arn              arn:aws:iam::111122223333:role/tunnel\n",
     ] {
         assert!(out.contains(text), "{text:?} is not in:\n{out}");
     }
@@ -155,7 +156,7 @@ async fn usable_certificates_are_shown() {
     let (code, out, err) = checked(&file, &[]);
 
     assert_eq!((code, err.as_str()), (0, ""));
-    let row = format!("  CA bundle     {}\n", bundle.path().display());
+    let row = format!("  ca_bundle             {}\n", bundle.path().display());
     assert!(out.contains(&row), "{out}");
 }
 

@@ -1,18 +1,19 @@
 //! Tests every file in `config/good` and `config/bad`, and the shipped files.
 //!
-//! Beside each bad file is a text file with the exact messages for it. After a change of messages
-//! regenerate them and read the difference as a user would:
+//! Beside each bad file is a text file with the exact messages for it, and beside some good files
+//! one with the configuration. After a change regenerate them and read the difference as a user
+//! would:
 //! `cargo test --test all -- --ignored regenerate_expected_messages`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ssm_proxyd::config::settings::{Absent, SECTIONS, Setting};
+use ssm_proxyd::config::settings::{Absent, Kind, SECTIONS, Setting};
 use ssm_proxyd::config::{
-    Account, Config, Forward, Limits, Listen, Log, LogFormat, LogLevel, Sessions, Upload, parse,
-    read,
+    Config, Forward, Log, LogFormat, LogLevel, Sessions, Upload, parse, read, written_size,
 };
+use ssm_proxyd::duration::written;
 
 #[test]
 fn every_bad_file_gives_the_expected_messages() {
@@ -28,6 +29,9 @@ fn every_bad_file_gives_the_expected_messages() {
 fn regenerate_expected_messages() {
     for file in files("bad") {
         fs::write(file.with_extension("txt"), rendered(&file)).unwrap();
+    }
+    for file in ["minimal", "everything"].map(good_file) {
+        fs::write(file.with_extension("txt"), debugged(&file)).unwrap();
     }
 }
 
@@ -62,74 +66,30 @@ fn every_good_file_is_read() {
 }
 
 #[test]
-fn a_minimal_file_has_every_default() {
-    let config = good(&shared("tests/config/good/minimal.toml"));
+fn a_file_gives_the_expected_configuration() {
+    for file in ["minimal", "everything"].map(good_file) {
+        let expected = fs::read_to_string(file.with_extension("txt")).unwrap_or_default();
 
-    assert_eq!(
-        described(&config),
-        ["db: localhost:5432 -> i-0123456789abcdef0 -> db.internal:5432"]
-    );
-    assert!(has_defaults(&config.forwards[0]));
-    assert_eq!(config.aws, ssm_proxyd::config::Aws::default());
+        assert_eq!(debugged(&file), expected, "{}", file.display());
+    }
 }
 
 #[test]
-fn a_full_file_sets_every_value() {
-    let config = good(&shared("tests/config/good/everything.toml"));
+fn the_full_file_has_every_setting() {
+    let text = fs::read_to_string(good_file("everything")).unwrap();
 
-    assert_eq!(
-        described(&config),
-        [
-            "cache.v2_a: localhost:6379, 10.0.0.7:6379, [fd00::7]:6379, unix:/run/cache.sock \
-          -> mi-0123456789abcdef0 -> localhost:6379",
-            "shared: localhost:5432 -> i-01234567; else the tags Name=bastion, \
-          aws:autoscaling:groupName=a b -> localhost:1",
-        ]
-    );
-    let forward = &config.forwards[0];
-    assert_eq!(config.aws.region.as_deref(), Some("us-gov-west-1"));
-    assert!(forward.document().ends_with(":document/Our-PortForwarding"));
-    assert_eq!(forward.connect_timeout, Duration::from_secs(90));
-    assert_eq!(forward.mode, 0o666);
-    assert_eq!(forward.resume_timeout, Duration::from_secs(3600));
-    assert_eq!(forward.half_close_timeout, Duration::from_secs(7200));
-    assert_eq!(
-        forward.upload,
-        Upload {
-            rate: 0,
-            payload: 65_536,
-            window: 65_536
+    for section in SECTIONS.iter().filter(|section| section.name != "defaults") {
+        let header = format!("\n{}\n", section.header());
+        let tables: Vec<_> = text.split(&header).skip(1).collect();
+        for key in section.keys() {
+            let line = format!("{key} = ");
+            let has_key = |table: &&str| {
+                let lines = table.lines().take_while(|line| !line.starts_with('['));
+                lines.into_iter().any(|own| own.starts_with(&line))
+            };
+            assert!(tables.iter().any(has_key), "{} {key}", section.header());
         }
-    );
-    assert_eq!(forward.max_connections, 1);
-    assert!(forward.allow_remote_clients);
-    assert_eq!(forward.line, 21);
-    let http = config.http.as_ref().unwrap();
-    assert_eq!(http.listen, [Listen::Systemd("http".to_owned())]);
-    assert!(http.allow_remote_clients);
-    let warm_max_age = Duration::from_secs(60);
-    let warm = 1;
-    let own = Sessions::PerConnection { warm, warm_max_age };
-    assert_eq!(forward.sessions, own);
-    assert!(forward.keep_alive);
-    let shared = Sessions::Shared {
-        max_streams: 2,
-        max_age: Some(Duration::from_secs(8 * 3600)),
-    };
-    assert_eq!(config.forwards[1].sessions, shared);
-    let account = Account {
-        region: Some("us-gov-east-1".to_owned()),
-        profile: Some("shared".to_owned()),
-        role_arn: Some("arn:aws-us-gov:iam::111122223333:role/team/shared".to_owned()),
-    };
-    assert_eq!(config.forwards[1].account, account);
-    let proxy = config.aws.proxy.as_ref().unwrap();
-    assert_eq!(proxy.to_string(), "http://proxy.corp:3128");
-    let limits = Limits {
-        max_connections: 2000,
-        session_start_rate: 2,
-    };
-    assert_eq!(config.limits, limits);
+    }
 }
 
 #[test]
@@ -196,6 +156,8 @@ fn inline_tables_and_other_line_ends_mean_the_same() {
         ["db: localhost:5432 -> i-01234567 -> db:5432"]
     );
     assert_eq!(windows.forwards[0].line, 4);
+    let lines: Vec<_> = inline.forwards.iter().map(|forward| forward.line).collect();
+    assert_eq!(lines, [4, 5]);
 }
 
 #[test]
@@ -237,6 +199,59 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
 }
 
 #[test]
+fn the_table_of_keys_in_the_documentation_has_every_default_and_range() {
+    let text = fs::read_to_string(shared("docs/interfaces.md")).unwrap();
+    let rows = text
+        .lines()
+        .skip_while(|line| !line.starts_with("| table | key |"));
+    let mut table = String::new();
+    let mut documented = Vec::new();
+    for row in rows.skip(2).take_while(|line| line.starts_with('|')) {
+        let cells: Vec<_> = row
+            .split(" | ")
+            .map(|cell| cell.trim_matches(['|', ' ']))
+            .collect();
+        if cells[0].starts_with("`[") {
+            table = cells[0].trim_matches('`').to_owned();
+        }
+        documented.push((table.clone(), cells[1], cells[2..].join(" | ")));
+    }
+
+    for section in SECTIONS.iter().filter(|section| section.name != "defaults") {
+        for setting in section.settings {
+            let key = format!("`{}`", setting.key);
+            let is_row = |(table, keys, _): &&(String, &str, String)| {
+                *table == section.header() && keys.split(", ").any(|own| own == key)
+            };
+            let (_, _, words) = documented.iter().find(is_row).expect(&key);
+            let default = match setting.absent {
+                Absent::Problem => "required".to_owned(),
+                Absent::Nothing => String::new(),
+                Absent::Text(text) => text.to_owned(),
+                Absent::Number(number) => number.to_string(),
+                Absent::Flag(flag) => flag.to_string(),
+            };
+            let range = match setting.kind {
+                Kind::Number(min, max) => format!("{min} to {max}"),
+                Kind::Duration(min, max) => format!("{} to {}", written(min), written(max)),
+                Kind::Size(min, max) => format!("{} to {}", written_size(min), written_size(max)),
+                Kind::Flag
+                | Kind::Choice(_)
+                | Kind::Text(..)
+                | Kind::Listen
+                | Kind::Hosts
+                | Kind::Target
+                | Kind::Remote => String::new(),
+            };
+            assert!(
+                words.contains(&default) && words.contains(&range),
+                "{key}: {default:?}, {range:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_commented_settings_of_the_shipped_file_are_valid() {
     let text = fs::read_to_string(shared("config/ssm-proxyd.toml")).unwrap();
     let shown = text.lines().map(|line| match line.strip_prefix('#') {
@@ -267,6 +282,15 @@ fn rendered(file: &Path) -> String {
         Ok(config) => panic!("{} is valid: {config:?}", file.display()),
         Err(problems) => format!("{}\n", problems.in_file(Path::new(name))),
     }
+}
+
+/// Returns the configuration in a file, in the form of `Debug`.
+fn debugged(file: &Path) -> String {
+    format!("{:#?}\n", good(file))
+}
+
+fn good_file(name: &str) -> PathBuf {
+    shared(&format!("tests/config/good/{name}.toml"))
 }
 
 fn good(file: &Path) -> Config {

@@ -8,13 +8,13 @@ use crate::config::{self, Account};
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct AwsOptions {
     /// The region of the target
-    #[arg(long, value_name = "REGION", value_parser = config::region)]
+    #[arg(long, value_name = "REGION", value_parser = config::argument("region"))]
     pub(super) region: Option<String>,
     /// The profile in AWS's own configuration files
-    #[arg(long, value_name = "PROFILE", value_parser = config::profile)]
+    #[arg(long, value_name = "PROFILE", value_parser = config::argument("profile"))]
     pub(super) profile: Option<String>,
     /// The role to assume
-    #[arg(long, value_name = "ARN", value_parser = config::role)]
+    #[arg(long, value_name = "ARN", value_parser = config::argument("role_arn"))]
     pub(super) role_arn: Option<String>,
 }
 

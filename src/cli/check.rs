@@ -1,19 +1,15 @@
 //! `check`: validates a configuration and prints its effect.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::{environment, paths, run, stdout, terminal};
-use crate::config::{
-    self, Account, Aws, Config, Forward, Http, Listen, Proxy, Sessions, Target, Targets,
-    written_size,
-};
+use crate::config::{Aws, Config, Forward, Listen, Sessions, Target, Targets, written_size};
 use crate::daemon::StartError;
-use crate::duration;
+use crate::duration::written;
 use crate::network::{self, Network};
 use crate::session;
 
@@ -50,8 +46,8 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
         return run::explain(&path, &error);
     }
     let summary = match args.json {
-        true => stdout::json(described(&path, &config)),
-        false => stdout::printable(&summary(&path, &config)),
+        true => stdout::json(json(&path, &config)),
+        false => stdout::printable(&text(&path, &config)),
     };
     match summary {
         Ok(()) => Exit::Done,
@@ -87,176 +83,73 @@ fn check_profiles(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-fn summary(path: &Path, config: &Config) -> String {
+/// Keys of a table and their effective values, as in the file. Both outputs are made of them.
+type Rows = Vec<(&'static str, Value)>;
+
+fn json(path: &Path, config: &Config) -> Value {
+    let object = |rows: Rows| rows.into_iter().collect::<Value>();
+    let forwards = config.forwards.iter();
+    let forwards = forwards.map(|forward| object(forward_rows(&config.aws, forward)));
+    // A path that is not UTF-8 has no exact form in JSON.
+    let mut json =
+        json!({ "config": path.to_string_lossy(), "forwards": forwards.collect::<Value>() });
+    for (name, rows) in tables(config) {
+        json[name] = rows.map_or(Value::Null, object);
+    }
+    json
+}
+
+fn text(path: &Path, config: &Config) -> String {
     let count = config.forwards.len();
     let plural = if count == 1 { "" } else { "s" };
     let mut text = format!("{} is valid: {count} forward{plural}\n", path.display());
-    let aws = &config.aws;
-    let row = |name: &str, value: &str| format!("  {name:14}{value}\n");
-    text += &row(
-        "region",
-        aws.region
-            .as_deref()
-            .unwrap_or("from the AWS configuration files"),
-    );
-    text += &row(
-        "profile",
-        aws.profile
-            .as_deref()
-            .unwrap_or("from the AWS configuration files"),
-    );
-    if let Some(role) = &aws.role_arn {
-        text += &row("role", role);
-    }
-    if let Some(endpoint) = &aws.ssm_endpoint {
-        text += &row("SSM API", endpoint);
-    }
-    if let Some(endpoint) = &aws.ssmmessages_endpoint {
-        text += &row("data channels", endpoint);
-    }
-    if let Some(bundle) = &aws.ca_bundle {
-        text += &row("CA bundle", &bundle.display().to_string());
-    }
-    if let Some(proxy) = &aws.proxy {
-        text += &row("proxy", &proxied(proxy));
-    }
-    text += &row(
-        "limits",
-        &format!(
-            "{} connections, {} StartSession calls per second",
-            config.limits.max_connections, config.limits.session_start_rate
-        ),
-    );
-    text += &row("shutdown", &stop(config.shutdown.drain_timeout));
-    if let Some(http) = &config.http {
-        text += &row("HTTP", &served(http));
+    for (name, rows) in tables(config) {
+        text += &section(&format!("[{name}]"), rows.unwrap_or_default());
     }
     for forward in &config.forwards {
-        text += &format!("\n{}\n", forward.name);
-        for (name, value) in rows(forward) {
-            text += &row(name, &value);
-        }
+        text += &section("[[forward]]", forward_rows(&config.aws, forward));
     }
     text
 }
 
-/// Formats a proxy without user and password.
-fn proxied(proxy: &Proxy) -> String {
-    match proxy.exempt.as_str() {
-        "" => proxy.to_string(),
-        exempt => format!("{proxy}, except for {exempt}"),
+/// Formats a table, without the keys that have no value.
+fn section(header: &str, rows: Rows) -> String {
+    let rows = rows
+        .iter()
+        .filter_map(|(key, value)| Some((key, shown(value)?)));
+    let rows: String = rows
+        .map(|(key, value)| format!("  {key:22}{value}\n"))
+        .collect();
+    match rows.as_str() {
+        "" => rows,
+        _ => format!("\n{header}\n{rows}"),
     }
 }
 
-fn stop(drain: Duration) -> String {
-    match drain.is_zero() {
-        true => "resets open connections".to_owned(),
-        false => format!(
-            "waits for open connections for {}",
-            duration::written(drain)
-        ),
-    }
-}
-
-fn served(http: &Http) -> String {
-    let listen = http.listen.iter().flat_map(|listen| each(listen, 0o600));
-    let listen = listen.collect::<Vec<_>>().join(", ");
-    match http.allow_remote_clients {
-        true => format!("health and metrics on {listen}; remote clients allowed"),
-        false => format!("health and metrics on {listen}"),
-    }
-}
-
-fn rows(forward: &Forward) -> Vec<(&'static str, String)> {
-    let mut rows = vec![
-        ("listen", addresses(forward).join(", ")),
-        ("target", forward.target.to_string()),
-        ("destination", forward.remote.to_string()),
-        ("document", forward.document().to_owned()),
-        ("sessions", sessions(forward)),
-        (
-            "connections",
-            format!("{} at once", forward.max_connections),
-        ),
-        (
-            "timeouts",
-            format!(
-                "connect {}, resume {}, half-close {}",
-                duration::written(forward.connect_timeout),
-                duration::written(forward.resume_timeout),
-                duration::written(forward.half_close_timeout)
-            ),
-        ),
-        ("upload", upload(forward)),
-    ];
-    if !forward.enabled {
-        rows.insert(0, ("enabled", "no".to_owned()));
-    }
-    let Account {
-        region,
-        profile,
-        role_arn,
-    } = &forward.account;
-    for (name, value) in [("region", region), ("profile", profile), ("role", role_arn)] {
-        rows.extend(value.clone().map(|value| (name, value)));
-    }
-    if forward.allow_remote_clients {
-        rows.push(("clients", "remote clients allowed".to_owned()));
-    }
-    rows
-}
-
-/// Returns each address separately.
-fn addresses(forward: &Forward) -> Vec<String> {
-    let listen = forward.listen.iter();
-    listen
-        .flat_map(|listen| each(listen, forward.mode))
-        .collect()
-}
-
-fn each(listen: &Listen, mode: u32) -> Vec<String> {
-    match listen {
-        Listen::Localhost(0) => vec!["a free port on 127.0.0.1 and [::1]".to_owned()],
-        Listen::Localhost(port) => vec![format!("127.0.0.1:{port}"), format!("[::1]:{port}")],
-        Listen::Unix(_) => vec![format!("{listen} (mode {mode:04o})")],
-        Listen::Systemd(name) => vec![format!("the systemd sockets {name:?}")],
-        Listen::Tcp(_) => vec![listen.to_string()],
-    }
-}
-
-fn sessions(forward: &Forward) -> String {
-    let mut text = match forward.sessions {
-        Sessions::PerConnection { warm: 0, .. } => "one per connection".to_owned(),
-        Sessions::PerConnection { warm, warm_max_age } => format!(
-            "one per connection; {warm} warm, each replaced after {}",
-            duration::written(warm_max_age)
-        ),
-        Sessions::Shared {
-            max_streams,
-            max_age,
-        } => {
-            let age = max_age.map(duration::written);
-            let age = age.map_or_else(String::new, |age| format!(", replaced after {age}"));
-            format!("shared by up to {max_streams} connections{age}")
+fn shown(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        Value::Array(values) => {
+            let values: Vec<_> = values.iter().filter_map(shown).collect();
+            Some(values.join(", ")).filter(|text| !text.is_empty())
         }
-    };
-    if forward.keep_alive {
-        text += "; keep-alive against the idle timeout";
+        Value::Object(members) => {
+            let members = members
+                .iter()
+                .filter_map(|(key, value)| Some((key, shown(value)?)));
+            let members: Vec<_> = members
+                .map(|(key, value)| format!("{key} = {value}"))
+                .collect();
+            Some(format!("{{ {} }}", members.join(", ")))
+        }
     }
-    text
 }
 
-fn upload(forward: &Forward) -> String {
-    let rate = match forward.upload.rate {
-        0 => "unlimited messages per second".to_owned(),
-        rate => format!("{rate} messages per second"),
-    };
-    let window = written_size(forward.upload.window as u64);
-    let payload = forward.upload.payload;
-    format!("{rate}, up to {payload} bytes each, up to {window} unacknowledged")
-}
-
-fn described(path: &Path, config: &Config) -> Value {
+/// Returns the tables that occur once; `None`: switched off.
+fn tables(config: &Config) -> [(&'static str, Option<Rows>); 6] {
     let Config {
         aws,
         limits,
@@ -264,89 +157,116 @@ fn described(path: &Path, config: &Config) -> Value {
         log,
         http,
         admin,
-        forwards,
+        forwards: _,
     } = config;
-    json!({
-        // A path that is not UTF-8 has no exact form in JSON.
-        "config": path.to_string_lossy(),
-        "aws": {
-            "region": aws.region,
-            "profile": aws.profile,
-            "role_arn": aws.role_arn,
-            "ssm_endpoint": aws.ssm_endpoint,
-            "ssmmessages_endpoint": aws.ssmmessages_endpoint,
-            "ca_bundle": aws.ca_bundle,
-            "proxy": aws.proxy.as_ref().map(ToString::to_string),
-            "client_version": aws.client_version.as_ref().map(ToString::to_string),
-        },
-        "limits": {
-            "max_connections": limits.max_connections,
-            "session_start_rate": limits.session_start_rate,
-        },
-        "shutdown": { "drain_timeout": duration::written(shutdown.drain_timeout) },
-        "log": { "format": log.format.as_str(), "level": log.level.as_str() },
-        "http": http.as_ref().map(described_http),
-        "admin": { "socket": admin.socket },
-        "forwards": forwards.iter().map(|forward| described_forward(aws, forward)).collect::<Vec<_>>(),
-    })
-}
-
-fn described_http(http: &Http) -> Value {
-    let listen: Vec<String> = http.listen.iter().map(ToString::to_string).collect();
-    json!({ "listen": listen, "allow_remote_clients": http.allow_remote_clients, "hosts": http.hosts })
-}
-
-/// Formats targets as in the file: a single one is not an array.
-fn described_targets(targets: &Targets) -> Value {
-    let described = targets.iter().map(|target| match target {
-        Target::Node(id) => json!(id),
-        Target::Tags(tags) => json!({ "tags": tags }),
+    let aws = vec![
+        ("region", json!(aws.region)),
+        ("profile", json!(aws.profile)),
+        ("role_arn", json!(aws.role_arn)),
+        ("ssm_endpoint", json!(aws.ssm_endpoint)),
+        ("ssmmessages_endpoint", json!(aws.ssmmessages_endpoint)),
+        ("ca_bundle", json!(aws.ca_bundle)),
+        ("proxy", json!(aws.proxy.as_ref().map(ToString::to_string))),
+        (
+            "no_proxy",
+            json!(aws.proxy.as_ref().map(|proxy| &proxy.exempt)),
+        ),
+        (
+            "client_version",
+            json!(aws.client_version.as_ref().map(ToString::to_string)),
+        ),
+    ];
+    let limits = vec![
+        ("max_connections", json!(limits.max_connections)),
+        ("session_start_rate", json!(limits.session_start_rate)),
+    ];
+    let shutdown = vec![("drain_timeout", json!(written(shutdown.drain_timeout)))];
+    let log = vec![
+        ("format", json!(log.format.as_str())),
+        ("level", json!(log.level.as_str())),
+    ];
+    let http = http.as_ref().map(|http| {
+        vec![
+            ("listen", addresses(&http.listen)),
+            ("allow_remote_clients", json!(http.allow_remote_clients)),
+            ("hosts", json!(http.hosts)),
+        ]
     });
-    let mut described: Vec<_> = described.collect();
-    match described.len() {
-        1 => described.remove(0),
-        _ => Value::Array(described),
-    }
+    let admin = vec![("socket", json!(admin.socket))];
+    [
+        ("aws", Some(aws)),
+        ("limits", Some(limits)),
+        ("shutdown", Some(shutdown)),
+        ("log", Some(log)),
+        ("http", http),
+        ("admin", Some(admin)),
+    ]
 }
 
-fn described_forward(aws: &Aws, forward: &Forward) -> Value {
+fn forward_rows(aws: &Aws, forward: &Forward) -> Rows {
     let aws = forward.account.within(aws);
-    let listen: Vec<String> = forward.listen.iter().map(ToString::to_string).collect();
-    let mut described = json!({
-        "name": forward.name,
-        "enabled": forward.enabled,
-        "listen": listen,
-        "mode": format!("{:04o}", forward.mode),
-        "target": described_targets(&forward.target),
-        "remote": forward.remote.to_string(),
-        "region": aws.region,
-        "profile": aws.profile,
-        "role_arn": aws.role_arn,
-        "document": forward.document(),
-        "keep_alive": forward.keep_alive,
-        "max_connections": forward.max_connections,
-        "connect_timeout": duration::written(forward.connect_timeout),
-        "resume_timeout": duration::written(forward.resume_timeout),
-        "half_close_timeout": duration::written(forward.half_close_timeout),
-        "upload_rate": forward.upload.rate,
-        "upload_payload": forward.upload.payload,
-        "upload_window": written_size(forward.upload.window as u64),
-        "allow_remote_clients": forward.allow_remote_clients,
-    });
-    match forward.sessions {
-        Sessions::PerConnection { warm, warm_max_age } => {
-            described["sessions"] = json!(config::settings::PER_CONNECTION);
-            described["warm"] = json!(warm);
-            described["warm_max_age"] = json!(duration::written(warm_max_age));
-        }
+    let mut rows = vec![
+        ("name", json!(forward.name)),
+        ("enabled", json!(forward.enabled)),
+        ("listen", addresses(&forward.listen)),
+        ("mode", json!(format!("{:04o}", forward.mode))),
+        ("target", targets(&forward.target)),
+        ("remote", json!(forward.remote.to_string())),
+        ("region", json!(aws.region)),
+        ("profile", json!(aws.profile)),
+        ("role_arn", json!(aws.role_arn)),
+        ("document", json!(forward.document())),
+        ("sessions", json!(forward.sessions.as_str())),
+    ];
+    rows.extend(match forward.sessions {
+        Sessions::PerConnection { warm, warm_max_age } => [
+            ("warm", json!(warm)),
+            ("warm_max_age", json!(written(warm_max_age))),
+        ],
         Sessions::Shared {
             max_streams,
             max_age,
-        } => {
-            described["sessions"] = json!(config::settings::SHARED);
-            described["max_streams"] = json!(max_streams);
-            described["max_session_age"] = json!(duration::written(max_age.unwrap_or_default()));
-        }
+        } => [
+            ("max_streams", json!(max_streams)),
+            (
+                "max_session_age",
+                json!(written(max_age.unwrap_or_default())),
+            ),
+        ],
+    });
+    rows.extend([
+        ("keep_alive", json!(forward.keep_alive)),
+        ("connect_timeout", json!(written(forward.connect_timeout))),
+        ("resume_timeout", json!(written(forward.resume_timeout))),
+        (
+            "half_close_timeout",
+            json!(written(forward.half_close_timeout)),
+        ),
+        ("upload_rate", json!(forward.upload.rate)),
+        ("upload_payload", json!(forward.upload.payload)),
+        (
+            "upload_window",
+            json!(written_size(forward.upload.window as u64)),
+        ),
+        ("max_connections", json!(forward.max_connections)),
+        ("allow_remote_clients", json!(forward.allow_remote_clients)),
+    ]);
+    rows
+}
+
+fn addresses(listen: &[Listen]) -> Value {
+    listen.iter().map(ToString::to_string).collect()
+}
+
+/// Formats targets as in the file: a single one is not an array.
+fn targets(targets: &Targets) -> Value {
+    let targets = targets.iter().map(|target| match target {
+        Target::Node(id) => json!(id),
+        Target::Tags(tags) => json!({ "tags": tags }),
+    });
+    let mut targets: Vec<_> = targets.collect();
+    match targets.len() {
+        1 => targets.remove(0),
+        _ => Value::Array(targets),
     }
-    described
 }

@@ -31,7 +31,7 @@ pub(super) struct ConnectArgs {
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "port")]
     remote: Option<String>,
     /// The SSM document [default: AWS-StartSSHSession; with --remote the one for remote hosts]
-    #[arg(long, value_name = "DOCUMENT", value_parser = config::document)]
+    #[arg(long, value_name = "DOCUMENT", value_parser = config::argument("document"))]
     document: Option<String>,
     #[command(flatten)]
     aws: AwsOptions,
@@ -170,7 +170,10 @@ fn order(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
     let (target, region) = split_target(&target);
     let usage = |fault: config::ValueError| fail(Exit::Usage, &fault, fault.hint());
     let target: Target = target.parse().map_err(usage)?;
-    let region = region.map(config::region).transpose().map_err(usage)?;
+    let region = region
+        .map(config::argument("region"))
+        .transpose()
+        .map_err(usage)?;
     let remote = remote.map(|remote| remote.parse().map_err(usage));
     let (remote, own_document) = match remote.transpose()? {
         Some(remote) => (remote, None),

@@ -73,13 +73,13 @@ pub(super) fn apply(aws: &mut config::Aws) -> Result<(), BadVariable> {
         proxy,
         client_version: _,
     } = aws;
-    prefer(region, "region", &REGION, config::region)?;
-    prefer(profile, "profile", &PROFILE, config::profile)?;
+    prefer(region, "region", &REGION, config::argument("region"))?;
+    prefer(profile, "profile", &PROFILE, config::argument("profile"))?;
     prefer(
         ssm_endpoint,
         "ssm_endpoint",
         &["AWS_ENDPOINT_URL_SSM"],
-        config::endpoint,
+        config::argument("ssm_endpoint"),
     )?;
     let mut bundle = ca_bundle.as_ref().map(|path| path.display().to_string());
     prefer(&mut bundle, "ca_bundle", &[BUNDLE], |path| {
@@ -109,7 +109,7 @@ fn proxy_of_environment() -> Option<config::Proxy> {
         return Some(config::Proxy::new(url, exempt));
     }
     let (variable, url) = first(&["ALL_PROXY", "all_proxy"])?;
-    match config::proxy(&url) {
+    match config::argument("proxy")(&url) {
         Ok(url) => Some(config::Proxy::new(url, exempt)).filter(|proxy| !proxy.is_none()),
         Err(fault) => {
             warn!(

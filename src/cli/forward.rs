@@ -48,7 +48,7 @@ pub(super) struct ForwardOptions {
     #[arg(short = 'g', long)]
     allow_remote_clients: bool,
     /// The SSM document [default: the one for the destination]
-    #[arg(long, value_name = "DOCUMENT", value_parser = config::document)]
+    #[arg(long, value_name = "DOCUMENT", value_parser = config::argument("document"))]
     document: Option<String>,
 }
 
@@ -162,7 +162,10 @@ pub(super) fn configuration(
     let usage = |fault: config::ValueError| terminal::fail(Exit::Usage, &fault, fault.hint());
     let target: Target = target.parse().map_err(usage)?;
     // A region in the target name takes precedence.
-    let region = region.map(config::region).transpose().map_err(usage)?;
+    let region = region
+        .map(config::argument("region"))
+        .transpose()
+        .map_err(usage)?;
     aws.region = region.or(aws.region);
     let AdHocConfig {
         mut config,

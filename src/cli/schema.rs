@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::exit::Exit;
 use super::stdout;
-use crate::config::settings::{Absent, Kind, SECTIONS, Section, Setting, Shape};
+use crate::config::settings::{Absent, FORWARD, Kind, SECTIONS, Section, Setting, Shape};
 
 /// Prints the JSON Schema of a configuration.
 pub(super) fn schema() -> Exit {
@@ -15,27 +15,24 @@ pub(super) fn schema() -> Exit {
 }
 
 fn of_file() -> Value {
-    let mut tables = Map::new();
-    let mut required = Vec::new();
-    for section in SECTIONS {
-        match section.shape {
-            Shape::One => {
-                tables.insert(section.name.to_owned(), of_section(section));
-            }
-            Shape::Many => {
-                let many = json!({ "type": "array", "minItems": 1, "items": of_section(section) });
-                tables.insert(section.name.to_owned(), many);
-                required.push(section.name);
-            }
-        }
-    }
+    let tables: Map<String, Value> = SECTIONS
+        .iter()
+        .map(|section| {
+            let table = of_section(section);
+            let tables = match section.shape {
+                Shape::One => table,
+                Shape::Many => json!({ "type": "array", "minItems": 1, "items": table }),
+            };
+            (section.name.to_owned(), tables)
+        })
+        .collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "ssm-proxyd",
         "description": "Configuration of ssm-proxyd",
         "type": "object",
         "properties": tables,
-        "required": required,
+        "required": [FORWARD.name],
         "additionalProperties": false,
     })
 }
@@ -74,48 +71,25 @@ fn of_setting(setting: &Setting) -> Value {
 /// Ranges of durations and sizes, and dependencies between settings, are checked by `check` only.
 fn of_kind(kind: Kind) -> Value {
     let text = |pattern: &str| json!({ "type": "string", "pattern": pattern });
+    let many = |item: Value| json!({ "type": "array", "minItems": 1, "items": item });
     match kind {
         Kind::Flag => json!({ "type": "boolean" }),
-        Kind::Number { min, max } => {
-            json!({ "type": "integer", "minimum": min, "maximum": max })
-        }
-        Kind::Duration { .. } => text("^( *[0-9]+(\\.[0-9]+)? *[a-zµ]+)+ *$"),
-        Kind::Size { .. } => text("^[0-9]+(B|KiB|MiB|GiB)$"),
+        Kind::Number(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
+        Kind::Duration(..) => text("^( *[0-9]+(\\.[0-9]+)? *[a-zµ]+)+ *$"),
+        Kind::Size(..) => text("^[0-9]+(B|KiB|MiB|GiB)$"),
         Kind::Choice(words) => json!({ "enum": words }),
-        Kind::Name => text("^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"),
-        Kind::Region => text("^[a-z0-9-]+-[0-9]+$"),
-        Kind::Profile | Kind::Document => text("^.+$"),
-        Kind::Role => text("^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"),
-        Kind::ClientVersion => text("^[0-9]+\\.[0-9]+\\.[0-9]+\\.[0-9]+$"),
-        Kind::Endpoint => text("^https?://.+$"),
-        Kind::Gateway => text("^(https?|wss?)://[^/]+/?$"),
-        Kind::Proxy => text("^([Hh][Tt][Tt][Pp]://.+|none)$"),
-        Kind::File | Kind::Socket => text("^/.+$"),
-        Kind::Mode => text("^[0-7]{3,4}$"),
-        Kind::Hosts => json!({
-            "type": "array",
-            "minItems": 1,
-            "items": { "type": "string", "pattern": "^[A-Za-z0-9_.-]+$" },
-        }),
+        Kind::Text(pattern, _) => text(pattern),
+        Kind::Hosts => many(text("^[A-Za-z0-9_.-]+$")),
         Kind::Target => {
             let node = text("^(i-([0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}|ecs:.+)$");
-            let many = json!({
-                "type": "array",
-                "minItems": 1,
-                "items": { "anyOf": [node, by_tags()] },
-            });
-            json!({ "anyOf": [node, by_tags(), many] })
+            let targets = many(json!({ "anyOf": [node, by_tags()] }));
+            json!({ "anyOf": [node, by_tags(), targets] })
         }
-        Kind::Remote => json!({ "anyOf": [port(1), { "type": "string", "pattern": "^.+$" }] }),
+        Kind::Remote => json!({ "anyOf": [port(1), text("^.+$")] }),
         Kind::Listen => {
-            let address =
-                json!({ "type": "string", "pattern": "^(unix:/.+|systemd:.+|.*[0-9]+)$" });
-            let many = json!({
-                "type": "array",
-                "minItems": 1,
-                "items": { "anyOf": [port(0), address] },
-            });
-            json!({ "anyOf": [port(0), address, many] })
+            let address = text("^(unix:/.+|systemd:.+|.*[0-9]+)$");
+            let addresses = many(json!({ "anyOf": [port(0), address] }));
+            json!({ "anyOf": [port(0), address, addresses] })
         }
     }
 }

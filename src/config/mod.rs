@@ -30,9 +30,7 @@ use std::path::{Path, PathBuf};
 use std::string::FromUtf8Error;
 
 use crate::config::check::MAX_LENGTH;
-pub use crate::config::check::{
-    document, duration, endpoint, parse, profile, proxy, region, role, written_size,
-};
+pub use crate::config::check::{argument, duration, parse, written_size};
 pub use crate::config::diagnostic::{Problems, ValueError};
 pub use crate::config::model::{
     Account, Admin, Aws, ClientVersion, Config, Forward, Http, Limits, Listen, Log, LogFormat,

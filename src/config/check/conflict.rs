@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::config::check::address::{normalized, overlap};
 use crate::config::check::section::Fields;
+use crate::config::check::value::Addresses;
 use crate::config::diagnostic::{Finding, Findings};
-use crate::config::model::{HOST_DOCUMENT, Listen, PORT_DOCUMENT, Remote};
-use crate::config::settings::{PER_CONNECTION, SHARED};
+use crate::config::model::{HOST_DOCUMENT, Listen, PER_CONNECTION, PORT_DOCUMENT, Remote, SHARED};
 use crate::config::source::quoted;
 
 /// Checks the settings of one forward against each other.
-pub(super) fn check_forward(fields: &Fields, findings: &mut Findings) {
+pub(super) fn check_forward(fields: &Fields<'_>, findings: &mut Findings) {
     check_remote_clients(fields, findings);
     check_mode(fields, findings);
     check_window(fields, findings);
@@ -20,97 +20,85 @@ pub(super) fn check_forward(fields: &Fields, findings: &mut Findings) {
     check_document(fields, findings);
 }
 
-/// Checks the listeners of all forwards and of `[http]` against each other.
-pub(super) fn check_listeners(forwards: &[Fields], http: &Fields, findings: &mut Findings) {
+/// Checks the tables against each other: names, addresses to listen on, and the admin socket.
+pub(super) fn check_tables(
+    forwards: &[Fields<'_>],
+    http: &Fields<'_>,
+    admin: &Fields<'_>,
+    findings: &mut Findings,
+) {
     check_names(forwards, findings);
     check_remote_clients(http, findings);
-    check_addresses(forwards.iter().chain([http]), findings);
+    // A disabled forward does not listen, so another one may use its address.
+    let is_served = |fields: &&Fields<'_>| fields.get("enabled") != Some(false);
+    let listeners: Vec<_> = forwards.iter().chain([http]).filter(is_served).collect();
+    check_addresses(&listeners, findings);
+    check_admin(admin, &listeners, findings);
 }
 
 /// Reports listeners on the path of the admin socket.
-pub(super) fn check_admin(
-    admin: &Fields,
-    forwards: &[Fields],
-    http: &Fields,
-    findings: &mut Findings,
-) {
-    let (Some(path), Some(span)) = (admin.text("socket"), admin.span("socket")) else {
+fn check_admin(admin: &Fields<'_>, listeners: &[&Fields<'_>], findings: &mut Findings) {
+    let socket = admin.get::<String>("socket");
+    let Some((path, span)) = socket.zip(admin.span("socket")) else {
         return;
     };
     let path = normalized(Path::new(&path));
-    for other in forwards.iter().chain([http]) {
-        if is_disabled(other) {
-            continue;
-        }
-        let addresses = other.addresses("listen").unwrap_or_default();
+    for other in listeners {
         let is_same = |listen: &Listen| listen.path().is_some_and(|own| normalized(own) == path);
-        if addresses.iter().any(|(listen, _)| is_same(listen)) {
-            let what = format!("[admin]: {} listens on the same socket", other.scope);
+        if other.addresses().iter().any(|(listen, _)| is_same(listen)) {
+            let what = format!("{} listens on the same socket", other.scope);
             let hint = "choose another path for one of them";
-            findings.add(Finding::new(span.clone(), what, hint));
+            findings.add(admin.finding(span.clone(), what, hint));
         }
     }
 }
 
-fn check_remote_clients(fields: &Fields, findings: &mut Findings) {
-    if fields.flag("allow_remote_clients") != Some(false) {
+fn check_remote_clients(fields: &Fields<'_>, findings: &mut Findings) {
+    if fields.get("allow_remote_clients") != Some(false) {
         return;
     }
-    for (listen, span) in fields.addresses("listen").unwrap_or_default() {
-        if listen.is_loopback() {
-            continue;
-        }
-        let what = format!("{}: other machines could connect to {listen}", fields.scope);
+    let addresses = fields.addresses().into_iter();
+    for (listen, span) in addresses.filter(|(listen, _)| !listen.is_loopback()) {
+        let what = format!("other machines could connect to {listen}");
         let port = listen.port().unwrap_or_default();
         let hint = format!(
             "write \"localhost:{port}\", or add `allow_remote_clients = true` if this is intended"
         );
-        findings.add(Finding::new(span, what, hint));
+        findings.add(fields.finding(span, what, hint));
     }
 }
 
 /// Reports `mode` where it has no effect, as the user may rely on it for protection.
-fn check_mode(fields: &Fields, findings: &mut Findings) {
-    let (Some(span), Some(addresses)) = (fields.span("mode"), fields.addresses("listen")) else {
+fn check_mode(fields: &Fields<'_>, findings: &mut Findings) {
+    let addresses = fields.get::<Addresses>("listen");
+    let Some((span, addresses)) = fields.span("mode").zip(addresses) else {
         return;
     };
-    if addresses.iter().any(|(listen, _)| listen.path().is_some()) {
-        return;
+    if addresses.iter().all(|(listen, _)| listen.path().is_none()) {
+        let what = "`mode` has no effect: `listen` has no Unix socket";
+        let hint = "remove it, or add a Unix socket: `listen = \"unix:/run/ssm-proxyd/db.sock\"`";
+        findings.add(fields.finding(span, what, hint));
     }
-    let what = format!(
-        "{}: `mode` has no effect: `listen` has no Unix socket",
-        fields.scope
-    );
-    let hint = "remove it, or add a Unix socket: `listen = \"unix:/run/ssm-proxyd/db.sock\"`";
-    findings.add(Finding::new(span, what, hint));
 }
 
-fn check_window(fields: &Fields, findings: &mut Findings) {
-    let window = fields.number::<u64>("upload_window");
-    let payload = fields.number::<u64>("upload_payload");
-    let Some((window, payload)) = window.zip(payload) else {
+fn check_window(fields: &Fields<'_>, findings: &mut Findings) {
+    let (window, payload) = ("upload_window", "upload_payload");
+    let sizes = fields.get::<u64>(window).zip(fields.get::<u64>(payload));
+    let Some((bytes, least)) = sizes.filter(|(bytes, least)| bytes < least) else {
         return;
     };
-    if window >= payload {
-        return;
-    }
-    let own = fields
-        .span("upload_window")
-        .or_else(|| fields.span("upload_payload"));
-    let span = own
-        .or_else(|| fields.place("upload_window"))
-        .or_else(|| fields.place("upload_payload"));
-    let what = format!(
-        "{}: `upload_window` ({window} bytes) is smaller than one `upload_payload` ({payload} bytes)",
-        fields.scope
-    );
+    let own = fields.span(window).or_else(|| fields.span(payload));
+    let inherited = [window, payload].map(|key| fields.span_or_inherited(key));
+    let span = own.or_else(|| inherited.into_iter().flatten().next());
+    let what =
+        format!("`{window}` ({bytes} bytes) is smaller than one `{payload}` ({least} bytes)");
     let hint = "make the window a multiple of the payload; the defaults are \"256KiB\" and 1024";
-    findings.add(Finding::new(span.unwrap_or_default(), what, hint));
+    findings.add(fields.finding(span.unwrap_or_default(), what, hint));
 }
 
 /// Reports keys of the other session mode, and more warm sessions than connections.
-fn check_sessions(fields: &Fields, findings: &mut Findings) {
-    let Some(sessions) = fields.text("sessions") else {
+fn check_sessions(fields: &Fields<'_>, findings: &mut Findings) {
+    let Some(sessions) = fields.get::<String>("sessions") else {
         return;
     };
     let (idle, other) = match sessions == SHARED {
@@ -118,38 +106,28 @@ fn check_sessions(fields: &Fields, findings: &mut Findings) {
         false => (["max_streams", "max_session_age"], SHARED),
     };
     for (key, span) in idle.iter().filter_map(|key| Some((key, fields.span(key)?))) {
-        let what = format!(
-            "{}: `{key}` has no effect with `sessions = \"{sessions}\"`",
-            fields.scope
-        );
+        let what = format!("`{key}` has no effect with `sessions = \"{sessions}\"`");
         let hint = format!("remove it, or write `sessions = \"{other}\"`");
-        findings.add(Finding::new(span, what, &hint));
+        findings.add(fields.finding(span, what, hint));
     }
-    let most = fields.number::<u64>("max_connections");
-    let (Some(warm), Some(most)) = (fields.number::<u64>("warm"), most) else {
-        return;
-    };
-    if sessions == PER_CONNECTION && warm > most {
-        let what = format!(
-            "{}: `warm` ({warm}) is greater than `max_connections` ({most})",
-            fields.scope
-        );
+    let counts = fields
+        .get::<u64>("warm")
+        .zip(fields.get::<u64>("max_connections"));
+    if let Some((warm, most)) = counts
+        && sessions == PER_CONNECTION
+        && warm > most
+    {
+        let span = fields.span_or_inherited("warm").unwrap_or_default();
+        let what = format!("`warm` ({warm}) is greater than `max_connections` ({most})");
         let hint = "at most one session per connection is used";
-        findings.add(Finding::new(
-            fields.place("warm").unwrap_or_default(),
-            what,
-            hint,
-        ));
+        findings.add(fields.finding(span, what, hint));
     }
 }
 
 /// AWS documents either require a host or accept none (docs/protocol.md, section 1.3).
-fn check_document(fields: &Fields, findings: &mut Findings) {
-    let (Some(document), Some(remote), Some(span)) = (
-        fields.text("document"),
-        fields.remote("remote"),
-        fields.place("document"),
-    ) else {
+fn check_document(fields: &Fields<'_>, findings: &mut Findings) {
+    let document = fields.get::<String>("document");
+    let Some((document, remote)) = document.zip(fields.get("remote")) else {
         return;
     };
     let why = match (remote, document.as_str()) {
@@ -158,9 +136,10 @@ fn check_document(fields: &Fields, findings: &mut Findings) {
         (_, other) if OTHER_DOCUMENTS.contains(&other) => "does not support port forwarding",
         _ => return,
     };
-    let what = format!("{}: `document`: {} {why}", fields.scope, quoted(&document));
+    let span = fields.span_or_inherited("document").unwrap_or_default();
+    let what = format!("`document`: {} {why}", quoted(&document));
     let hint = "remove `document`: the default is derived from `remote`";
-    findings.add(Finding::new(span, what, hint));
+    findings.add(fields.finding(span, what, hint));
 }
 
 /// AWS documents whose sessions are not port forwarding (docs/protocol.md, sections 1.3 and 10).
@@ -172,21 +151,19 @@ const OTHER_DOCUMENTS: [&str; 5] = [
     "SSM-SessionManagerRunShell",
 ];
 
-fn check_names(forwards: &[Fields], findings: &mut Findings) {
-    let mut seen = BTreeMap::new();
+fn check_names(forwards: &[Fields<'_>], findings: &mut Findings) {
+    let mut seen: BTreeMap<String, Range<usize>> = BTreeMap::new();
     for fields in forwards {
-        let (Some(name), Some(span)) = (fields.text("name"), fields.span("name")) else {
+        let name = fields.get::<String>("name");
+        let Some((name, span)) = name.zip(fields.span("name")) else {
             continue;
         };
-        match seen.get(&name) {
-            None => {
-                seen.insert(name, span);
-            }
-            Some(first) => {
-                let what = format!("duplicate forward name {}", quoted(&name));
-                let finding = Finding::new(span, what, "give each forward a unique name");
-                findings.add(finding.beside(Range::clone(first), "first used here"));
-            }
+        if let Some(first) = seen.get(&name) {
+            let what = format!("duplicate forward name {}", quoted(&name));
+            let finding = Finding::new(span, what, "give each forward a unique name");
+            findings.add(finding.beside(first.clone(), "first used here"));
+        } else {
+            seen.insert(name, span);
         }
     }
 }
@@ -196,43 +173,33 @@ struct AddressOwner<'a> {
     listen: Listen,
     span: Range<usize>,
     table: usize,
-    fields: &'a Fields,
+    fields: &'a Fields<'a>,
 }
 
-fn check_addresses<'a>(tables: impl Iterator<Item = &'a Fields>, findings: &mut Findings) {
-    let mut by_place: BTreeMap<(Option<u16>, Option<PathBuf>), Vec<AddressOwner<'_>>> =
+fn check_addresses(listeners: &[&Fields<'_>], findings: &mut Findings) {
+    let mut owners: BTreeMap<(Option<u16>, Option<PathBuf>), Vec<AddressOwner<'_>>> =
         BTreeMap::new();
-    for (table, fields) in tables.enumerate() {
-        if is_disabled(fields) {
-            continue;
-        }
-        for (listen, span) in fields.addresses("listen").unwrap_or_default() {
+    for (table, fields) in listeners.iter().enumerate() {
+        for (listen, span) in fields.addresses() {
             let place = (listen.port(), listen.path().map(normalized));
-            let holder = AddressOwner {
+            let owner = AddressOwner {
                 listen,
                 span,
                 table,
                 fields,
             };
-            let holders = by_place.entry(place).or_default();
-            let other = holders
-                .iter()
-                .find(|other| overlap(&holder.listen, &other.listen));
-            match other {
-                Some(other) => findings.add(taken(&holder, other)),
-                None => holders.push(holder),
+            let others = owners.entry(place).or_default();
+            let mut overlapping = others.iter();
+            match overlapping.find(|other| overlap(&owner.listen, &other.listen)) {
+                Some(other) => findings.add(taken(&owner, other)),
+                None => others.push(owner),
             }
         }
     }
 }
 
-/// A disabled forward does not listen, so another one may use its address.
-fn is_disabled(fields: &Fields) -> bool {
-    fields.flag("enabled") == Some(false)
-}
-
-fn taken(holder: &AddressOwner<'_>, other: &AddressOwner<'_>) -> Finding {
-    let AddressOwner { listen, fields, .. } = holder;
+fn taken(second: &AddressOwner<'_>, first: &AddressOwner<'_>) -> Finding {
+    let AddressOwner { listen, fields, .. } = second;
     let elsewhere = match listen {
         Listen::Localhost(_) | Listen::Tcp(_) => {
             "choose another port for one of them; 0 selects a free port"
@@ -240,16 +207,13 @@ fn taken(holder: &AddressOwner<'_>, other: &AddressOwner<'_>) -> Finding {
         Listen::Unix(_) => "choose another path for one of them",
         Listen::Systemd(_) => "use a .socket unit with its own name for each",
     };
-    let (owner, hint) = if holder.table == other.table {
-        let same = match fields.is_many() {
-            true => "the same forward",
-            false => "the same table",
-        };
-        (same, "keep one of the two")
-    } else {
-        (other.fields.scope.as_str(), elsewhere)
+    let (owner, hint) = match (second.table == first.table, fields.is_many()) {
+        (true, true) => ("the same forward", "keep one of the two"),
+        (true, false) => ("the same table", "keep one of the two"),
+        (false, _) => (first.fields.scope.as_str(), elsewhere),
     };
-    let what = format!("{}: {listen} is already used by {owner}", fields.scope);
-    let there = format!("{owner} listens on {}", other.listen);
-    Finding::new(holder.span.clone(), what, hint).beside(other.span.clone(), there)
+    let what = format!("{listen} is already used by {owner}");
+    let there = format!("{owner} listens on {}", first.listen);
+    let finding = fields.finding(second.span.clone(), what, hint);
+    finding.beside(first.span.clone(), there)
 }

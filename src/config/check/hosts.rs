@@ -1,37 +1,23 @@
 //! Host names by which clients call the HTTP server.
 
-use crate::config::check::typed_value::{SpannedError, TypedValue, wrong_type};
+use crate::config::check::value::{Checked, FromValue, at, one_or_many, wrong_type};
 use crate::config::diagnostic::ValueError;
 use crate::config::document::{Value, ValueData};
 use crate::config::settings::Setting;
 use crate::config::source::quoted;
 
-/// Parses an array of host names.
-pub(super) fn hosts(setting: &Setting, value: &Value) -> Result<TypedValue, Vec<SpannedError>> {
-    let ValueData::Array(values) = &value.data else {
-        return Err(vec![(value.span.clone(), wrong_type(setting, &value.data))]);
-    };
-    if !(1..=MAX_HOSTS).contains(&values.len()) {
-        let what = format!("an array of {} names", values.len());
-        let fault = ValueError::new(what, format!("write 1 to {MAX_HOSTS} of them"));
-        return Err(vec![(value.span.clone(), fault)]);
-    }
-    let mut names = Vec::new();
-    let mut faults = Vec::new();
-    for value in values {
-        let checked = if let ValueData::Text(text) = &value.data {
-            check_host(text).map(|()| text.clone())
-        } else {
-            Err(wrong_type(setting, &value.data))
+impl FromValue for Vec<String> {
+    fn from_value(setting: &Setting, value: &Value) -> Checked<Self> {
+        let ValueData::Array(_) = &value.data else {
+            return wrong_type(setting, value);
         };
-        match checked {
-            Ok(name) => names.push(name),
-            Err(fault) => faults.push((value.span.clone(), fault)),
-        }
-    }
-    match faults.is_empty() {
-        true => Ok(TypedValue::Hosts(names)),
-        false => Err(faults),
+        one_or_many(value, MAX_HOSTS, "names", |value| {
+            let ValueData::Text(text) = &value.data else {
+                return wrong_type(setting, value);
+            };
+            check_host(text).map_err(|error| at(value, error))?;
+            Ok(text.clone())
+        })
     }
 }
 

@@ -24,7 +24,7 @@ impl FromStr for Target {
 }
 
 /// Checks the name of a forward.
-pub(super) fn check_name(text: &str) -> Result<(), ValueError> {
+pub(in crate::config) fn check_name(text: &str) -> Result<(), ValueError> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let is_good = text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.len() <= MAX_NAME
@@ -38,7 +38,7 @@ pub(super) fn check_name(text: &str) -> Result<(), ValueError> {
 }
 
 /// Checks the name of a region.
-pub(super) fn check_region(text: &str) -> Result<(), ValueError> {
+pub(in crate::config) fn check_region(text: &str) -> Result<(), ValueError> {
     let is_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let has_number = |text: &str| {
         text.rsplit_once('-').is_some_and(|(area, number)| {
@@ -58,7 +58,7 @@ pub(super) fn check_region(text: &str) -> Result<(), ValueError> {
 }
 
 /// Checks the name of a profile.
-pub(super) fn check_profile(text: &str) -> Result<(), ValueError> {
+pub(in crate::config) fn check_profile(text: &str) -> Result<(), ValueError> {
     let is_good = !text.trim().is_empty()
         && text.trim() == text
         && text.chars().count() <= MAX_PROFILE
@@ -75,7 +75,7 @@ pub(super) fn check_profile(text: &str) -> Result<(), ValueError> {
 
 /// Checks the ARN of a role. By the IAM reference, names consist of letters, digits and `+=,.@-_`;
 /// paths may contain more.
-pub(super) fn check_role(text: &str) -> Result<(), ValueError> {
+pub(in crate::config) fn check_role(text: &str) -> Result<(), ValueError> {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     let is_partition = |text: &str| {
         text.starts_with("aws") && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
@@ -107,7 +107,7 @@ pub(super) fn check_role(text: &str) -> Result<(), ValueError> {
 
 /// Checks the path of a file. Must be absolute, so that it does not depend on the working
 /// directory.
-pub(super) fn check_path(text: &str) -> Result<(), ValueError> {
+pub(in crate::config) fn check_path(text: &str) -> Result<(), ValueError> {
     let what = format!("{} is not an absolute path", quoted(text));
     let hint = match text.strip_prefix('~') {
         Some(_) => "`~` is not expanded; write an absolute path: \"/home/me/…\"",
@@ -121,7 +121,7 @@ pub(super) fn check_path(text: &str) -> Result<(), ValueError> {
 }
 
 /// Checks the path of a Unix socket.
-pub(super) fn check_socket(text: &str) -> Result<(), ValueError> {
+pub(in crate::config) fn check_socket(text: &str) -> Result<(), ValueError> {
     let hint = match text.strip_prefix("unix:") {
         Some(path) => format!("write only the path: {}", quoted(path)),
         None => "write an absolute path: \"/run/ssm-proxyd/admin.sock\"".to_owned(),
@@ -135,7 +135,7 @@ pub(super) fn check_socket(text: &str) -> Result<(), ValueError> {
 }
 
 /// Checks the name or ARN of a document (SSM API reference: `^[a-zA-Z0-9_\-.:/]{3,128}$`).
-pub(super) fn check_document(text: &str) -> Result<(), ValueError> {
+pub(in crate::config) fn check_document(text: &str) -> Result<(), ValueError> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || "_-.:/".contains(c);
     let is_good = (3..=128).contains(&text.len()) && text.chars().all(is_letter);
     let hint =
@@ -147,23 +147,16 @@ pub(super) fn check_document(text: &str) -> Result<(), ValueError> {
     )
 }
 
-/// Parses file permissions.
-pub(super) fn mode(text: &str) -> Result<u32, ValueError> {
-    let is_octal = text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
-    let mode = u32::from_str_radix(text, 8).ok();
-    let Some(mode) = mode.filter(|mode| is_octal && text.len() <= MAX_MODE && *mode <= 0o777)
-    else {
-        let what = format!("{} is not a mode", quoted(text));
-        let hint =
-            "octal digits up to \"0777\": \"0600\" is for the owner, \"0660\" for the group too";
-        return Err(ValueError::new(what, hint));
-    };
-    if mode & 0o222 == 0 {
-        let what = format!("no client could connect with mode {}", quoted(text));
-        let hint = "connecting requires write permission: \"0600\"";
-        return Err(ValueError::new(what, hint));
-    }
-    Ok(mode)
+/// Checks file permissions in octal digits.
+pub(in crate::config) fn check_mode(text: &str) -> Result<(), ValueError> {
+    let is_octal = text.len() <= MAX_MODE && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| is_octal);
+    let what = format!("{} is not a mode", quoted(text));
+    let hint = "octal digits up to \"0777\": \"0600\" is for the owner, \"0660\" for the group too";
+    or(mode.is_some_and(|mode| mode <= 0o777), what, hint)?;
+    let what = format!("no client could connect with mode {}", quoted(text));
+    let hint = "connecting requires write permission: \"0600\"";
+    or(mode.is_some_and(|mode| mode & 0o222 != 0), what, hint)
 }
 
 /// An ECS task: the cluster, which may contain `_`, the task id and the runtime id of a container.
@@ -350,18 +343,17 @@ mod tests {
 
     #[test]
     fn modes_are_octal_and_let_someone_connect() {
-        assert_eq!(mode("0600"), Ok(0o600));
-        assert_eq!(mode("660"), Ok(0o660));
-        assert_eq!(mode("0777"), Ok(0o777));
-        assert_eq!(mode("2"), Ok(0o002));
+        for good in ["0600", "660", "0777", "2"] {
+            assert_eq!(check_mode(good), Ok(()), "{good}");
+        }
         for bad in [
             "", "+600", "-600", "0o600", "0x1ff", "0800", "1777", "00600", "rw", "600 ", "٦٠٠",
         ] {
-            let fault = mode(bad).expect_err(bad);
+            let fault = check_mode(bad).expect_err(bad);
             assert!(fault.to_string().ends_with("is not a mode"), "{bad}");
         }
         for useless in ["0000", "0444", "0555"] {
-            let fault = mode(useless).expect_err(useless);
+            let fault = check_mode(useless).expect_err(useless);
             assert!(fault.to_string().starts_with("no client"), "{useless}");
         }
     }

@@ -4,34 +4,33 @@
 //! against each other, then the forwards against each other. Checking continues after a problem;
 //! problems that are only consequences of another one are not reported.
 
-mod address;
-mod arguments;
+pub(super) mod address;
 mod conflict;
 mod hosts;
-mod identifiers;
+pub(super) mod identifiers;
 mod section;
 mod target;
-mod typed_value;
 mod units;
 mod value;
-mod version;
+pub(super) mod version;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use crate::config::check::arguments::{document, endpoint, profile, proxy, region, role};
-use crate::config::check::conflict::{check_admin, check_forward, check_listeners};
+use crate::config::check::conflict::{check_forward, check_tables};
 use crate::config::check::section::Fields;
 pub use crate::config::check::units::{duration, written_size};
+use crate::config::check::value::Addresses;
+pub use crate::config::check::value::argument;
 use crate::config::diagnostic::{Finding, Findings, Problems};
 use crate::config::document::{Document, Entry, Table, Value, ValueData};
 use crate::config::model::{
-    Account, Admin, Aws, Config, Forward, Http, Limits, Log, LogFormat, LogLevel, Proxy, Sessions,
-    Shutdown, Upload,
+    Account, Admin, Aws, Config, Forward, Http, Limits, Listen, Log, LogFormat, LogLevel, Proxy,
+    SHARED, Sessions, Shutdown, Upload,
 };
 use crate::config::settings::{
-    ADMIN, AWS, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, SECTIONS, SHARED, SHUTDOWN, Section, Shape,
+    ADMIN, AWS, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, SECTIONS, SHUTDOWN, Section, Shape,
 };
 use crate::config::source::{Source, quoted, shortened};
 use crate::config::suggest::nearest;
@@ -82,9 +81,12 @@ fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Conf
     let document = Document::read(text);
     let syntax = Syntax::of(text, source, &document);
     let tables = Tables::read(&document.root, text, findings);
-    let http = tables.of(HTTP);
-    check_listeners(&tables.forwards, &http, findings);
-    check_admin(&tables.of(ADMIN), &tables.forwards, &http, findings);
+    check_tables(
+        &tables.forwards,
+        &tables.of(HTTP),
+        &tables.of(ADMIN),
+        findings,
+    );
     findings.retain(|finding| syntax.leaves(finding, source));
     findings.append(syntax.into_errors());
     let forwards = tables.forwards.iter().map(|fields| forward(fields, source));
@@ -93,7 +95,7 @@ fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Conf
         limits: limits(&tables.of(LIMITS))?,
         shutdown: shutdown(&tables.of(SHUTDOWN)),
         log: log(&tables.of(LOG))?,
-        http: served(&http),
+        http: http(&tables.of(HTTP)),
         admin: admin(&tables.of(ADMIN)),
         forwards: forwards.collect::<Option<_>>()?,
     })
@@ -101,14 +103,14 @@ fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Conf
 
 /// Tables of a file, each checked separately.
 #[derive(Debug, Default)]
-struct Tables {
+struct Tables<'a> {
     /// Tables that occur once, by name.
-    single: BTreeMap<&'static str, Fields>,
-    forwards: Vec<Fields>,
+    single: BTreeMap<&'static str, Fields<'a>>,
+    forwards: Vec<Fields<'a>>,
 }
 
-impl Tables {
-    fn read(root: &Table, text: &str, findings: &mut Findings) -> Self {
+impl<'a> Tables<'a> {
+    fn read(root: &'a Table, text: &str, findings: &mut Findings) -> Self {
         let mut tables = Self::default();
         // `[defaults]` may follow the forwards that it applies to.
         let (forwards, others): (Vec<_>, Vec<_>) = root
@@ -127,7 +129,7 @@ impl Tables {
         tables
     }
 
-    fn take(&mut self, section: Section, entry: &Entry, findings: &mut Findings) {
+    fn take(&mut self, section: Section, entry: &'a Entry, findings: &mut Findings) {
         match (section.shape, &entry.value.data) {
             (Shape::One, ValueData::Table(table)) => {
                 let fields = Fields::read(table, section, section.header(), findings);
@@ -140,7 +142,7 @@ impl Tables {
         }
     }
 
-    fn take_forwards(&mut self, section: Section, values: &[Value], findings: &mut Findings) {
+    fn take_forwards(&mut self, section: Section, values: &'a [Value], findings: &mut Findings) {
         for (index, value) in values.iter().enumerate() {
             let ValueData::Table(table) = &value.data else {
                 let what = format!(
@@ -163,11 +165,9 @@ impl Tables {
             self.forwards.push(fields);
         }
     }
-}
 
-impl Tables {
     /// Returns a table that occurs once. If it is absent, every key has its default.
-    fn of(&self, section: Section) -> Cow<'_, Fields> {
+    fn of(&self, section: Section) -> Cow<'_, Fields<'a>> {
         match self.single.get(section.name) {
             Some(fields) => Cow::Borrowed(fields),
             None => Cow::Owned(Fields::absent(section)),
@@ -186,25 +186,21 @@ fn scope(table: &Table, index: usize) -> String {
     }
 }
 
-fn aws(fields: &Fields) -> Aws {
+fn aws(fields: &Fields<'_>) -> Aws {
+    let text = |key| fields.get::<String>(key);
     Aws {
-        region: fields.text("region"),
-        profile: fields.text("profile"),
-        role_arn: fields.text("role_arn"),
-        ssm_endpoint: fields.text("ssm_endpoint"),
-        ssmmessages_endpoint: fields.text("ssmmessages_endpoint"),
-        ca_bundle: fields.text("ca_bundle").map(Into::into),
-        proxy: fields
-            .text("proxy")
-            .map(|url| Proxy::new(url, String::new())),
-        client_version: fields
-            .text("client_version")
-            .and_then(|text| text.parse().ok()),
+        region: text("region"),
+        profile: text("profile"),
+        role_arn: text("role_arn"),
+        ssm_endpoint: text("ssm_endpoint"),
+        ssmmessages_endpoint: text("ssmmessages_endpoint"),
+        ca_bundle: text("ca_bundle").map(Into::into),
+        proxy: text("proxy").map(|url| Proxy::new(url, String::new())),
+        client_version: text("client_version").and_then(|text| text.parse().ok()),
     }
 }
 
-/// Returns the limits, unless one of them is invalid.
-fn limits(fields: &Fields) -> Option<Limits> {
+fn limits(fields: &Fields<'_>) -> Option<Limits> {
     Some(Limits {
         max_connections: fields.number("max_connections")?,
         session_start_rate: fields.number("session_start_rate")?,
@@ -212,90 +208,85 @@ fn limits(fields: &Fields) -> Option<Limits> {
 }
 
 /// The default is below the ten seconds after which `docker stop` kills.
-fn shutdown(fields: &Fields) -> Shutdown {
-    let given = fields.duration("drain_timeout");
+fn shutdown(fields: &Fields<'_>) -> Shutdown {
+    let given = fields.get("drain_timeout");
     Shutdown {
         drain_timeout: given.unwrap_or(Duration::from_secs(8)),
         includes_endings: given.is_none(),
     }
 }
 
-fn log(fields: &Fields) -> Option<Log> {
+fn log(fields: &Fields<'_>) -> Option<Log> {
+    let (format, level): (String, String) = (fields.get("format")?, fields.get("level")?);
+    let mut formats = LogFormat::ALL.into_iter();
+    let mut levels = LogLevel::ALL.into_iter();
     Some(Log {
-        format: match fields.text("format")?.as_str() {
-            "text" => LogFormat::Text,
-            "json" => LogFormat::Json,
-            "journald" => LogFormat::Journald,
-            _ => LogFormat::Auto,
-        },
-        level: match fields.text("level")?.as_str() {
-            "error" => LogLevel::Error,
-            "warn" => LogLevel::Warn,
-            "debug" => LogLevel::Debug,
-            "trace" => LogLevel::Trace,
-            _ => LogLevel::Info,
-        },
+        format: formats.find(|known| known.as_str() == format)?,
+        level: levels.find(|known| known.as_str() == level)?,
     })
 }
 
 /// Returns the HTTP settings, if enabled.
-fn served(fields: &Fields) -> Option<Http> {
-    let listen = fields.addresses("listen")?.into_iter();
+fn http(fields: &Fields<'_>) -> Option<Http> {
     Some(Http {
-        listen: listen.map(|(listen, _)| listen).collect(),
-        allow_remote_clients: fields.flag("allow_remote_clients")?,
-        hosts: fields.hosts("hosts").unwrap_or_default(),
+        listen: listen(fields)?,
+        allow_remote_clients: fields.get("allow_remote_clients")?,
+        hosts: fields.get("hosts").unwrap_or_default(),
     })
 }
 
-fn admin(fields: &Fields) -> Admin {
+fn admin(fields: &Fields<'_>) -> Admin {
     Admin {
-        socket: fields.text("socket").map(Into::into),
+        socket: fields.get::<String>(SOCKET).map(Into::into),
     }
 }
 
-fn sessions(fields: &Fields) -> Option<Sessions> {
-    Some(match fields.text("sessions")?.as_str() {
-        SHARED => Sessions::Shared {
-            max_streams: fields.number("max_streams")?,
-            max_age: Some(fields.duration("max_session_age")?).filter(|age| !age.is_zero()),
-        },
-        _ => Sessions::PerConnection {
-            warm: fields.number("warm")?,
-            warm_max_age: fields.duration("warm_max_age")?,
-        },
-    })
-}
-
 /// Returns the forward, unless a setting is missing or invalid.
-fn forward(fields: &Fields, source: &Source<'_>) -> Option<Forward> {
-    let listen = fields.addresses("listen")?.into_iter();
+fn forward(fields: &Fields<'_>, source: &Source<'_>) -> Option<Forward> {
     Some(Forward {
-        name: fields.text("name")?,
-        enabled: fields.flag("enabled")?,
-        listen: listen.map(|(listen, _)| listen).collect(),
-        mode: fields.number("mode")?,
-        target: fields.target("target")?,
-        remote: fields.remote("remote")?,
+        name: fields.get("name")?,
+        enabled: fields.get("enabled")?,
+        listen: listen(fields)?,
+        mode: u32::from_str_radix(&fields.get::<String>("mode")?, 8).ok()?,
+        target: fields.get("target")?,
+        remote: fields.get("remote")?,
         account: Account {
-            region: fields.text("region"),
-            profile: fields.text("profile"),
-            role_arn: fields.text("role_arn"),
+            region: fields.get("region"),
+            profile: fields.get("profile"),
+            role_arn: fields.get("role_arn"),
         },
-        document: fields.text("document"),
+        document: fields.get("document"),
         sessions: sessions(fields)?,
-        keep_alive: fields.flag("keep_alive")?,
-        connect_timeout: fields.duration("connect_timeout")?,
-        resume_timeout: fields.duration("resume_timeout")?,
-        half_close_timeout: fields.duration("half_close_timeout")?,
+        keep_alive: fields.get("keep_alive")?,
+        connect_timeout: fields.get("connect_timeout")?,
+        resume_timeout: fields.get("resume_timeout")?,
+        half_close_timeout: fields.get("half_close_timeout")?,
         upload: Upload {
             rate: fields.number("upload_rate")?,
             payload: fields.number("upload_payload")?,
             window: fields.number("upload_window")?,
         },
         max_connections: fields.number("max_connections")?,
-        allow_remote_clients: fields.flag("allow_remote_clients")?,
+        allow_remote_clients: fields.get("allow_remote_clients")?,
         line: source.line(fields.span("listen")?.start),
+    })
+}
+
+fn listen(fields: &Fields<'_>) -> Option<Vec<Listen>> {
+    let addresses = fields.get::<Addresses>("listen")?.into_iter();
+    Some(addresses.map(|(listen, _)| listen).collect())
+}
+
+fn sessions(fields: &Fields<'_>) -> Option<Sessions> {
+    Some(match fields.get::<String>("sessions")?.as_str() {
+        SHARED => Sessions::Shared {
+            max_streams: fields.number("max_streams")?,
+            max_age: Some(fields.get::<Duration>("max_session_age")?).filter(|age| !age.is_zero()),
+        },
+        _ => Sessions::PerConnection {
+            warm: fields.number("warm")?,
+            warm_max_age: fields.get("warm_max_age")?,
+        },
     })
 }
 

@@ -2,60 +2,60 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::time::Duration;
 
-use crate::config::check::typed_value::TypedValue;
-use crate::config::check::value::{default, meaning};
+use crate::config::check::value::{Addresses, FromValue, default, errors};
 use crate::config::diagnostic::{Finding, Findings};
-use crate::config::document::{Entry, Table};
-use crate::config::model::{Listen, Remote, Targets};
+use crate::config::document::{Entry, Table, Value};
 use crate::config::settings::{Section, Setting, Shape};
 use crate::config::source::shortened;
 use crate::config::suggest::nearest;
 
 /// A table, checked key by key.
 #[derive(Clone, Debug)]
-pub(super) struct Fields {
+pub(super) struct Fields<'a> {
     /// How messages refer to this table.
     pub(super) scope: String,
-    /// Range of its header.
-    pub(super) header: Range<usize>,
     section: Section,
-    /// Keys set in this table: range of the value, and the value if valid.
-    given: Entries,
-    /// Keys set in `[defaults]`.
-    inherited: Entries,
+    /// Values set in this table, valid or not.
+    own: Values<'a>,
+    /// Values set in `[defaults]`.
+    inherited: Values<'a>,
 }
 
-/// Keys with the range of their value, and the value if valid.
-pub(super) type Entries = BTreeMap<&'static str, (Range<usize>, Option<TypedValue>)>;
+type Values<'a> = BTreeMap<&'static str, &'a Value>;
 
-impl Fields {
+impl<'a> Fields<'a> {
     /// Checks each key and value of a table.
     pub(super) fn read(
-        table: &Table,
+        table: &'a Table,
         section: Section,
         scope: String,
         findings: &mut Findings,
     ) -> Self {
         let mut fields = Self {
             scope,
-            header: table.span.clone(),
-            section,
-            given: BTreeMap::new(),
-            inherited: BTreeMap::new(),
+            ..Self::absent(section)
         };
         let mut meant = Vec::new();
         for entry in &table.entries {
             match section.setting(&entry.key) {
-                Some(setting) => fields.take(setting, entry, findings),
+                Some(setting) => fields.take(setting, &entry.value, findings),
                 None => {
                     meant.extend(nearest(&entry.key, section.keys()));
                     findings.add(fields.unknown(entry));
                 }
             }
         }
-        fields.find_missing(&meant, findings);
+        // A required key that was probably misspelled is not missing.
+        let is_missing = |setting: &&Setting| {
+            setting.is_required()
+                && !fields.own.contains_key(setting.key)
+                && !meant.contains(&setting.key)
+        };
+        let missing: Vec<_> = section.settings.iter().filter(is_missing).collect();
+        if !missing.is_empty() {
+            findings.add(fields.missing(&missing, table.span.clone()));
+        }
         fields
     }
 
@@ -63,11 +63,67 @@ impl Fields {
     pub(super) fn absent(section: Section) -> Self {
         Self {
             scope: section.header(),
-            header: 0..0,
             section,
-            given: BTreeMap::new(),
+            own: BTreeMap::new(),
             inherited: BTreeMap::new(),
         }
+    }
+
+    /// Takes settings that are absent here from `defaults`.
+    pub(super) fn inheriting(mut self, defaults: Option<&Self>) -> Self {
+        self.inherited = defaults.map(|d| d.own.clone()).unwrap_or_default();
+        self
+    }
+
+    fn take(&mut self, setting: &'static Setting, value: &'a Value, findings: &mut Findings) {
+        for (span, error) in errors(setting, value) {
+            let what = format!("`{}`: {error}", setting.key);
+            findings.add(self.finding(span, what, error.hint()));
+        }
+        self.own.insert(setting.key, value);
+    }
+
+    fn unknown(&self, entry: &Entry) -> Finding {
+        let home = Section::home_of(&entry.key);
+        let hint = match (home, nearest(&entry.key, self.section.keys())) {
+            (Some(home), _) => format!("move it to {}", home.header()),
+            (None, Some(meant)) => format!("did you mean `{meant}`?"),
+            (None, None) => {
+                let keys: Vec<_> = self.section.keys().collect();
+                format!(
+                    "the keys of {} are {}",
+                    self.section.header(),
+                    keys.join(", ")
+                )
+            }
+        };
+        let what = format!("unknown key `{}`", shortened(&entry.key));
+        self.finding(entry.span.clone(), what, hint)
+    }
+
+    fn missing(&self, missing: &[&Setting], header: Range<usize>) -> Finding {
+        let join = |texts: Vec<String>| texts.join(", ");
+        let keys = join(missing.iter().map(|s| format!("`{}`", s.key)).collect());
+        let lines = join(
+            missing
+                .iter()
+                .map(|s| format!("`{}`", s.example()))
+                .collect(),
+        );
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        let hint = format!("add, for example, {lines}");
+        self.finding(header, format!("{keys} {verb} missing"), hint)
+            .absence()
+    }
+
+    /// Creates a finding whose message begins with the name of this table.
+    pub(super) fn finding(
+        &self,
+        span: Range<usize>,
+        what: impl std::fmt::Display,
+        hint: impl Into<String>,
+    ) -> Finding {
+        Finding::new(span, format!("{}: {what}", self.scope), hint)
     }
 
     /// Returns whether the section may occur more than once.
@@ -75,136 +131,40 @@ impl Fields {
         matches!(self.section.shape, Shape::Many)
     }
 
-    /// Takes settings that are absent here from `defaults`.
-    pub(super) fn inheriting(mut self, defaults: Option<&Self>) -> Self {
-        self.inherited = defaults.map(|d| d.given.clone()).unwrap_or_default();
-        self
-    }
-
-    fn take(&mut self, setting: &'static Setting, entry: &Entry, findings: &mut Findings) {
-        let meaning = meaning(setting, &entry.value);
-        for (span, fault) in meaning.as_ref().err().into_iter().flatten() {
-            let what = format!("{}: `{}`: {fault}", self.scope, setting.key);
-            findings.add(Finding::new(span.clone(), what, fault.hint()));
-        }
-        let given = (entry.value.span.clone(), meaning.ok());
-        self.given.insert(setting.key, given);
-    }
-
-    fn unknown(&self, entry: &Entry) -> Finding {
-        let what = format!("{}: unknown key `{}`", self.scope, shortened(&entry.key));
-        let hint = match Section::home_of(&entry.key) {
-            Some(home) => format!("move it to {}", home.header()),
-            None => self.spelling_hint(&entry.key),
-        };
-        Finding::new(entry.span.clone(), what, hint)
-    }
-
-    fn spelling_hint(&self, key: &str) -> String {
-        match nearest(key, self.section.keys()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!(
-                "the keys of {} are {}",
-                self.section.header(),
-                self.section.keys().collect::<Vec<_>>().join(", ")
-            ),
-        }
-    }
-
-    /// Reports missing required keys, except those in `meant`, which were probably misspelled.
-    fn find_missing(&self, meant: &[&str], findings: &mut Findings) {
-        let required = self.section.settings.iter().filter(|s| s.is_required());
-        let missing: Vec<_> = required
-            .filter(|s| !self.given.contains_key(s.key) && !meant.contains(&s.key))
-            .collect();
-        if missing.is_empty() {
-            return;
-        }
-        let keys: Vec<_> = missing.iter().map(|s| format!("`{}`", s.key)).collect();
-        let lines: Vec<_> = missing
-            .iter()
-            .map(|s| format!("`{} = {}`", s.key, s.example))
-            .collect();
-        let verb = if missing.len() == 1 { "is" } else { "are" };
-        let what = format!("{}: {} {verb} missing", self.scope, keys.join(", "));
-        let hint = format!("add, for example, {}", lines.join(", "));
-        findings.add(Finding::new(self.header.clone(), what, hint).absence());
-    }
-
     /// Returns the range of a value set in this table.
     pub(super) fn span(&self, key: &str) -> Option<Range<usize>> {
-        self.given.get(key).map(|(span, _)| span.clone())
+        self.own.get(key).map(|value| value.span.clone())
     }
 
     /// Returns the range of a value set in this table or in `[defaults]`.
-    pub(super) fn place(&self, key: &str) -> Option<Range<usize>> {
-        let inherited = || self.inherited.get(key).map(|(span, _)| span.clone());
-        self.span(key).or_else(inherited)
+    pub(super) fn span_or_inherited(&self, key: &str) -> Option<Range<usize>> {
+        self.set(key).map(|value| value.span.clone())
     }
 
     /// Returns the value of a key: from this table, else from `[defaults]`, else the default.
     /// `None` if there is no default or the value is invalid.
-    pub(super) fn meaning(&self, key: &str) -> Option<TypedValue> {
-        match self.given.get(key).or_else(|| self.inherited.get(key)) {
-            Some((_, meaning)) => meaning.clone(),
-            None => self.section.setting(key).and_then(default),
+    pub(super) fn get<T: FromValue>(&self, key: &str) -> Option<T> {
+        let setting = self.section.setting(key)?;
+        match self.set(key) {
+            Some(value) => T::from_value(setting, value).ok(),
+            None => T::from_value(setting, &default(setting)?).ok(),
         }
-    }
-
-    pub(super) fn flag(&self, key: &str) -> Option<bool> {
-        let TypedValue::Flag(value) = self.meaning(key)? else {
-            return None;
-        };
-        Some(value)
-    }
-
-    pub(super) fn duration(&self, key: &str) -> Option<Duration> {
-        let TypedValue::Duration(value) = self.meaning(key)? else {
-            return None;
-        };
-        Some(value)
-    }
-
-    pub(super) fn text(&self, key: &str) -> Option<String> {
-        let TypedValue::Text(value) = self.meaning(key)? else {
-            return None;
-        };
-        Some(value)
-    }
-
-    pub(super) fn addresses(&self, key: &str) -> Option<Vec<(Listen, Range<usize>)>> {
-        let TypedValue::Listen(value) = self.meaning(key)? else {
-            return None;
-        };
-        Some(value)
-    }
-
-    pub(super) fn hosts(&self, key: &str) -> Option<Vec<String>> {
-        let TypedValue::Hosts(value) = self.meaning(key)? else {
-            return None;
-        };
-        Some(value)
-    }
-
-    pub(super) fn target(&self, key: &str) -> Option<Targets> {
-        let TypedValue::Target(value) = self.meaning(key)? else {
-            return None;
-        };
-        Some(value)
-    }
-
-    pub(super) fn remote(&self, key: &str) -> Option<Remote> {
-        let TypedValue::Remote(value) = self.meaning(key)? else {
-            return None;
-        };
-        Some(value)
     }
 
     /// Returns a number; its permitted range must fit into `T`.
     pub(super) fn number<T: TryFrom<u64>>(&self, key: &str) -> Option<T> {
-        let TypedValue::Number(value) = self.meaning(key)? else {
-            return None;
-        };
-        value.try_into().ok()
+        self.get::<u64>(key)?.try_into().ok()
+    }
+
+    /// Returns the addresses to listen on; none if they are absent or invalid.
+    pub(super) fn addresses(&self) -> Addresses {
+        self.get("listen").unwrap_or_default()
+    }
+
+    fn set(&self, key: &str) -> Option<&'a Value> {
+        self.own
+            .get(key)
+            .or_else(|| self.inherited.get(key))
+            .copied()
     }
 }

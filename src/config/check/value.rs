@@ -1,191 +1,262 @@
-//! Converts one value by the kind of its setting.
+//! Converts values of the file to types of the model, by the kind of their setting.
 
+use std::ops::Range;
+use std::slice;
 use std::time::Duration;
 
-use crate::config::check::address::{check_endpoint, check_gateway, check_proxy, port_number};
-use crate::config::check::hosts::hosts;
-use crate::config::check::identifiers::{
-    check_document, check_name, check_path, check_profile, check_region, check_role, check_socket,
-    mode,
-};
-use crate::config::check::target::targets;
-use crate::config::check::typed_value::{SpannedError, TypedValue, wrong_type};
+use crate::config::check::address::port_number;
 use crate::config::check::units::{duration, size, written_size};
-use crate::config::check::version::check_client_version;
 use crate::config::diagnostic::ValueError;
 use crate::config::document::{Value, ValueData};
-use crate::config::model::{Listen, Remote};
-use crate::config::settings::{Absent, Kind, Setting};
+use crate::config::model::{Listen, Remote, Targets};
+use crate::config::settings::{Absent, Kind, Section, Setting};
 use crate::config::source::quoted;
 use crate::config::suggest::nearest;
 use crate::duration::written;
 
-/// Converts a value by the kind of its setting.
-pub(super) fn meaning(setting: &Setting, value: &Value) -> Result<TypedValue, Vec<SpannedError>> {
-    if matches!(setting.kind, Kind::Listen) {
-        return listen(setting, value);
+/// A type of the model that a value is converted to.
+pub(super) trait FromValue: Sized {
+    /// Converts a value, whose setting has a kind of this type.
+    fn from_value(setting: &Setting, value: &Value) -> Checked<Self>;
+}
+
+/// A valid value, or all errors in it.
+pub(super) type Checked<T> = Result<T, Vec<SpannedError>>;
+
+/// An error and its range: the value or a part of it.
+pub(super) type SpannedError = (Range<usize>, ValueError);
+
+/// Addresses with their ranges; at least one.
+pub(super) type Addresses = Vec<(Listen, Range<usize>)>;
+
+/// Returns all errors of a value.
+pub(super) fn errors(setting: &Setting, value: &Value) -> Vec<SpannedError> {
+    fn of<T: FromValue>(setting: &Setting, value: &Value) -> Vec<SpannedError> {
+        T::from_value(setting, value).err().unwrap_or_default()
     }
-    if matches!(setting.kind, Kind::Hosts) {
-        return hosts(setting, value);
-    }
-    if matches!(setting.kind, Kind::Target) {
-        return targets(setting, value);
-    }
-    single(setting, &value.data).map_err(|fault| vec![(value.span.clone(), fault)])
+    let errors = match setting.kind {
+        Kind::Flag => of::<bool>,
+        Kind::Number(..) | Kind::Size(..) => of::<u64>,
+        Kind::Duration(..) => of::<Duration>,
+        Kind::Choice(_) | Kind::Text(..) => of::<String>,
+        Kind::Listen => of::<Addresses>,
+        Kind::Hosts => of::<Vec<String>>,
+        Kind::Target => of::<Targets>,
+        Kind::Remote => of::<Remote>,
+    };
+    errors(setting, value)
 }
 
 /// Returns the default of a setting; `None` if it has none.
-pub(super) fn default(setting: &Setting) -> Option<TypedValue> {
+pub(super) fn default(setting: &Setting) -> Option<Value> {
     let data = match setting.absent {
         Absent::Problem | Absent::Nothing => return None,
         Absent::Text(text) => ValueData::Text(text.to_owned()),
         Absent::Number(number) => ValueData::Number(number.into()),
         Absent::Flag(flag) => ValueData::Flag(flag),
     };
-    single(setting, &data).ok()
+    Some(Value { span: 0..0, data })
 }
 
-fn single(setting: &Setting, data: &ValueData) -> Result<TypedValue, ValueError> {
-    match (setting.kind, data) {
-        (Kind::Flag, ValueData::Flag(flag)) => Ok(TypedValue::Flag(*flag)),
-        (Kind::Number { min, max }, ValueData::Number(number)) => whole(*number, min, max),
-        (Kind::Duration { min, max }, ValueData::Text(text)) => time(text, min, max),
-        (Kind::Size { min, max }, ValueData::Text(text)) => bytes(text, min, max),
-        (Kind::Choice(words), ValueData::Text(text)) => choice(text, words),
-        (Kind::Mode, ValueData::Text(text)) => {
-            mode(text).map(|mode| TypedValue::Number(mode.into()))
-        }
-        (Kind::Remote, ValueData::Text(text)) => text.parse().map(TypedValue::Remote),
-        (Kind::Remote, ValueData::Number(number)) => {
-            port_number(*number, 1).map(|port| TypedValue::Remote(Remote::Port(port)))
-        }
-        (_, ValueData::Text(text)) => word(setting, text),
-        _ => Err(wrong_type(setting, data)),
+/// Returns the check of a value that replaces the string of the setting `key`: an argument or a
+/// variable.
+pub fn argument(
+    key: &str,
+) -> impl Fn(&str) -> Result<String, ValueError> + Clone + Send + Sync + use<> {
+    let setting = Section::home_of(key).and_then(|section| section.setting(key));
+    let Some(Kind::Text(_, check)) = setting.map(|setting| setting.kind) else {
+        unreachable!("`{key}` is no setting with a string");
+    };
+    move |text| check(text).map(|()| text.to_owned())
+}
+
+impl FromValue for bool {
+    fn from_value(setting: &Setting, value: &Value) -> Checked<Self> {
+        let ValueData::Flag(flag) = value.data else {
+            return wrong_type(setting, value);
+        };
+        Ok(flag)
     }
 }
 
-fn word(setting: &Setting, text: &str) -> Result<TypedValue, ValueError> {
-    let check = match setting.kind {
-        Kind::Name => check_name,
-        Kind::Region => check_region,
-        Kind::Profile => check_profile,
-        Kind::Role => check_role,
-        Kind::ClientVersion => check_client_version,
-        Kind::Endpoint => check_endpoint,
-        Kind::Gateway => check_gateway,
-        Kind::Proxy => check_proxy,
-        Kind::File => check_path,
-        Kind::Socket => check_socket,
-        Kind::Document => check_document,
-        Kind::Flag
-        | Kind::Number { .. }
-        | Kind::Duration { .. }
-        | Kind::Size { .. }
-        | Kind::Choice(_)
-        | Kind::Listen
-        | Kind::Hosts
-        | Kind::Mode
-        | Kind::Target
-        | Kind::Remote => return Err(wrong_type(setting, &ValueData::Text(text.to_owned()))),
-    };
-    check(text).map(|()| TypedValue::Text(text.to_owned()))
+impl FromValue for u64 {
+    fn from_value(setting: &Setting, value: &Value) -> Checked<Self> {
+        let number = match (setting.kind, &value.data) {
+            (Kind::Number(min, max), ValueData::Number(number)) => whole(*number, min, max),
+            (Kind::Size(min, max), ValueData::Text(text)) => {
+                size(text).and_then(|size| within(text, size, (min, max), "size", written_size))
+            }
+            _ => return wrong_type(setting, value),
+        };
+        number.map_err(|error| at(value, error))
+    }
 }
 
-fn listen(setting: &Setting, value: &Value) -> Result<TypedValue, Vec<SpannedError>> {
+impl FromValue for Duration {
+    fn from_value(setting: &Setting, value: &Value) -> Checked<Self> {
+        match (setting.kind, &value.data) {
+            (Kind::Duration(min, max), ValueData::Text(text)) => duration(text)
+                .and_then(|time| within(text, time, (min, max), "duration", written))
+                .map_err(|error| at(value, error)),
+            _ => wrong_type(setting, value),
+        }
+    }
+}
+
+impl FromValue for String {
+    fn from_value(setting: &Setting, value: &Value) -> Checked<Self> {
+        let (checked, text) = match (setting.kind, &value.data) {
+            (Kind::Text(_, check), ValueData::Text(text)) => (check(text), text),
+            (Kind::Choice(words), ValueData::Text(text)) => (choice(text, words), text),
+            _ => return wrong_type(setting, value),
+        };
+        checked
+            .map(|()| text.clone())
+            .map_err(|error| at(value, error))
+    }
+}
+
+impl FromValue for Remote {
+    fn from_value(setting: &Setting, value: &Value) -> Checked<Self> {
+        let remote = match (setting.kind, &value.data) {
+            (Kind::Remote, ValueData::Text(text)) => text.parse(),
+            (Kind::Remote, ValueData::Number(number)) => port_number(*number, 1).map(Self::Port),
+            _ => return wrong_type(setting, value),
+        };
+        remote.map_err(|error| at(value, error))
+    }
+}
+
+impl FromValue for Addresses {
+    fn from_value(setting: &Setting, value: &Value) -> Checked<Self> {
+        one_or_many(value, MAX_ADDRESSES, "addresses", |value| {
+            let listen = match (setting.kind, &value.data) {
+                (Kind::Listen, ValueData::Text(text)) => text.parse(),
+                (Kind::Listen, ValueData::Number(number)) => {
+                    port_number(*number, 0).map(Listen::Localhost)
+                }
+                _ => return wrong_type(setting, value),
+            };
+            let listen = listen.map_err(|error| at(value, error))?;
+            Ok((listen, value.span.clone()))
+        })
+    }
+}
+
+/// Converts each value of an array, or a value that is not in an array.
+pub(super) fn one_or_many<T>(
+    value: &Value,
+    most: usize,
+    noun: &str,
+    one: impl Fn(&Value) -> Checked<T>,
+) -> Checked<Vec<T>> {
     let values = if let ValueData::Array(values) = &value.data {
         values
     } else {
-        std::slice::from_ref(value)
+        slice::from_ref(value)
     };
-    if !(1..=MAX_ADDRESSES).contains(&values.len()) {
-        let what = format!("an array of {} addresses", values.len());
-        let fault = ValueError::new(what, format!("write 1 to {MAX_ADDRESSES} of them"));
-        return Err(vec![(value.span.clone(), fault)]);
+    if !(1..=most).contains(&values.len()) {
+        let what = format!("an array of {} {noun}", values.len());
+        let hint = format!("write 1 to {most} of them");
+        return Err(at(value, ValueError::new(what, hint)));
     }
-    let mut addresses = Vec::new();
-    let mut faults = Vec::new();
-    for value in values {
-        match one_listen(setting, &value.data) {
-            Ok(listen) => addresses.push((listen, value.span.clone())),
-            Err(fault) => faults.push((value.span.clone(), fault)),
-        }
-    }
-    if faults.is_empty() {
-        Ok(TypedValue::Listen(addresses))
-    } else {
-        Err(faults)
+    all(values.iter().map(one))
+}
+
+/// Returns all values, or all errors.
+pub(super) fn all<T, C: FromIterator<T>>(items: impl Iterator<Item = Checked<T>>) -> Checked<C> {
+    let mut errors = Vec::new();
+    let valid = items.filter_map(|item| item.map_err(|found| errors.extend(found)).ok());
+    let valid = valid.collect();
+    match errors.is_empty() {
+        true => Ok(valid),
+        false => Err(errors),
     }
 }
 
-fn one_listen(setting: &Setting, data: &ValueData) -> Result<Listen, ValueError> {
-    match data {
-        ValueData::Text(text) => text.parse(),
-        ValueData::Number(number) => port_number(*number, 0).map(Listen::Localhost),
-        ValueData::Float
-        | ValueData::Flag(_)
-        | ValueData::Date
-        | ValueData::Array(_)
-        | ValueData::Table(_) => Err(wrong_type(setting, data)),
-    }
+/// Returns the error of a whole value.
+pub(super) fn at(value: &Value, error: ValueError) -> Vec<SpannedError> {
+    vec![(value.span.clone(), error)]
 }
 
-fn choice(text: &str, words: &[&str]) -> Result<TypedValue, ValueError> {
+fn choice(text: &str, words: &[&str]) -> Result<(), ValueError> {
     if words.contains(&text) {
-        return Ok(TypedValue::Text(text.to_owned()));
+        return Ok(());
     }
     let hint = match nearest(text, words.iter().copied()) {
         Some(meant) => format!("did you mean \"{meant}\"?"),
         None => format!("write \"{}\"", words.join("\" or \"")),
     };
-    Err(ValueError::new(
-        format!("{} is not a valid value", quoted(text)),
-        hint,
-    ))
+    let what = format!("{} is not a valid value", quoted(text));
+    Err(ValueError::new(what, hint))
 }
 
-fn whole(number: i128, min: u64, max: u64) -> Result<TypedValue, ValueError> {
-    let fitting = u64::try_from(number)
-        .ok()
-        .filter(|n| (min..=max).contains(n));
-    fitting.map(TypedValue::Number).ok_or_else(|| {
-        let what = format!("{} is out of range", shown(number));
+fn whole(number: i128, min: u64, max: u64) -> Result<u64, ValueError> {
+    let fitting = u64::try_from(number).ok();
+    let fitting = fitting.filter(|number| (min..=max).contains(number));
+    fitting.ok_or_else(|| {
+        // One that overflowed the type is shown without digits.
+        let what = match number {
+            i128::MAX => "the number is out of range".to_owned(),
+            number => format!("{number} is out of range"),
+        };
         ValueError::new(what, format!("write a whole number from {min} to {max}"))
     })
 }
 
-fn time(text: &str, min: Duration, max: Duration) -> Result<TypedValue, ValueError> {
-    let duration = duration(text)?;
-    if (min..=max).contains(&duration) {
-        return Ok(TypedValue::Duration(duration));
+/// Checks an amount against its range. `written` formats it as in the file.
+fn within<T: Copy + PartialOrd>(
+    text: &str,
+    amount: T,
+    (min, max): (T, T),
+    noun: &str,
+    written: fn(T) -> String,
+) -> Result<T, ValueError> {
+    if (min..=max).contains(&amount) {
+        return Ok(amount);
     }
     let (min, max) = (written(min), written(max));
-    let hint = format!("write a duration from \"{min}\" to \"{max}\"");
-    Err(ValueError::new(
-        format!("{} is out of range", quoted(text)),
-        hint,
-    ))
+    let hint = format!("write a {noun} from \"{min}\" to \"{max}\"");
+    let what = format!("{} is out of range", quoted(text));
+    Err(ValueError::new(what, hint))
 }
 
-fn bytes(text: &str, min: u64, max: u64) -> Result<TypedValue, ValueError> {
-    let size = size(text)?;
-    if (min..=max).contains(&size) {
-        return Ok(TypedValue::Number(size));
+/// Returns a type error that names the expected type and gives an example.
+pub(super) fn wrong_type<T>(setting: &Setting, value: &Value) -> Checked<T> {
+    let wanted = match setting.kind {
+        Kind::Flag => "true or false",
+        Kind::Number(..) => "a whole number",
+        Kind::Duration(..) => "a duration in quotes",
+        Kind::Size(..) => "a size in quotes",
+        Kind::Choice(_) | Kind::Text(..) => "a string",
+        Kind::Listen => "a port, an address or an array of them",
+        Kind::Hosts => "an array of strings",
+        Kind::Target => "the id of a node, a table of tags or an array of them",
+        Kind::Remote => "a string \"host:port\" or a port",
+    };
+    let what = format!("expected {wanted}, found {}", value.data.noun());
+    let hint = match rewritten(setting, &value.data) {
+        Some(value) => format!("write `{} = {value}`", setting.key),
+        None => format!("for example `{}`", setting.example()),
+    };
+    Err(at(value, ValueError::new(what, hint)))
+}
+
+/// Returns the value in the right type, if the intention is clear.
+fn rewritten(setting: &Setting, data: &ValueData) -> Option<String> {
+    match (setting.kind, data) {
+        (Kind::Flag, ValueData::Text(text)) => Some(text.parse::<bool>().ok()?.to_string()),
+        (Kind::Number(..), ValueData::Text(text)) => Some(text.parse::<u64>().ok()?.to_string()),
+        (Kind::Duration(..), ValueData::Number(number)) => {
+            Some(format!("\"{}s\"", u32::try_from(*number).ok()?))
+        }
+        (Kind::Size(..), ValueData::Number(number)) => Some(format!(
+            "\"{}\"",
+            written_size(u64::try_from(*number).ok()?)
+        )),
+        _ => None,
     }
-    let (min, max) = (written_size(min), written_size(max));
-    let hint = format!("write a size from \"{min}\" to \"{max}\"");
-    Err(ValueError::new(
-        format!("{} is out of range", quoted(text)),
-        hint,
-    ))
 }
 
-/// Formats a number. One that overflowed the type is shown without digits.
-fn shown(number: i128) -> String {
-    match number {
-        i128::MAX => "the number".to_owned(),
-        number => number.to_string(),
-    }
-}
-
-/// Maximum number of addresses of a forward.
+/// Maximum number of addresses of a table.
 const MAX_ADDRESSES: usize = 16;

@@ -40,7 +40,7 @@ impl FromStr for ClientVersion {
 }
 
 /// Checks the version of a client.
-pub(super) fn check_client_version(text: &str) -> Result<(), ValueError> {
+pub(in crate::config) fn check_client_version(text: &str) -> Result<(), ValueError> {
     text.parse::<ClientVersion>().map(drop)
 }
 

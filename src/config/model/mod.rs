@@ -98,6 +98,9 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
+    /// All formats.
+    pub(super) const ALL: [Self; 4] = [Self::Auto, Self::Text, Self::Json, Self::Journald];
+
     /// Returns the value as written in the file.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -125,6 +128,15 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
+    /// All levels.
+    pub(super) const ALL: [Self; 5] = [
+        Self::Error,
+        Self::Warn,
+        Self::Info,
+        Self::Debug,
+        Self::Trace,
+    ];
+
     /// Returns the value as written in the file.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -154,6 +166,16 @@ pub enum Sessions {
         /// Age after which a new session takes over; `None`: never.
         max_age: Option<Duration>,
     },
+}
+
+impl Sessions {
+    /// Returns the value as written in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PerConnection { .. } => PER_CONNECTION,
+            Self::Shared { .. } => SHARED,
+        }
+    }
 }
 
 /// A forwarding rule: local address → target, host, port.
@@ -334,6 +356,11 @@ impl Default for Upload {
         }
     }
 }
+
+/// A value of `sessions`.
+pub(super) const PER_CONNECTION: &str = "per_connection";
+/// A value of `sessions`.
+pub(super) const SHARED: &str = "shared";
 
 /// Document for a port of the target itself.
 pub(super) const PORT_DOCUMENT: &str = "AWS-StartPortForwardingSession";

@@ -1,18 +1,19 @@
 //! Table of all settings: key, accepted values, default and description.
 //!
-//! This table drives the check and everything else that lists settings. To add a setting, add its
-//! row here, its field in the model, and the line in `check` that assigns it.
+//! The checks, the defaults, the JSON Schema and the tests of the reference documentation follow
+//! from this table. To add a setting, add its row here, its field in the model, and the line in
+//! `check` that assigns it.
 //!
 //! Specification: docs/interfaces.md, sections 2 and 8. Ranges not given there are chosen here,
 //! wide enough for every sensible use and narrow enough to catch a wrong unit.
 
-mod aws;
 mod table;
 
 use std::time::Duration;
 
+use crate::config::diagnostic::ValueError;
 pub use crate::config::settings::table::{
-    ADMIN, AWS, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, PER_CONNECTION, SECTIONS, SHARED, SHUTDOWN,
+    ADMIN, AWS, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, SECTIONS, SHUTDOWN,
 };
 
 /// A table of the configuration file.
@@ -72,16 +73,42 @@ pub struct Setting {
     pub kind: Kind,
     /// Behaviour if absent.
     pub absent: Absent,
-    /// A valid value, as written in the file.
-    pub example: &'static str,
     /// Description: one sentence without a full stop.
     pub doc: &'static str,
+    /// A valid value, as written in the file; empty: the default is the example.
+    example: &'static str,
 }
 
 impl Setting {
+    /// Creates a row without description.
+    const fn new(key: &'static str, kind: Kind, absent: Absent, example: &'static str) -> Self {
+        let doc = "";
+        Self {
+            key,
+            kind,
+            absent,
+            doc,
+            example,
+        }
+    }
+
+    /// Sets the description.
+    const fn doc(self, doc: &'static str) -> Self {
+        Self { doc, ..self }
+    }
+
     /// Returns whether the setting must be present in its section.
     pub fn is_required(&self) -> bool {
         matches!(self.absent, Absent::Problem)
+    }
+
+    /// Returns a line with a valid value, as written in the file.
+    pub fn example(&self) -> String {
+        match (self.example, self.absent) {
+            ("", Absent::Text(default)) => format!("{} = \"{default}\"", self.key),
+            ("", Absent::Number(default)) => format!("{} = {default}", self.key),
+            (example, _) => format!("{} = {example}", self.key),
+        }
     }
 }
 
@@ -90,62 +117,28 @@ impl Setting {
 pub enum Kind {
     /// `true` or `false`.
     Flag,
-    /// An integer.
-    Number {
-        /// Minimum.
-        min: u64,
-        /// Maximum.
-        max: u64,
-    },
-    /// A duration, such as `"30s"`.
-    Duration {
-        /// Minimum.
-        min: Duration,
-        /// Maximum.
-        max: Duration,
-    },
-    /// A size in bytes, such as `"256KiB"`.
-    Size {
-        /// Minimum in bytes.
-        min: u64,
-        /// Maximum in bytes.
-        max: u64,
-    },
+    /// An integer, from minimum to maximum.
+    Number(u64, u64),
+    /// A duration such as `"30s"`, from minimum to maximum.
+    Duration(Duration, Duration),
+    /// A size such as `"256KiB"`, from minimum to maximum in bytes.
+    Size(u64, u64),
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// Name of a forward: 1 to 64 of `[A-Za-z0-9_.-]`, starting with a letter or digit.
-    Name,
-    /// Name of a region.
-    Region,
-    /// Name of a profile.
-    Profile,
-    /// ARN of a role.
-    Role,
-    /// An `https://` URL, or an `http://` URL of a loopback address.
-    Endpoint,
-    /// An `https://` or `wss://` URL without a path; without TLS only for a loopback address.
-    Gateway,
-    /// An `http://` URL, which may contain a user and a password.
-    Proxy,
-    /// Version of the AWS client: four numbers.
-    ClientVersion,
-    /// An absolute path.
-    File,
-    /// An absolute path that fits into a Unix socket address.
-    Socket,
+    /// A string of this pattern of the JSON Schema, which passes this check.
+    Text(&'static str, TextCheck),
     /// A local address or an array of them.
     Listen,
     /// An array of host names.
     Hosts,
-    /// File permissions in octal digits, such as `"0600"`.
-    Mode,
     /// A managed node by id or tags, or an array of them.
     Target,
     /// A destination.
     Remote,
-    /// Name or ARN of an SSM document.
-    Document,
 }
+
+/// Checks a string.
+pub type TextCheck = fn(&str) -> Result<(), ValueError>;
 
 /// Behaviour if a setting is absent.
 #[derive(Clone, Copy, Debug)]

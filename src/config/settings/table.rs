@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use crate::config::settings::aws::{AWS_SETTINGS, PROFILE, REGION, ROLE};
+use crate::config::check::address::{check_endpoint, check_gateway, check_proxy};
+use crate::config::check::identifiers::{
+    check_document, check_mode, check_name, check_path, check_profile, check_region, check_role,
+    check_socket,
+};
+use crate::config::check::version::check_client_version;
+use crate::config::model::{PER_CONNECTION, SHARED};
 use crate::config::settings::{Absent, Kind, Section, Setting, Shape};
 
 /// All tables of a file.
@@ -57,271 +63,158 @@ pub const DEFAULTS: Section = once(
     "Defaults for the settings of all forwards",
 );
 
-const SHUTDOWN_SETTINGS: &[Setting] = &[Setting {
-    key: "drain_timeout",
-    kind: Kind::Duration {
-        min: Duration::ZERO,
-        max: Duration::from_secs(60 * MINUTE),
-    },
-    absent: Absent::Nothing,
-    example: "\"30s\"",
-    doc: "Time for open connections to finish after a stop request; 0s: reset them at once; absent: 30s under systemd, otherwise 8s for the whole shutdown, because `docker stop` kills after 10 s",
-}];
+const AWS_SETTINGS: &[Setting] = &[
+    REGION.doc("Region of the targets; absent: from the AWS environment and configuration files"),
+    PROFILE.doc("Profile in ~/.aws/config; absent: from the AWS environment"),
+    ROLE.doc("ARN of a role to assume with these credentials; absent: no role is assumed"),
+    optional(
+        "ssm_endpoint",
+        Kind::Text("^https?://.+$", check_endpoint),
+        "\"https://vpce-0123-abcd.ssm.eu-west-1.vpce.amazonaws.com\"",
+    )
+    .doc("URL of the SSM API, for example a VPC endpoint; http:// only for loopback"),
+    optional(
+        "ssmmessages_endpoint",
+        Kind::Text("^(https?|wss?)://[^/]+/?$", check_gateway),
+        "\"https://vpce-0123-abcd.ssmmessages.eu-west-1.vpce.amazonaws.com\"",
+    )
+    .doc("URL for the data channels of all sessions; absent: the URL returned by StartSession"),
+    optional("ca_bundle", Kind::Text("^/.+$", check_path), "\"/etc/ssl/company.pem\"")
+        .doc("PEM file with additional CA certificates"),
+    optional(
+        "proxy",
+        Kind::Text("^([Hh][Tt][Tt][Pp]://.+|none)$", check_proxy),
+        "\"http://proxy.corp:3128\"",
+    )
+    .doc("HTTP proxy for all connections to AWS, or \"none\"; absent: from HTTPS_PROXY or ALL_PROXY, with NO_PROXY"),
+    optional(
+        "client_version",
+        Kind::Text("^[0-9]+\\.[0-9]+\\.[0-9]+\\.[0-9]+$", check_client_version),
+        "\"1.2.835.0\"",
+    )
+    .doc("Client version (session-manager-plugin) reported to AWS; absent: 1.2.764.0, the oldest version supported by AWS"),
+];
+
+/// Settings of `[aws]` and of a forward.
+const REGION: Setting = optional(
+    "region",
+    Kind::Text("^[a-z0-9-]+-[0-9]+$", check_region),
+    "\"eu-west-1\"",
+);
+const PROFILE: Setting = optional("profile", Kind::Text("^.+$", check_profile), "\"prod\"");
+const ROLE: Setting = optional(
+    "role_arn",
+    Kind::Text("^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$", check_role),
+    "\"arn:aws:iam::111122223333:role/tunnel\"",
+);
+
+const SHUTDOWN_SETTINGS: &[Setting] = &[
+    optional("drain_timeout", Kind::Duration(Duration::ZERO, HOUR), "\"30s\"")
+        .doc("Time for open connections to finish after a stop request; 0s: reset them at once; absent: 30s under systemd, otherwise 8s for the whole shutdown, because `docker stop` kills after 10 s"),
+];
 
 const LOG_SETTINGS: &[Setting] = &[
-    Setting {
-        key: "format",
-        kind: Kind::Choice(FORMATS),
-        absent: Absent::Text("auto"),
-        example: "\"json\"",
-        doc: "text: readable lines; json: one object per line; journald: structured journal fields; auto: journald if stderr is the journal, otherwise text",
-    },
-    Setting {
-        key: "level",
-        kind: Kind::Choice(LEVELS),
-        absent: Absent::Text("info"),
-        example: "\"debug\"",
-        doc: "Lowest level that is logged; overridden by -v, -q and SSM_PROXYD_LOG",
-    },
+    choice("format", &["auto", "text", "json", "journald"], "auto")
+        .doc("text: readable lines; json: one object per line; journald: structured journal fields; auto: journald if stderr is the journal, otherwise text"),
+    choice("level", &["error", "warn", "info", "debug", "trace"], "info")
+        .doc("Lowest level that is logged; overridden by -v, -q and SSM_PROXYD_LOG"),
 ];
-
-/// Setting of a forward and of `[http]`.
-const ALLOW_REMOTE_CLIENTS: Setting = Setting {
-    key: "allow_remote_clients",
-    kind: Kind::Flag,
-    absent: Absent::Flag(false),
-    example: "true",
-    doc: "Allow addresses in `listen` that other machines can reach",
-};
 
 const HTTP_SETTINGS: &[Setting] = &[
-    Setting {
-        key: "listen",
-        kind: Kind::Listen,
-        absent: Absent::Problem,
-        example: "\"127.0.0.1:9187\"",
-        doc: "Local address, or an array of them; a port alone means 127.0.0.1 and ::1",
-    },
+    listen("\"127.0.0.1:9187\""),
     ALLOW_REMOTE_CLIENTS,
-    Setting {
-        key: "hosts",
-        kind: Kind::Hosts,
-        absent: Absent::Nothing,
-        example: "[\"metrics.example.org\"]",
-        doc: "Host names accepted in requests, in addition to addresses and localhost; requests with other names are rejected",
-    },
+    optional("hosts", Kind::Hosts, "[\"metrics.example.org\"]")
+        .doc("Host names accepted in requests, in addition to addresses and localhost; requests with other names are rejected"),
 ];
 
-const ADMIN_SETTINGS: &[Setting] = &[Setting {
-    key: "socket",
-    kind: Kind::Socket,
-    absent: Absent::Nothing,
-    example: "\"/run/ssm-proxyd/admin.sock\"",
-    doc: "Path of the Unix socket, accessible to its user and root only; absent: admin.sock in $RUNTIME_DIRECTORY, else in $XDG_RUNTIME_DIR/ssm-proxyd",
-}];
+const ADMIN_SETTINGS: &[Setting] = &[
+    optional(
+        "socket",
+        Kind::Text("^/.+$", check_socket),
+        "\"/run/ssm-proxyd/admin.sock\"",
+    )
+    .doc("Path of the Unix socket, accessible to its user and root only; absent: admin.sock in $RUNTIME_DIRECTORY, else in $XDG_RUNTIME_DIR/ssm-proxyd"),
+];
 
 const LIMITS_SETTINGS: &[Setting] = &[
-    Setting {
-        key: "max_connections",
-        kind: Kind::Number {
-            min: 1,
-            max: 1_000_000,
-        },
-        absent: Absent::Number(1024),
-        example: "1024",
-        doc: "Maximum concurrent connections of all forwards; further ones wait",
-    },
-    Setting {
-        key: "session_start_rate",
-        kind: Kind::Number { min: 1, max: 1000 },
-        absent: Absent::Number(5),
-        example: "5",
-        doc: "Maximum StartSession calls per second, for each region and profile; bursts of up to four seconds' worth",
-    },
+    number("max_connections", 1, 1_000_000, 1024)
+        .doc("Maximum concurrent connections of all forwards; further ones wait"),
+    number("session_start_rate", 1, 1000, 5)
+        .doc("Maximum StartSession calls per second, for each region and profile; bursts of up to four seconds' worth"),
 ];
 
 const FORWARD_SETTINGS: &[Setting] = &[
-    Setting {
-        key: "name",
-        kind: Kind::Name,
-        absent: Absent::Problem,
-        example: "\"orders-db\"",
-        doc: "Unique name in logs, metrics and commands",
-    },
-    Setting {
-        key: "listen",
-        kind: Kind::Listen,
-        absent: Absent::Problem,
-        example: "5432",
-        doc: "Local address, or an array of them; a port alone means 127.0.0.1 and ::1",
-    },
-    Setting {
-        key: "target",
-        kind: Kind::Target,
-        absent: Absent::Problem,
-        example: "\"i-0123456789abcdef0\"",
-        doc: "The managed node that runs the agent: an instance (i-…), a hybrid node (mi-…), an ECS task, or { tags = { … } }; or an array, tried in order",
-    },
-    Setting {
-        key: "remote",
-        kind: Kind::Remote,
-        absent: Absent::Problem,
-        example: "\"db.internal:5432\"",
-        doc: "Destination that the agent connects to: host and port, or a port alone for the target itself",
-    },
-    Setting {
-        key: "enabled",
-        kind: Kind::Flag,
-        absent: Absent::Flag(true),
-        example: "false",
-        doc: "Serve this forward; false: it is validated and listed only",
-    },
-    Setting {
-        key: "mode",
-        kind: Kind::Mode,
-        absent: Absent::Text("0600"),
-        example: "\"0600\"",
-        doc: "Permissions of a Unix socket in octal digits",
-    },
-    Setting {
-        key: "document",
-        kind: Kind::Document,
-        absent: Absent::Nothing,
-        example: "\"AWS-StartPortForwardingSessionToRemoteHost\"",
-        doc: "SSM document; absent: AWS-StartPortForwardingSession, or AWS-StartPortForwardingSessionToRemoteHost if `remote` has a host",
-    },
-    Setting {
-        key: "sessions",
-        kind: Kind::Choice(SESSIONS),
-        absent: Absent::Text(PER_CONNECTION),
-        example: "\"shared\"",
-        doc: "One session per connection, or one session shared by several connections",
-    },
-    Setting {
-        key: "warm",
-        kind: Kind::Number { min: 0, max: 64 },
-        absent: Absent::Number(0),
-        example: "2",
-        doc: "Number of warm sessions (per_connection)",
-    },
-    Setting {
-        key: "warm_max_age",
-        kind: Kind::Duration {
-            min: Duration::from_secs(10),
-            max: Duration::from_secs(60 * MINUTE),
-        },
-        absent: Absent::Text("10m"),
-        example: "\"10m\"",
-        doc: "Maximum age of an unused warm session before it is replaced (per_connection)",
-    },
-    Setting {
-        key: "max_streams",
-        kind: Kind::Number { min: 1, max: 1024 },
-        absent: Absent::Number(64),
-        example: "64",
-        doc: "Maximum connections per session; further ones start another session (shared)",
-    },
-    Setting {
-        key: "max_session_age",
-        kind: Kind::Duration {
-            min: Duration::ZERO,
-            max: Duration::from_secs(24 * 60 * MINUTE),
-        },
-        absent: Absent::Text("0s"),
-        example: "\"1h\"",
-        doc: "Maximum age of a session before new connections use a new one; 0s: unlimited (shared)",
-    },
-    Setting {
-        key: "keep_alive",
-        kind: Kind::Flag,
-        absent: Absent::Flag(false),
-        example: "true",
-        doc: "Keep the session of an open connection from reaching the idle timeout",
-    },
-    Setting {
-        key: "connect_timeout",
-        kind: Kind::Duration {
-            min: Duration::from_secs(1),
-            max: Duration::from_secs(10 * MINUTE),
-        },
-        absent: Absent::Text("30s"),
-        example: "\"30s\"",
-        doc: "Timeout from accepting a connection until its stream is ready",
-    },
-    Setting {
-        key: "resume_timeout",
-        kind: Kind::Duration {
-            min: Duration::ZERO,
-            max: Duration::from_secs(60 * MINUTE),
-        },
-        absent: Absent::Text("5m"),
-        example: "\"5m\"",
-        doc: "Timeout for resuming a session, from the loss of the last websocket that lived for 5 s or carried new data; 0s: do not resume",
-    },
-    Setting {
-        key: "half_close_timeout",
-        kind: Kind::Duration {
-            min: Duration::from_secs(1),
-            max: Duration::from_secs(24 * 60 * MINUTE),
-        },
-        absent: Absent::Text("30s"),
-        example: "\"30s\"",
-        doc: "Idle time after a local EOF before both directions are closed",
-    },
-    Setting {
-        key: "upload_rate",
-        kind: Kind::Number {
-            min: 0,
-            max: 100_000,
-        },
-        absent: Absent::Number(900),
-        example: "900",
-        doc: "Maximum messages per second to the agent, per session; 0: unlimited",
-    },
-    Setting {
-        key: "upload_payload",
-        kind: Kind::Number {
-            min: 64,
-            max: 65_536,
-        },
-        absent: Absent::Number(1024),
-        example: "1024",
-        doc: "Payload bytes per message to the agent",
-    },
-    Setting {
-        key: "upload_window",
-        kind: Kind::Size {
-            min: KIB,
-            max: 64 * KIB * KIB,
-        },
-        absent: Absent::Text("256KiB"),
-        example: "\"256KiB\"",
-        doc: "Maximum unacknowledged bytes to the agent; at least one upload_payload",
-    },
-    Setting {
-        key: "max_connections",
-        kind: Kind::Number {
-            min: 1,
-            max: 65_535,
-        },
-        absent: Absent::Number(64),
-        example: "64",
-        doc: "Maximum concurrent connections; further ones wait",
-    },
+    required(
+        "name",
+        Kind::Text("^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", check_name),
+        "\"orders-db\"",
+    )
+    .doc("Unique name in logs, metrics and commands"),
+    listen("5432"),
+    required("target", Kind::Target, "\"i-0123456789abcdef0\"")
+        .doc("The managed node that runs the agent: an instance (i-…), a hybrid node (mi-…), an ECS task, or { tags = { … } }; or an array, tried in order"),
+    required("remote", Kind::Remote, "\"db.internal:5432\"")
+        .doc("Destination that the agent connects to: host and port, or a port alone for the target itself"),
+    flag("enabled", true).doc("Serve this forward; false: it is validated and listed only"),
+    Setting::new(
+        "mode",
+        Kind::Text("^[0-7]{3,4}$", check_mode),
+        Absent::Text("0600"),
+        "",
+    )
+    .doc("Permissions of a Unix socket in octal digits"),
+    optional(
+        "document",
+        Kind::Text("^.+$", check_document),
+        "\"AWS-StartPortForwardingSessionToRemoteHost\"",
+    )
+    .doc("SSM document; absent: AWS-StartPortForwardingSession, or AWS-StartPortForwardingSessionToRemoteHost if `remote` has a host"),
+    choice("sessions", &[PER_CONNECTION, SHARED], PER_CONNECTION)
+        .doc("One session per connection, or one session shared by several connections"),
+    number("warm", 0, 64, 0).doc("Number of warm sessions (per_connection)"),
+    duration("warm_max_age", Duration::from_secs(10), HOUR, "10m")
+        .doc("Maximum age of an unused warm session before it is replaced (per_connection)"),
+    number("max_streams", 1, 1024, 64)
+        .doc("Maximum connections per session; further ones start another session (shared)"),
+    duration("max_session_age", Duration::ZERO, DAY, "0s")
+        .doc("Maximum age of a session before new connections use a new one; 0s: unlimited (shared)"),
+    flag("keep_alive", false)
+        .doc("Keep the session of an open connection from reaching the idle timeout"),
+    duration("connect_timeout", SECOND, Duration::from_secs(600), "30s")
+        .doc("Timeout from accepting a connection until its stream is ready"),
+    duration("resume_timeout", Duration::ZERO, HOUR, "5m")
+        .doc("Timeout for resuming a session, from the loss of the last websocket that lived for 5 s or carried new data; 0s: do not resume"),
+    duration("half_close_timeout", SECOND, DAY, "30s")
+        .doc("Idle time after a local EOF before both directions are closed"),
+    number("upload_rate", 0, 100_000, 900)
+        .doc("Maximum messages per second to the agent, per session; 0: unlimited"),
+    number("upload_payload", 64, 65_536, 1024).doc("Payload bytes per message to the agent"),
+    Setting::new(
+        "upload_window",
+        Kind::Size(1 << 10, 64 << 20),
+        Absent::Text("256KiB"),
+        "",
+    )
+    .doc("Maximum unacknowledged bytes to the agent; at least one upload_payload"),
+    number("max_connections", 1, 65_535, 64)
+        .doc("Maximum concurrent connections; further ones wait"),
     ALLOW_REMOTE_CLIENTS,
-    Setting {
-        doc: "Region of this target; absent: as in [aws]",
-        ..REGION
-    },
-    Setting {
-        doc: "Profile in ~/.aws/config; its credentials override those of the environment; absent: as in [aws]",
-        ..PROFILE
-    },
-    Setting {
-        doc: "ARN of a role to assume; absent: as in [aws]",
-        ..ROLE
-    },
+    REGION.doc("Region of this target; absent: as in [aws]"),
+    PROFILE.doc("Profile in ~/.aws/config; its credentials override those of the environment; absent: as in [aws]"),
+    ROLE.doc("ARN of a role to assume; absent: as in [aws]"),
 ];
+
+/// Number of settings at the start of the list that define a forward: name, listen, target, remote.
+const OWN: usize = 4;
+
+/// Setting of a forward and of `[http]`.
+const ALLOW_REMOTE_CLIENTS: Setting = flag("allow_remote_clients", false)
+    .doc("Allow addresses in `listen` that other machines can reach");
+
+const fn listen(example: &'static str) -> Setting {
+    required("listen", Kind::Listen, example)
+        .doc("Local address, or an array of them; a port alone means 127.0.0.1 and ::1")
+}
 
 /// A section that occurs at most once.
 const fn once(name: &'static str, settings: &'static [Setting], doc: &'static str) -> Section {
@@ -333,23 +226,40 @@ const fn once(name: &'static str, settings: &'static [Setting], doc: &'static st
     }
 }
 
-/// The values of `sessions`.
-pub const PER_CONNECTION: &str = "per_connection";
-/// The values of `sessions`.
-pub const SHARED: &str = "shared";
-const SESSIONS: &[&str] = &[PER_CONNECTION, SHARED];
+const fn required(key: &'static str, kind: Kind, example: &'static str) -> Setting {
+    Setting::new(key, kind, Absent::Problem, example)
+}
 
-/// The values of `format`.
-const FORMATS: &[&str] = &["auto", "text", "json", "journald"];
+const fn optional(key: &'static str, kind: Kind, example: &'static str) -> Setting {
+    Setting::new(key, kind, Absent::Nothing, example)
+}
 
-/// The values of `level`.
-const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+const fn flag(key: &'static str, default: bool) -> Setting {
+    let example = if default { "false" } else { "true" };
+    Setting::new(key, Kind::Flag, Absent::Flag(default), example)
+}
 
-/// Number of settings at the start of the list that define a forward: name, listen, target, remote.
-const OWN: usize = 4;
+const fn number(key: &'static str, min: u64, max: u64, default: u32) -> Setting {
+    Setting::new(key, Kind::Number(min, max), Absent::Number(default), "")
+}
 
-/// Seconds per minute.
-const MINUTE: u64 = 60;
+const fn duration(
+    key: &'static str,
+    min: Duration,
+    max: Duration,
+    default: &'static str,
+) -> Setting {
+    Setting::new(key, Kind::Duration(min, max), Absent::Text(default), "")
+}
 
-/// Bytes per KiB.
-const KIB: u64 = 1024;
+const fn choice(
+    key: &'static str,
+    words: &'static [&'static str],
+    default: &'static str,
+) -> Setting {
+    Setting::new(key, Kind::Choice(words), Absent::Text(default), "")
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);

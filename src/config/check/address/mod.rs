@@ -8,7 +8,9 @@ use std::str::FromStr;
 
 pub(super) use crate::config::check::address::socket_path::{MAX_PATH, normalized};
 use crate::config::check::address::socket_path::{bare_path, socket_path};
-pub(super) use crate::config::check::address::url::{check_endpoint, check_gateway, check_proxy};
+pub(in crate::config) use crate::config::check::address::url::{
+    check_endpoint, check_gateway, check_proxy,
+};
 use crate::config::diagnostic::ValueError;
 use crate::config::model::{Listen, Remote};
 use crate::config::source::{quoted, shortened};

@@ -5,13 +5,13 @@ use crate::config::diagnostic::ValueError;
 use crate::config::model::NO_PROXY;
 
 /// Checks the URL of an API endpoint.
-pub(in crate::config::check) fn check_endpoint(url: &str) -> Result<(), ValueError> {
+pub(in crate::config) fn check_endpoint(url: &str) -> Result<(), ValueError> {
     let example = "for example \"https://ssm.eu-west-1.amazonaws.com\"";
     endpoint_path(url, &["https", "http"], example).map(|_| ())
 }
 
 /// Checks the URL of an endpoint for data channels.
-pub(in crate::config::check) fn check_gateway(url: &str) -> Result<(), ValueError> {
+pub(in crate::config) fn check_gateway(url: &str) -> Result<(), ValueError> {
     let example = "for example \"https://vpce-0123-abcd.ssmmessages.eu-west-1.vpce.amazonaws.com\"";
     match endpoint_path(url, &["https", "wss", "http", "ws"], example)? {
         "" => Ok(()),
@@ -23,7 +23,7 @@ pub(in crate::config::check) fn check_gateway(url: &str) -> Result<(), ValueErro
 }
 
 /// Checks the URL of a proxy. Errors do not quote it, as it may contain a password.
-pub(in crate::config::check) fn check_proxy(url: &str) -> Result<(), ValueError> {
+pub(in crate::config) fn check_proxy(url: &str) -> Result<(), ValueError> {
     if url == NO_PROXY {
         return Ok(());
     }
