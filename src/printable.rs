@@ -29,7 +29,7 @@ impl Printable {
 
     /// Creates a printable text from at most `max` characters.
     pub fn cut(text: &str, max: usize) -> Self {
-        let mut line = Line::new(max);
+        let mut line = PrintableBuilder::new(max);
         line.add(text.trim_matches(|c: char| c.is_whitespace() || c.is_control()));
         line.end()
     }
@@ -44,7 +44,7 @@ impl Printable {
     /// Creates a printable text from the `Display` output of a value, such as the error of a
     /// library. Uses no more memory than the result needs.
     pub fn of(value: impl Display) -> Self {
-        let mut line = Line::new(Self::MAX);
+        let mut line = PrintableBuilder::new(Self::MAX);
         // Fails if the line is full or the value's own formatting fails.
         let _full = write!(line, "{value}");
         line.end()
@@ -52,7 +52,7 @@ impl Printable {
 
     /// Creates a printable text from an error and its sources, separated by colons.
     pub fn of_sources(error: &dyn std::error::Error) -> Self {
-        let mut line = Line::new(Self::MAX);
+        let mut line = PrintableBuilder::new(Self::MAX);
         let mut _full = write!(line, "{error}");
         let mut next = error.source();
         while let Some(source) = next {
@@ -125,13 +125,13 @@ impl PartialEq<&str> for Printable {
 }
 
 /// Builder of a [`Printable`].
-struct Line {
+struct PrintableBuilder {
     text: String,
     left: usize,
     is_cut: bool,
 }
 
-impl Line {
+impl PrintableBuilder {
     fn new(max: usize) -> Self {
         Self {
             text: String::new(),
@@ -160,7 +160,7 @@ impl Line {
     }
 }
 
-impl Write for Line {
+impl Write for PrintableBuilder {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.add(text);
         match self.is_cut {

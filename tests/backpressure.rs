@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ssm_proxyd::proto::{Event, MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL, MAX_UNSENT, StreamId};
-use ssm_proxyd::sim::agent::{Pace, Retransmission};
+use ssm_proxyd::sim::agent::{Retransmission, SendRate};
 use ssm_proxyd::wire::message::Kind;
 
 use crate::support::agent_destination::Destination;
@@ -321,7 +321,7 @@ fn fast() -> Pair {
 
 fn fast_setup() -> PairOptions {
     let mut setup = PairOptions::default();
-    setup.agent.pace = Pace::Unlimited;
+    setup.agent.pace = SendRate::Unlimited;
     setup.agent.retransmission = Retransmission::All;
     setup.agent.message_size = MESSAGE;
     setup.options.upload_rate = 0;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use ssm_proxyd::wire::message::{FIN, Header, Kind, Message, MessageId, PayloadType, SYN, Seq};
 use ssm_proxyd::wire::payload::{
     self, ACTION_SUCCESS, Acknowledge, ChannelClosed, Flag, HandshakeComplete, HandshakeRequest,
-    HandshakeResponse, Keys, OpenDataChannel, ProcessedAction, RequestedAction, SCHEMA_VERSION,
+    HandshakeResponse, JsonKeys, OpenDataChannel, ProcessedAction, RequestedAction, SCHEMA_VERSION,
     SessionType,
 };
 use ssm_proxyd::wire::smux::{self, Command, Decoder, FrameEvent, StreamId};
@@ -276,7 +276,7 @@ fn bytes(text: &'static [u8]) -> Bytes {
 #[track_caller]
 fn assert_both_ways<T>(name: &str, body: &T)
 where
-    T: DeserializeOwned + Serialize + Keys + PartialEq + std::fmt::Debug,
+    T: DeserializeOwned + Serialize + JsonKeys + PartialEq + std::fmt::Debug,
 {
     assert_eq!(
         &payload::decode::<T>(&golden(name)).unwrap(),

@@ -28,7 +28,8 @@ pub(super) fn base(keys: &str) -> Result<AdHocConfig, Exit> {
         Ok(Err(error)) if is_closed_to_us(&error) => without(),
         Ok(config) => config.map_err(|error| error.to_string()),
     };
-    let mut config = config.map_err(|error| terminal::fail_as_told(Exit::Configuration, &error))?;
+    let mut config =
+        config.map_err(|error| terminal::fail_with_rendered(Exit::Configuration, &error))?;
     let mut forward = config.forwards.pop().ok_or(Exit::Failed)?;
     let account = std::mem::take(&mut forward.account);
     config.aws = account.within(&config.aws);

@@ -27,7 +27,7 @@ pub(super) struct CheckArgs {
 pub(super) fn check(args: &CheckArgs) -> Exit {
     let (path, mut config) = match paths::read(args.config.as_deref()) {
         Ok(read) => read,
-        Err(error) => return terminal::fail_as_told(Exit::Configuration, &error),
+        Err(error) => return terminal::fail_with_rendered(Exit::Configuration, &error),
     };
     if let Err(bad) = environment::apply(&mut config.aws) {
         return bad.fail();

@@ -43,7 +43,7 @@ pub(super) fn completions(args: &CompletionsArgs) -> Exit {
         return terminal::fail(Exit::Failed, &"unknown shell", "");
     };
     let mut script = Vec::new();
-    if let Err(error) = shell.write_registration(ASKS, NAME, NAME, NAME, &mut script) {
+    if let Err(error) = shell.write_registration(COMPLETE_VARIABLE, NAME, NAME, NAME, &mut script) {
         return terminal::fail(Exit::Failed, &error, "");
     }
     match stdout::part(String::from_utf8_lossy(&script)) {
@@ -55,7 +55,7 @@ pub(super) fn completions(args: &CompletionsArgs) -> Exit {
 /// Answers a completion request of the script. Returns `None` if this is not one.
 pub(super) fn answer() -> Option<Exit> {
     let words: Vec<OsString> = std::env::args_os().collect();
-    let env = CompleteEnv::with_factory(Cli::command).var(ASKS);
+    let env = CompleteEnv::with_factory(Cli::command).var(COMPLETE_VARIABLE);
     match env.try_complete(words, None) {
         Ok(false) => None,
         Ok(true) => Some(Exit::Done),
@@ -77,6 +77,6 @@ pub(super) fn forward_names() -> ArgValueCandidates {
 }
 
 /// Environment variable set by the script in a completion request.
-const ASKS: &str = "SSM_PROXYD_COMPLETE";
+const COMPLETE_VARIABLE: &str = "SSM_PROXYD_COMPLETE";
 
 const NAME: &str = "ssm-proxyd";

@@ -108,7 +108,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
 async fn watch(one_shot: &mut OneShot, target: &str) -> Option<Ending> {
     let opened = timeout(TIMEOUT, one_shot.opened()).await;
     if opened.is_err() && io::stderr().is_terminal() {
-        terminal::say(&format!(
+        terminal::send(&format!(
             "ssm-proxyd: still connecting to {target}; `-v` shows the progress"
         ));
     }
@@ -154,7 +154,7 @@ fn fail(exit: Exit, error: &dyn std::fmt::Display, hint: &str) -> Exit {
     };
     let error = error.to_string();
     let error = error.trim_end_matches('.');
-    terminal::say(&format!("ssm-proxyd: {error}{hint}"));
+    terminal::send(&format!("ssm-proxyd: {error}{hint}"));
     exit
 }
 

@@ -103,7 +103,7 @@ impl NotFound {
                 };
                 terminal::fail(Exit::Unavailable, error, &hint)
             }
-            Self::Configuration(error) => terminal::fail_as_told(Exit::Configuration, error),
+            Self::Configuration(error) => terminal::fail_with_rendered(Exit::Configuration, error),
             Self::Failed(exit) => *exit,
         }
     }
@@ -118,11 +118,11 @@ pub(super) struct ReloadArgs {
 /// Reloads the daemon's configuration and prints the result.
 pub(super) async fn reload(args: ReloadArgs) -> Exit {
     match ask(&args.daemon, &Request::Reload).await {
-        Ok(Answer::Reloaded(change)) => said(stdout::printable(&format!("reloaded: {change}\n"))),
+        Ok(Answer::Reloaded(change)) => sent(stdout::printable(&format!("reloaded: {change}\n"))),
         Ok(other) => strange(&other),
         Err(exit) => {
             if matches!(exit, Exit::Configuration | Exit::CannotListen) {
-                terminal::say(&"reload failed; keeping the current configuration");
+                terminal::send(&"reload failed; keeping the current configuration");
             }
             exit
         }
@@ -143,7 +143,7 @@ pub(super) async fn stop(args: StopArgs) -> Exit {
     match ask(&args.daemon, &Request::Stop { now: args.now }).await {
         Ok(Answer::Stopped {
             sessions_left: Some(0),
-        }) => said(stdout::line("stopped; all sessions are terminated")),
+        }) => sent(stdout::line("stopped; all sessions are terminated")),
         Ok(Answer::Stopped { sessions_left }) => {
             let count = sessions_left.map_or_else(String::new, |count| format!("{count} "));
             let error = format!("stopped, but {count}sessions may still be active");
@@ -167,7 +167,7 @@ pub(super) struct LogArgs {
 pub(super) async fn log(args: LogArgs) -> Exit {
     let request = Request::Log { level: args.level };
     match ask(&args.daemon, &request).await {
-        Ok(Answer::Log { filter }) => said(stdout::printable(&format!("{filter}\n"))),
+        Ok(Answer::Log { filter }) => sent(stdout::printable(&format!("{filter}\n"))),
         Ok(other) => strange(&other),
         Err(exit) => exit,
     }
@@ -298,13 +298,13 @@ fn rejected(
         Fault::Busy => Exit::Unavailable,
     };
     match rendered {
-        Some(text) => terminal::fail_as_told(exit, text),
+        Some(text) => terminal::fail_with_rendered(exit, text),
         None => terminal::fail(exit, message, hint),
     }
 }
 
 /// Returns the exit code of a command that has printed its result.
-pub(super) fn said(told: Result<(), stdout::StdoutClosed>) -> Exit {
+pub(super) fn sent(told: Result<(), stdout::StdoutClosed>) -> Exit {
     told.map_or_else(|unheard| unheard.exit(), |()| Exit::Done)
 }
 

@@ -76,7 +76,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
         Ok(daemon) => daemon,
         Err(exit) => return exit,
     };
-    let exit = match Running::start(&command, &Place::of(&daemon)) {
+    let exit = match RunningCommand::start(&command, &ForwardAddress::of(&daemon)) {
         Ok(running) => running.wait(&mut daemon, &mut signals).await,
         Err(exit) => exit,
     };
@@ -86,8 +86,8 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
 
 /// Returns a forward of the file, changed to a free port and without warm sessions.
 fn named(name: &str, aws: AwsOptions) -> Result<Config, Exit> {
-    let (path, mut config) =
-        paths::read(None).map_err(|error| terminal::fail_as_told(Exit::Configuration, &error))?;
+    let (path, mut config) = paths::read(None)
+        .map_err(|error| terminal::fail_with_rendered(Exit::Configuration, &error))?;
     environment::apply(&mut config.aws).map_err(|bad| bad.fail())?;
     let known: Vec<&str> = config.forwards.iter().map(|f| f.name.as_str()).collect();
     let known = known.join(", ");
@@ -109,12 +109,12 @@ fn named(name: &str, aws: AwsOptions) -> Result<Config, Exit> {
 }
 
 /// Address of the first forward.
-struct Place {
+struct ForwardAddress {
     host: String,
     port: String,
 }
 
-impl Place {
+impl ForwardAddress {
     /// A Unix socket becomes a host without a port, as in PostgreSQL clients.
     fn of(daemon: &Daemon) -> Self {
         let reports = daemon.reports();
@@ -137,14 +137,14 @@ impl Place {
     }
 }
 
-struct Running {
+struct RunningCommand {
     child: Child,
     pid: Option<Pid>,
 }
 
-impl Running {
+impl RunningCommand {
     /// Starts the command. Fails as a shell does: 127 if not found, 126 if not executable.
-    fn start(command: &[String], place: &Place) -> Result<Self, Exit> {
+    fn start(command: &[String], place: &ForwardAddress) -> Result<Self, Exit> {
         let (program, arguments) = command.split_first().ok_or(Exit::Usage)?;
         let started = Command::new(place.fill(program))
             .args(arguments.iter().map(|argument| place.fill(argument)))
@@ -171,7 +171,7 @@ impl Running {
             tokio::select! {
                 _ = waiting.join_next() => break,
                 number = signals.number() => self.pass_on(number),
-                never = daemon.attend() => match never {},
+                never = daemon.serve_client() => match never {},
             }
         }
         match self.child.wait() {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::daemon::StartError;
-use crate::session::Kind;
+use crate::session::ErrorKind;
 
 /// Result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,19 +72,23 @@ impl From<&StartError> for Exit {
     }
 }
 
-impl From<Kind> for Exit {
-    fn from(kind: Kind) -> Self {
+impl From<ErrorKind> for Exit {
+    fn from(kind: ErrorKind) -> Self {
         match kind {
-            Kind::TargetNotConnected
-            | Kind::Unreachable
-            | Kind::Proxy
-            | Kind::ServiceFault
-            | Kind::Stranger
-            | Kind::Ended => Self::Unavailable,
-            Kind::Internal => Self::Failed,
-            Kind::Throttled | Kind::Shortage => Self::TryAgain,
-            Kind::Denied | Kind::Credentials | Kind::Role | Kind::Profile => Self::Refused,
-            Kind::Document | Kind::Invalid | Kind::Endpoint | Kind::Region => Self::Configuration,
+            ErrorKind::TargetNotConnected
+            | ErrorKind::Unreachable
+            | ErrorKind::Proxy
+            | ErrorKind::ServiceFault
+            | ErrorKind::NotAws
+            | ErrorKind::Ended => Self::Unavailable,
+            ErrorKind::Internal => Self::Failed,
+            ErrorKind::Throttled | ErrorKind::Shortage => Self::TryAgain,
+            ErrorKind::Denied | ErrorKind::Credentials | ErrorKind::Role | ErrorKind::Profile => {
+                Self::Refused
+            }
+            ErrorKind::Document | ErrorKind::Invalid | ErrorKind::Endpoint | ErrorKind::Region => {
+                Self::Configuration
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use super::local_forward::LocalForward;
 use super::ready_file::ReadyFile;
 use super::{live_status, paths, run, stdout, terminal};
 use crate::config::{self, Config, Forward, Target, Targets};
-use crate::daemon::{Caller, Cause, Daemon, ReloadError, Signals, StartError};
+use crate::daemon::{Cause, Daemon, DaemonEnvironment, ReloadError, Signals, StartError};
 use crate::forward::ActivatedSockets;
 use crate::panics::caught;
 use crate::session::{Identity, TerminatePolicy, allow_questions};
@@ -92,7 +92,7 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
     };
     let (reports, metrics) = (daemon.reports(), daemon.metrics());
     let ready = async {
-        if let Err(exit) = tell_ready(&reports, json, file.clone()).await {
+        if let Err(exit) = report_ready(&reports, json, file.clone()).await {
             return exit;
         }
         match live_status::watch(metrics).await {}
@@ -105,7 +105,7 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
         exit = ready => exit,
     };
     live_status::clear();
-    tell_open(&daemon);
+    log_open(&daemon);
     daemon.stop_unless_hurried(&mut signals).await;
     let removing = blocking(move || {
         if let Some(file) = file {
@@ -117,7 +117,7 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
 }
 
 /// Reports open connections that shutdown waits for.
-fn tell_open(daemon: &Daemon) {
+fn log_open(daemon: &Daemon) {
     let open: usize = daemon
         .metrics()
         .iter()
@@ -125,7 +125,7 @@ fn tell_open(daemon: &Daemon) {
         .sum();
     if open > 0 {
         let plural = if open == 1 { "" } else { "s" };
-        terminal::say(&format!(
+        terminal::send(&format!(
             "ssm-proxyd: waiting for {open} open connection{plural}; another Ctrl-C resets them"
         ));
     }
@@ -211,7 +211,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
     // These sections of the file apply to the daemon only.
     config.admin = config::Admin::default();
     config.http = None;
-    let caller = Caller {
+    let caller = DaemonEnvironment {
         origin: terminal::origin(),
         identity: Identity::Chain,
         state: paths::state_directory(),
@@ -227,7 +227,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
 
 /// Prints a line for each forward and writes the ready file, on a separate thread because both may
 /// block.
-async fn tell_ready(
+async fn report_ready(
     reports: &[ForwardReport],
     json: bool,
     file: Option<ReadyFile>,

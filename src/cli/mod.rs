@@ -48,7 +48,7 @@ use crate::telemetry::{self, Format, Log, Verbosity};
 
 /// Runs the command given by the arguments. Returns when it is complete and the log is flushed.
 pub fn main() -> Exit {
-    panics::install_hook(|line| terminal::say(&line));
+    panics::install_hook(|line| terminal::send(&line));
     // The panic hook has reported it.
     let exit = catch_unwind(run_command).unwrap_or(Exit::Failed);
     restore_terminal();
@@ -248,7 +248,7 @@ fn usage(error: &clap::Error) -> Exit {
     };
     if exit == Exit::Usage && !std::env::args_os().all(|argument| is_harmless(&argument)) {
         // clap quotes arguments as they are. Without colours its text can be escaped.
-        terminal::say(&error.render().to_string().trim_end());
+        terminal::send(&error.render().to_string().trim_end());
     } else {
         // If stderr is closed, the error cannot be reported.
         drop(error.print());
@@ -258,12 +258,12 @@ fn usage(error: &clap::Error) -> Exit {
         && std::env::args_os().any(|argument| argument == "simulate")
     {
         let hint = simulate::unknown_option_hint(option);
-        terminal::say(&format!(" hint: {hint}"));
+        terminal::send(&format!(" hint: {hint}"));
     }
     let fault =
         std::error::Error::source(error).and_then(|source| source.downcast_ref::<ValueError>());
     if let Some(fault) = fault {
-        terminal::say(&format!(" hint: {}", fault.hint()));
+        terminal::send(&format!(" hint: {}", fault.hint()));
     }
     exit
 }

@@ -12,7 +12,8 @@ use super::exit::Exit;
 use super::{environment, paths, place, terminal};
 use crate::config;
 use crate::daemon::{
-    Caller, Cause, Daemon, Manner, ReloadError, Signals, StartError, log_format, log_verbosity,
+    Cause, Daemon, DaemonEnvironment, ReloadError, Signals, StartError, StartOptions, log_format,
+    log_verbosity,
 };
 use crate::forward::{ActivatedSockets, InheritedSockets};
 use crate::panics::caught;
@@ -45,12 +46,12 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
     };
     let reading = blocking(move || {
         paths::read(args.config.as_deref())
-            .map_err(|error| terminal::fail_as_told(Exit::Configuration, &error))
+            .map_err(|error| terminal::fail_with_rendered(Exit::Configuration, &error))
     });
     let read = tokio::select! {
         read = reading => read,
         () = signals.stop() => {
-            terminal::say(&"stopping; nothing has been started");
+            terminal::send(&"stopping; nothing has been started");
             return Exit::Done;
         }
     };
@@ -89,7 +90,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
         Some(_) => None,
         None => place::of_daemon(),
     };
-    let caller = Caller {
+    let caller = DaemonEnvironment {
         origin: terminal::origin(),
         identity: Identity::Chain,
         state,
@@ -98,7 +99,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
         log: Some(log),
         leftovers: TerminatePolicy::Required,
     };
-    let manner = Manner {
+    let manner = StartOptions {
         strict: args.strict,
         file: Some(path.clone()),
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::control::{DaemonAddress, ask, said, strange};
+use super::control::{DaemonAddress, ask, sent, strange};
 use super::exit::Exit;
 use super::stdout;
 use crate::daemon::{Answer, Request};
@@ -28,10 +28,10 @@ pub(super) async fn status(args: StatusArgs) -> Exit {
         Err(exit) => return exit,
     };
     if !args.json {
-        return said(stdout::printable(&summary(&report)));
+        return sent(stdout::printable(&summary(&report)));
     }
     match serde_json::to_string(&*report) {
-        Ok(json) => said(stdout::json(json)),
+        Ok(json) => sent(stdout::json(json)),
         Err(error) => super::terminal::fail(Exit::Failed, &error, ""),
     }
 }

@@ -22,14 +22,14 @@ pub(super) fn fail(exit: Exit, error: &dyn Display, hint: &str) -> Exit {
     let error = printable_lines(&error.to_string());
     write_to_stderr(&format!("{red}error{plain}: {error}\n"));
     if !hint.is_empty() {
-        say(&format!(" hint: {hint}"));
+        send(&format!(" hint: {hint}"));
     }
     exit
 }
 
 /// Prints an error that is already formatted as by [`fail`].
-pub(super) fn fail_as_told(exit: Exit, error: &dyn Display) -> Exit {
-    say(error);
+pub(super) fn fail_with_rendered(exit: Exit, error: &dyn Display) -> Exit {
+    send(error);
     exit
 }
 
@@ -41,7 +41,7 @@ pub(super) fn words(error: &io::Error) -> String {
 }
 
 /// Prints a line. Write errors are ignored, as the exit code reports the result anyway.
-pub(super) fn say(line: &dyn Display) {
+pub(super) fn send(line: &dyn Display) {
     let lines = printable_lines(&line.to_string());
     write_to_stderr(&format!("{lines}\n"));
 }

@@ -16,7 +16,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-use crate::config::source::{Place, Source};
+use crate::config::source::{Location, SourceText};
 
 /// All problems of a text, in line order; never empty.
 ///
@@ -34,7 +34,7 @@ impl Problems {
     pub(super) fn summary(&self, file: &Path) -> Vec<(String, String)> {
         let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let line = |problem: &Problem| {
-            let Place { line, column, .. } = &problem.place;
+            let Location { line, column, .. } = &problem.place;
             let at = format!("{}:{line}:{column}", file.display());
             (
                 one_line(&format!("{at}: {}", problem.what)),
@@ -81,15 +81,15 @@ impl std::error::Error for Problems {}
 pub(super) struct Problem {
     pub(super) what: String,
     hint: String,
-    pub(super) place: Place,
+    pub(super) place: Location,
     /// A related location and its message.
-    other: Option<(Place, String)>,
+    other: Option<(Location, String)>,
 }
 
 impl Problem {
     fn write(&self, f: &mut fmt::Formatter<'_>, file: Option<&Path>) -> fmt::Result {
         // The form that editors and terminals recognise is `file:line:column`.
-        let at = |Place { line, column, .. }: &Place| match file {
+        let at = |Location { line, column, .. }: &Location| match file {
             Some(file) => format!("{}:{line}:{column}", file.display()),
             None => format!("line {line}, column {column}"),
         };
@@ -169,7 +169,7 @@ impl Finding {
         self
     }
 
-    fn locate(self, source: &Source<'_>) -> Problem {
+    fn locate(self, source: &SourceText<'_>) -> Problem {
         Problem {
             what: self.what,
             hint: self.hint,
@@ -213,7 +213,7 @@ impl Findings {
     }
 
     /// Computes the location of every finding. Returns `None` if there are no findings.
-    pub(super) fn into_problems(mut self, source: &Source<'_>) -> Option<Problems> {
+    pub(super) fn into_problems(mut self, source: &SourceText<'_>) -> Option<Problems> {
         self.list.sort_by_key(|finding| finding.span.start);
         let list: Vec<_> = self.list.into_iter().map(|f| f.locate(source)).collect();
         (!list.is_empty()).then_some(Problems {
@@ -233,7 +233,7 @@ mod tests {
     fn problems(text: &str, findings: impl IntoIterator<Item = Finding>) -> Option<Problems> {
         let mut all = Findings::default();
         findings.into_iter().for_each(|finding| all.add(finding));
-        all.into_problems(&Source::new(text))
+        all.into_problems(&SourceText::new(text))
     }
 
     #[test]

@@ -46,12 +46,12 @@ pub(super) struct ParseError {
 pub(super) struct Table {
     /// Range of the header, or of a whole inline table.
     pub(super) span: Range<usize>,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<KeyValue>,
 }
 
 impl Table {
     fn of(table: &DeTable<'_>, span: Range<usize>) -> Self {
-        let entries = table.iter().map(|(key, value)| Entry {
+        let entries = table.iter().map(|(key, value)| KeyValue {
             key: key.get_ref().to_string(),
             span: key.span(),
             value: Value::of(value),
@@ -62,7 +62,7 @@ impl Table {
     }
 
     /// Returns the entries of this table and of all tables in it.
-    pub(super) fn all_entries(&self) -> Vec<&Entry> {
+    pub(super) fn all_entries(&self) -> Vec<&KeyValue> {
         let mut all: Vec<_> = self.entries.iter().collect();
         for table in self.entries.iter().flat_map(|entry| entry.value.tables()) {
             all.extend(table.all_entries());
@@ -73,7 +73,7 @@ impl Table {
 
 /// A key and its value.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct KeyValue {
     pub(super) key: String,
     /// Range of the key.
     pub(super) span: Range<usize>,

@@ -13,7 +13,7 @@ use crate::printable::is_printable;
 
 /// A text with an index of its lines.
 #[derive(Debug)]
-pub(super) struct Source<'a> {
+pub(super) struct SourceText<'a> {
     text: &'a str,
     /// Byte offset of the start of each line; never empty. Line 1 starts after a byte order mark.
     starts: Vec<usize>,
@@ -21,7 +21,7 @@ pub(super) struct Source<'a> {
     secret: OnceCell<Vec<bool>>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> SourceText<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let first = text.len() - text.trim_start_matches('\u{feff}').len();
         let ends = text.match_indices('\n').map(|(end, _)| end + 1);
@@ -44,7 +44,7 @@ impl<'a> Source<'a> {
     }
 
     /// Returns the location of a byte range. Offsets beyond the end are clamped to it.
-    pub(super) fn place(&self, span: Range<usize>) -> Place {
+    pub(super) fn place(&self, span: Range<usize>) -> Location {
         let line = self.line(span.start.min(self.text.len()));
         let start = self.starts[line - 1];
         let content = self.text[start..].split('\n').next().unwrap_or_default();
@@ -59,7 +59,7 @@ impl<'a> Source<'a> {
             true => (SECRET_LINE.to_owned(), String::new()),
             false => excerpt(content, before, marked),
         };
-        Place {
+        Location {
             line,
             column: before + 1,
             excerpt,
@@ -70,7 +70,7 @@ impl<'a> Source<'a> {
 
 /// Location in a text, with its excerpt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Location {
     /// Line, from 1.
     pub(super) line: usize,
     /// Column in characters, from 1.
@@ -81,7 +81,7 @@ pub(super) struct Place {
     mark: String,
 }
 
-impl Place {
+impl Location {
     /// Writes the line and the mark below it, after a gutter of the given width. Writes nothing if
     /// the line is blank.
     pub(super) fn write_excerpt(&self, f: &mut fmt::Formatter<'_>, gutter: usize) -> fmt::Result {
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str, span: Range<usize>) -> (String, String) {
-        let Place { excerpt, mark, .. } = Source::new(text).place(span);
+        let Location { excerpt, mark, .. } = SourceText::new(text).place(span);
         (excerpt, mark)
     }
 
@@ -184,7 +184,7 @@ mod tests {
             ("a\r\nb", 3, (2, 1)),
             ("a\r\nb", 1, (1, 2)),
         ] {
-            let Place { line, column, .. } = Source::new(text).place(offset..offset + 1);
+            let Location { line, column, .. } = SourceText::new(text).place(offset..offset + 1);
             assert_eq!((line, column), place, "{text:?}");
         }
     }

@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::config::diagnostic::{Finding, Findings};
-use crate::config::document::{Document, Entry, ParseError, Value, ValueData};
-use crate::config::source::{Source, quoted, shortened};
+use crate::config::document::{Document, KeyValue, ParseError, Value, ValueData};
+use crate::config::source::{SourceText, quoted, shortened};
 
 /// The syntax errors of a text.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Syntax {
 
 impl Syntax {
     /// Selects the parser errors to report.
-    pub(super) fn of(text: &str, source: &Source<'_>, document: &Document) -> Self {
+    pub(super) fn of(text: &str, source: &SourceText<'_>, document: &Document) -> Self {
         let reader = Reader::new(text, source, document);
         let mut syntax = Self {
             errors: Findings::default(),
@@ -52,7 +52,7 @@ impl Syntax {
     }
 
     /// Returns whether a finding is reliable, rather than a consequence of a syntax error.
-    pub(super) fn leaves(&self, finding: &Finding, source: &Source<'_>) -> bool {
+    pub(super) fn leaves(&self, finding: &Finding, source: &SourceText<'_>) -> bool {
         let line = source.line(finding.span.start);
         let in_doubt = finding.is_absence && !self.lines.is_empty();
         !in_doubt && line < self.lost_from && !self.lines.contains(&line)
@@ -66,15 +66,15 @@ impl Syntax {
 /// Converts the parser errors of one text into findings.
 struct Reader<'a> {
     text: &'a str,
-    source: &'a Source<'a>,
+    source: &'a SourceText<'a>,
     /// All entries that the parser recovered.
-    entries: Vec<&'a Entry>,
+    entries: Vec<&'a KeyValue>,
     /// A value that is not closed, and therefore extends over the text that follows it.
     open: Option<&'a Value>,
 }
 
 impl<'a> Reader<'a> {
-    fn new(text: &'a str, source: &'a Source<'a>, document: &'a Document) -> Self {
+    fn new(text: &'a str, source: &'a SourceText<'a>, document: &'a Document) -> Self {
         let entries = match document.errors.as_slice() {
             [] => Vec::new(),
             _ => document.root.all_entries(),
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
         match message.as_str() {
             "duplicate key" => self.duplicate(span.clone()),
             m if m.starts_with("missing value") => Finding::new(span.clone(), MISSING, ADD_VALUE),
-            m if is_bare_word(m) => self.bare_word(self.word(span.clone())),
+            m if is_unquoted(m) => self.unquoted(self.word(span.clone())),
             m if m.contains("string") && self.line_after(span.start).trim_end().is_empty() => {
                 let start = self.value_start(span.start);
                 Finding::new(
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A value that is not a string, number or date; most likely an unquoted string.
-    fn bare_word(&self, span: Range<usize>) -> Finding {
+    fn unquoted(&self, span: Range<usize>) -> Finding {
         let word = &self.text[span.clone()];
         let shown = match self.source.is_secret(span.start) {
             true => "the value".to_owned(),
@@ -224,7 +224,7 @@ fn is_inside(error: &ParseError, value: &Value) -> bool {
 }
 
 /// Returns whether a message is about a value that is not a string, number or date.
-fn is_bare_word(message: &str) -> bool {
+fn is_unquoted(message: &str) -> bool {
     let kinds = [
         "boolean", "float", "integer", "mantissa", "fraction", "exponent",
     ];

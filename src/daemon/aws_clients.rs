@@ -12,7 +12,8 @@ use crate::forward::Context;
 use crate::network::{Network, Proxy};
 use crate::proto::ClientVersion;
 use crate::session::{
-    self, Entry, Identity, Origin, ProfileBundle, Service, Sessions, Settings, TerminatePolicy,
+    self, Identity, JournalEntry, Origin, ProfileBundle, Service, Sessions, Settings,
+    TerminatePolicy,
 };
 
 /// The services of a configuration, and the settings they were loaded from.
@@ -24,14 +25,14 @@ pub(super) struct AwsClients {
     /// Trusts the platform's certificates and those of `[aws]`.
     network: Network,
     /// Forwards with the same account settings share a service.
-    services: BTreeMap<Account, Loaded>,
+    services: BTreeMap<Account, LoadedAccount>,
     /// Errors of the services that could not be loaded.
     failed: BTreeMap<Account, session::Error>,
 }
 
 /// The service and network of an account.
 #[derive(Clone, Debug)]
-struct Loaded {
+struct LoadedAccount {
     service: Service,
     /// Trusts the same certificates as the service.
     network: Network,
@@ -183,7 +184,7 @@ impl AwsClients {
         }
     }
 
-    async fn loaded(&self, account: &Account) -> Result<Loaded, session::Error> {
+    async fn loaded(&self, account: &Account) -> Result<LoadedAccount, session::Error> {
         let aws = account.within(&self.aws);
         let (ca_bundle, network) = self.trust(aws.profile.as_deref())?;
         let settings = Settings {
@@ -199,7 +200,7 @@ impl AwsClients {
             Some(other) => other.service.beside(settings).await?,
             None => Service::load(settings).await?,
         };
-        Ok(Loaded { service, network })
+        Ok(LoadedAccount { service, network })
     }
 
     /// Returns a service with the origin that started a session.
@@ -297,15 +298,15 @@ impl AwsClients {
     }
 
     /// Makes every service check at its next call whether the AWS files have changed.
-    pub(super) fn doubt_files(&self) {
-        for Loaded { service, .. } in self.services.values() {
-            service.doubt_files();
+    pub(super) fn invalidate_credential_files(&self) {
+        for LoadedAccount { service, .. } in self.services.values() {
+            service.invalidate_credential_files();
         }
     }
 
     /// Makes every service retry credentials now.
     pub(super) fn retry_now(&self) {
-        for Loaded { service, .. } in self.services.values() {
+        for LoadedAccount { service, .. } in self.services.values() {
             service.retry_now();
         }
     }
@@ -315,7 +316,7 @@ impl AwsClients {
 pub(super) async fn terminate_orphans(
     aws: AwsClients,
     sessions: Sessions,
-    abandoned: Vec<Entry>,
+    abandoned: Vec<JournalEntry>,
     effort: TerminatePolicy,
 ) {
     let mut callers: BTreeMap<Origin, Service> = BTreeMap::new();

@@ -16,7 +16,7 @@ use tracing::{debug, error};
 use super::aws_clients::AwsClients;
 use super::config_reload::Loaded;
 use super::fd_limit::FdLimit;
-use super::forwards::{self, Change, How, rebind};
+use super::forwards::{self, How, ReloadSummary, rebind};
 use super::http::HttpPlan;
 use super::retries::Retries;
 use super::servers::{self, Failing, plan_http};
@@ -34,7 +34,7 @@ pub(super) struct Binder(JoinSet<Bound>);
 pub(super) enum Bound {
     Reload(Result<Box<BoundReload>, StartError>),
     /// The reload was put into use, and the former HTTP server is closed.
-    Reloaded(Change),
+    Reloaded(ReloadSummary),
     Forwards(forwards::Rebound),
     Servers(servers::Rebound),
     /// The attempt panicked.
@@ -49,7 +49,7 @@ pub(super) struct BoundReload {
     fd_limit: FdLimit,
     /// Without its forwards and `[http]`.
     config: Config,
-    forwards: forwards::Plan,
+    forwards: forwards::ForwardsPlan,
     http: HttpPlan,
     failing_http: Option<Failing<config::Http>>,
 }
@@ -101,7 +101,7 @@ impl Daemon {
             };
             let held = &mut sockets.released(wanted.as_ref());
             let forwards =
-                forwards::Plan::new(&former, forwards, &context, &aws, how, held).await?;
+                forwards::ForwardsPlan::new(&former, forwards, &context, &aws, how, held).await?;
             let (http, failing_http) =
                 plan_http(&sockets, wanted, &context.passed, held, strict).await?;
             Ok(Box::new(BoundReload {
@@ -146,7 +146,7 @@ impl Daemon {
             fd_limit.warn_if_low();
         }
         self.context = context;
-        aws.doubt_files();
+        aws.invalidate_credential_files();
         self.control.aws = aws;
         let rate = config.limits.session_start_rate;
         self.context.sessions.set_rate(rate);
@@ -188,7 +188,10 @@ impl Daemon {
     }
 
     /// Puts into use what was bound. Returns the outcome of a reload that is complete.
-    pub(super) fn handle_bound(&mut self, bound: Bound) -> Option<Result<Change, ReloadError>> {
+    pub(super) fn handle_bound(
+        &mut self,
+        bound: Bound,
+    ) -> Option<Result<ReloadSummary, ReloadError>> {
         match bound {
             Bound::Reload(bound) => {
                 if let Err(error) = bound.and_then(|bound| self.commit(*bound)) {

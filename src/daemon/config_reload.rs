@@ -14,7 +14,7 @@ use tracing::info;
 use super::admin::{Answer, Reply};
 use super::aws_clients::AwsClients;
 use super::control_plane::answer;
-use super::{Change, ReloadError, StartError, systemd};
+use super::{ReloadError, ReloadSummary, StartError, systemd};
 use crate::config::Config;
 
 /// A configuration and the AWS clients that were loaded for it.
@@ -90,7 +90,11 @@ impl ConfigReloader {
     }
 
     /// Answers the waiting clients, and starts the next reload if one was requested.
-    pub(super) fn report(&mut self, outcome: &Result<Change, ReloadError>, aws: &AwsClients) {
+    pub(super) fn report(
+        &mut self,
+        outcome: &Result<ReloadSummary, ReloadError>,
+        aws: &AwsClients,
+    ) {
         self.is_in_progress = false;
         for reply in self.waiting.drain(..) {
             let result = match outcome {

@@ -44,13 +44,13 @@ impl ConnectionLimit {
     }
 
     /// Returns the timeouts of a shutdown.
-    pub(super) fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> ShutdownTimeouts {
         let Shutdown {
             drain_timeout,
             includes_endings,
         } = self.settings;
         if !includes_endings {
-            return Limits {
+            return ShutdownTimeouts {
                 idle: None,
                 open: drain_timeout,
                 forwards: MAX_FORWARDS,
@@ -58,7 +58,7 @@ impl ConnectionLimit {
             };
         }
         let open = drain_timeout.saturating_sub(RESERVE);
-        Limits {
+        ShutdownTimeouts {
             idle: Some(open / 4),
             open,
             forwards: RESERVE * 2 / 5,
@@ -89,7 +89,7 @@ impl ConnectionLimit {
 
 /// Timeouts of the shutdown phases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct ShutdownTimeouts {
     /// From the start of the shutdown until idle connections are reset; `None`: when all others
     /// are.
     pub(super) idle: Option<Duration>,
@@ -102,7 +102,7 @@ pub(super) struct Limits {
     pub(super) endings: Duration,
 }
 
-impl Limits {
+impl ShutdownTimeouts {
     /// Returns the maximum duration of the shutdown.
     pub(super) fn most(&self) -> Duration {
         self.open + self.forwards + self.endings

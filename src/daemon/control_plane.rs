@@ -68,12 +68,12 @@ impl ControlPlane {
         match event {
             Event::Signal(Signal::Stop(name)) => return Some(Demand::StopBySignal(name)),
             Event::Signal(Signal::Reload) => return Some(Demand::Reload(None)),
-            Event::Signal(Signal::Nudge) => {
+            Event::Signal(Signal::RetryNow) => {
                 info!("retrying now");
                 panics::point("daemon");
                 self.retry_now();
             }
-            Event::Signal(Signal::RollCall) => {
+            Event::Signal(Signal::DumpConnections) => {
                 let connections = forwards.connections();
                 info!(connections, "listing open connections");
                 self.dump_connections.send();

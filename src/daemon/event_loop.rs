@@ -15,7 +15,7 @@ use super::control_plane::Demand;
 use super::signals::Signals;
 use super::suspend::SuspendDetector;
 use super::systemd::ServiceManager;
-use super::{Change, Daemon, ReloadError};
+use super::{Daemon, ReloadError, ReloadSummary};
 use crate::config::Config;
 
 impl Daemon {
@@ -81,7 +81,7 @@ impl Daemon {
     }
 
     /// Retries after a resume from suspend, while the caller handles signals. Never returns.
-    pub async fn attend(&mut self) -> Infallible {
+    pub async fn serve_client(&mut self) -> Infallible {
         let mut suspend_detector = SuspendDetector::new();
         loop {
             tokio::select! {
@@ -95,7 +95,7 @@ impl Daemon {
     /// Counts, logs and reports a reload. On error nothing has changed.
     fn finish_reload(
         &mut self,
-        outcome: Result<Change, ReloadError>,
+        outcome: Result<ReloadSummary, ReloadError>,
         reloader: &mut ConfigReloader,
         manager: &mut ServiceManager,
     ) {

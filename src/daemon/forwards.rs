@@ -20,7 +20,7 @@ use tracing::error;
 
 use super::StartError;
 use super::aws_clients::AwsClients;
-use super::running::{Active, Running};
+use super::running::{Active, RunningForward};
 use super::status::{ForwardInfo, ForwardSnapshot};
 use crate::config;
 use crate::forward::{Context, Forward, Listeners, Stop};
@@ -30,7 +30,7 @@ use crate::telemetry::ForwardMetrics;
 #[derive(Debug, Default)]
 pub(super) struct Forwards {
     /// In the order of the configuration file.
-    running: Vec<Running>,
+    running: Vec<RunningForward>,
     /// Released forwards whose connections have not ended yet.
     finishing: Vec<Finishing>,
     pub(super) tasks: JoinSet<()>,
@@ -45,11 +45,11 @@ struct Finishing {
 
 /// The next set of forwards, in the order of the configuration file.
 #[derive(Debug)]
-pub(super) struct Plan(Vec<(config::Forward, Step)>);
+pub(super) struct ForwardsPlan(Vec<(config::Forward, PlannedStep)>);
 
 /// The planned step for a forward.
 #[derive(Debug)]
-enum Step {
+enum PlannedStep {
     Same,
     /// It starts; its addresses are bound.
     Start(Box<Forward>),
@@ -69,7 +69,7 @@ pub(super) struct How {
 /// The settings of a forward, and its listeners unless it is disabled or failing.
 type Former = (Arc<ForwardInfo>, Option<Listeners>);
 
-impl Plan {
+impl ForwardsPlan {
     /// Binds new and changed forwards. Nothing changes before [`Forwards::swap`], and nothing may
     /// until then. `held` holds listeners released by others; those of changed and removed forwards
     /// are added, and used ones are taken.
@@ -101,15 +101,17 @@ impl Plan {
                 .iter()
                 .filter(|(f, _)| f.settings.name == settings.name);
             let step = match named.next() {
-                _ if !settings.enabled => Step::Disable,
-                Some((listed, Some(_))) if goes_on(&settings, &listed.settings) => Step::Same,
+                _ if !settings.enabled => PlannedStep::Disable,
+                Some((listed, Some(_))) if goes_on(&settings, &listed.settings) => {
+                    PlannedStep::Same
+                }
                 predecessor => {
                     let own = predecessor.and_then(|(_, bound)| bound.clone());
                     let own = own.unwrap_or_default();
                     match Box::pin(bind(&settings, context, aws, own, held)).await {
-                        Ok(forward) => Step::Start(Box::new(forward)),
+                        Ok(forward) => PlannedStep::Start(Box::new(forward)),
                         Err(error) if how.strict => return Err(error),
-                        Err(error) => Step::Fail(error),
+                        Err(error) => PlannedStep::Fail(error),
                     }
                 }
             };
@@ -124,18 +126,18 @@ impl Plan {
     ///
     /// The error of the first forward that cannot start.
     fn unless_none_can_start(mut self) -> Result<Self, StartError> {
-        let serves = |step: &Step| matches!(step, Step::Same | Step::Start(_));
+        let serves = |step: &PlannedStep| matches!(step, PlannedStep::Same | PlannedStep::Start(_));
         if self.0.iter().any(|(_, step)| serves(step)) {
             return Ok(self);
         }
-        let fails = |(_, step): &(_, Step)| matches!(step, Step::Fail(_));
+        let fails = |(_, step): &(_, PlannedStep)| matches!(step, PlannedStep::Fail(_));
         match self
             .0
             .iter()
             .position(fails)
             .map(|place| self.0.remove(place))
         {
-            Some((_, Step::Fail(error))) => Err(error),
+            Some((_, PlannedStep::Fail(error))) => Err(error),
             Some(_) | None => Ok(self),
         }
     }
@@ -145,61 +147,61 @@ impl Forwards {
     /// Returns what a plan needs to know of the running forwards.
     pub(super) fn former(&self) -> Vec<Former> {
         let running = self.running.iter();
-        let former = running.map(|Running { listed, active, .. }| {
+        let former = running.map(|RunningForward { listed, active, .. }| {
             let bound = active.as_ref().map(|active| active.bound.clone());
             (Arc::clone(listed), bound)
         });
         former.collect()
     }
 
-    pub(super) fn swap(&mut self, Plan(plan): Plan) -> Change {
+    pub(super) fn swap(&mut self, ForwardsPlan(plan): ForwardsPlan) -> ReloadSummary {
         let former = std::mem::take(&mut self.running).into_iter();
-        let mut former: BTreeMap<String, Running> =
+        let mut former: BTreeMap<String, RunningForward> =
             former.map(|r| (r.settings().name.clone(), r)).collect();
-        let mut change = Change::default();
+        let mut change = ReloadSummary::default();
         for (settings, step) in plan {
             let predecessor = former.remove(&settings.name);
             let is_same = predecessor
                 .as_ref()
                 .map(|r| r.settings().is_same(&settings) && r.active.is_none());
             match is_same {
-                _ if matches!(step, Step::Same) => change.unchanged += 1,
+                _ if matches!(step, PlannedStep::Same) => change.unchanged += 1,
                 None => change.added += 1,
                 Some(true) => change.unchanged += 1,
                 Some(false) => change.changed += 1,
             }
             let predecessor = match (step, predecessor) {
-                (Step::Same, Some(mut same)) => {
+                (PlannedStep::Same, Some(mut same)) => {
                     same.listed_as(settings);
                     self.running.push(same);
                     None
                 }
-                (Step::Start(forward), predecessor) => {
+                (PlannedStep::Start(forward), predecessor) => {
                     let started = self.started(settings, *forward);
                     self.running.push(started);
                     predecessor
                 }
-                (Step::Fail(error), Some(mut same)) if same.active.is_none() => {
+                (PlannedStep::Fail(error), Some(mut same)) if same.active.is_none() => {
                     same.listed_as(settings);
                     same.handle_failure(&error);
                     self.running.push(same);
                     None
                 }
-                (Step::Fail(error), predecessor) => {
-                    let mut failing = Running::idle(settings);
+                (PlannedStep::Fail(error), predecessor) => {
+                    let mut failing = RunningForward::idle(settings);
                     failing.handle_failure(&error);
                     self.running.push(failing);
                     predecessor
                 }
-                (Step::Disable, predecessor) => {
-                    let disabled = Running::idle(settings);
+                (PlannedStep::Disable, predecessor) => {
+                    let disabled = RunningForward::idle(settings);
                     if is_same != Some(true) {
                         disabled.announce_disabled();
                     }
                     self.running.push(disabled);
                     predecessor
                 }
-                (Step::Same, None) => None,
+                (PlannedStep::Same, None) => None,
             };
             self.release(predecessor);
         }
@@ -217,7 +219,7 @@ impl Forwards {
     /// Starts the failing forwards that [`rebind`] has bound.
     pub(super) fn handle_rebound(&mut self, Rebound(rebound): Rebound) {
         for (settings, bound) in rebound {
-            let is_this = |r: &Running| r.is_failing() && r.settings().name == settings.name;
+            let is_this = |r: &RunningForward| r.is_failing() && r.settings().name == settings.name;
             let Some(place) = self.running.iter().position(is_this) else {
                 continue;
             };
@@ -228,17 +230,17 @@ impl Forwards {
         }
     }
 
-    fn started(&mut self, settings: config::Forward, forward: Forward) -> Running {
+    fn started(&mut self, settings: config::Forward, forward: Forward) -> RunningForward {
         let (stop, shutdown) = watch::channel(Stop::No);
-        let running = Running::new(settings, &forward, stop);
+        let running = RunningForward::new(settings, &forward, stop);
         self.tasks.spawn(forward.run(shutdown));
         running
     }
 
-    fn release(&mut self, over: impl IntoIterator<Item = Running>) {
+    fn release(&mut self, over: impl IntoIterator<Item = RunningForward>) {
         self.finishing
             .retain(|finishing| !finishing.stop.is_closed());
-        for Running { active, listed, .. } in over {
+        for RunningForward { active, listed, .. } in over {
             let Some(Active { stop, .. }) = active else {
                 continue;
             };
@@ -336,7 +338,7 @@ async fn bind(
 
 /// Numbers of forwards that a reload has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
+pub struct ReloadSummary {
     /// Forwards added.
     pub added: usize,
     /// Forwards removed.
@@ -347,7 +349,7 @@ pub struct Change {
     pub unchanged: usize,
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for ReloadSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             added,

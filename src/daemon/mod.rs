@@ -49,8 +49,8 @@ use self::control_plane::ControlPlane;
 pub use self::error::StartError;
 pub use self::event_loop::Cause;
 use self::fd_limit::FdLimit;
-pub use self::forwards::Change;
-use self::forwards::{Forwards, How, Plan};
+pub use self::forwards::ReloadSummary;
+use self::forwards::{Forwards, ForwardsPlan, How};
 use self::http::Http;
 pub use self::log_settings::{log_format, log_verbosity};
 pub use self::one_shot::{OneShot, OneShotConfig};
@@ -58,13 +58,13 @@ pub use self::reload_error::ReloadError;
 use self::retries::Retries;
 use self::servers::{Servers, plan_http};
 pub use self::signals::{Signal, Signals};
-pub use self::start::{Caller, Manner};
+pub use self::start::{DaemonEnvironment, StartOptions};
 use self::start::{Parts, log_start, warn_of_unused};
 use self::status::DaemonStats;
 use crate::config::{self, Config};
 use crate::forward::{Context, Listeners};
 use crate::panics::caught;
-use crate::session::{Entry, TerminatePolicy};
+use crate::session::{JournalEntry, TerminatePolicy};
 use crate::telemetry::{ForwardMetrics, ForwardReport};
 
 /// A running daemon. Dropping it aborts everything at once; [`Daemon::stop`] shuts it down in
@@ -96,8 +96,8 @@ impl Daemon {
     /// # Errors
     ///
     /// Same as [`Daemon::begin`].
-    pub async fn start(config: Config, caller: Caller) -> Result<Self, StartError> {
-        Self::begin(config, caller, Manner::default()).await
+    pub async fn start(config: Config, caller: DaemonEnvironment) -> Result<Self, StartError> {
+        Self::begin(config, caller, StartOptions::default()).await
     }
 
     /// Binds the forwards and starts accepting connections. Unless the start is strict, forwards
@@ -108,7 +108,11 @@ impl Daemon {
     /// An error that concerns all forwards, such as an invalid certificate; or the error of the
     /// first forward that cannot start, if none can or if the start is strict. Nothing is left
     /// running then.
-    pub async fn begin(config: Config, caller: Caller, manner: Manner) -> Result<Self, StartError> {
+    pub async fn begin(
+        config: Config,
+        caller: DaemonEnvironment,
+        manner: StartOptions,
+    ) -> Result<Self, StartError> {
         let Config {
             aws,
             limits,
@@ -118,7 +122,7 @@ impl Daemon {
             admin: admin_settings,
             forwards,
         } = config;
-        let Caller {
+        let DaemonEnvironment {
             origin,
             identity,
             state,
@@ -127,7 +131,7 @@ impl Daemon {
             log,
             leftovers,
         } = caller;
-        let Manner { strict, file } = manner;
+        let StartOptions { strict, file } = manner;
         let aws = AwsClients::new(aws, identity, &forwards).await?;
         let fd_limit = FdLimit::raise(&limits, &forwards);
         fd_limit.warn_if_low();
@@ -153,7 +157,7 @@ impl Daemon {
             aws_changed: false,
             strict,
         };
-        let plan = Plan::new(&[], forwards, &context, &aws, how, held).await?;
+        let plan = ForwardsPlan::new(&[], forwards, &context, &aws, how, held).await?;
         let mut servers = Servers::default();
         let served;
         (served, servers.http) = plan_http(
@@ -234,7 +238,7 @@ impl Daemon {
     }
 
     /// Terminates sessions of former processes in the background.
-    fn terminate_orphans(&mut self, abandoned: Vec<Entry>, effort: TerminatePolicy) {
+    fn terminate_orphans(&mut self, abandoned: Vec<JournalEntry>, effort: TerminatePolicy) {
         if abandoned.is_empty() {
             return;
         }

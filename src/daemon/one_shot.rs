@@ -23,14 +23,14 @@ use super::signals::Signals;
 use super::start::Parts;
 use super::suspend::SuspendDetector;
 use crate::config;
-use crate::forward::{Ending, Progress, Standard, StdioForward, Stop};
+use crate::forward::{Ending, Standard, StdioForward, StdioStage, Stop};
 use crate::session::{Identity, ShutdownMode, TerminatePolicy};
 use crate::tunnel::Trigger;
 
 /// A running connection.
 #[derive(Debug)]
 pub struct OneShot {
-    progress: watch::Receiver<Progress>,
+    progress: watch::Receiver<StdioStage>,
     stop: watch::Sender<Stop>,
     leaving: watch::Sender<ShutdownMode>,
     trigger: Trigger,
@@ -86,11 +86,11 @@ impl OneShot {
             TerminatePolicy::BestEffort,
         ));
         let held = standard.hold()?;
-        let lone = StdioForward::new(forward, context, standard)?;
+        let stdio = StdioForward::new(forward, context, standard)?;
         let stop = watch::Sender::new(Stop::No);
-        let (told, progress) = watch::channel(Progress::Opening);
+        let (told, progress) = watch::channel(StdioStage::Opening);
         let mut running = JoinSet::new();
-        running.spawn(lone.run(stop.subscribe(), told));
+        running.spawn(stdio.run(stop.subscribe(), told));
         Ok(Self {
             progress,
             stop,
@@ -105,7 +105,7 @@ impl OneShot {
 
     /// Waits until the connection is open or has failed.
     pub async fn opened(&mut self) {
-        let is_settled = |progress: &Progress| !matches!(progress, Progress::Opening);
+        let is_settled = |progress: &StdioStage| !matches!(progress, StdioStage::Opening);
         // An error means that the task has ended, which `over` reports.
         drop(self.progress.wait_for(is_settled).await);
     }
@@ -113,12 +113,12 @@ impl OneShot {
     /// Waits until the connection has ended. `None`: the task has panicked.
     pub async fn over(&mut self) -> Option<Ending> {
         let mut suspend_detector = SuspendDetector::new();
-        let is_over = |progress: &Progress| matches!(progress, Progress::Over(_));
+        let is_over = |progress: &StdioStage| matches!(progress, StdioStage::Over(_));
         loop {
             tokio::select! {
                 over = self.progress.wait_for(is_over) => match &*over.ok()? {
-                    Progress::Over(ending) => return Some(ending.clone()),
-                    Progress::Opening | Progress::Open => {}
+                    StdioStage::Over(ending) => return Some(ending.clone()),
+                    StdioStage::Opening | StdioStage::Open => {}
                 },
                 () = suspend_detector.noticed() => self.trigger.send(),
             }

@@ -13,7 +13,7 @@ use crate::forward::{Forward, Listeners, Liveness, Stop};
 
 /// A forward of the configuration.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(super) struct RunningForward {
     pub(super) listed: Arc<ForwardInfo>,
     /// `None` if the forward is disabled or failing.
     pub(super) active: Option<Active>,
@@ -29,7 +29,7 @@ pub(super) struct Active {
     pub(super) stop: watch::Sender<Stop>,
 }
 
-impl Running {
+impl RunningForward {
     pub(super) fn settings(&self) -> &config::Forward {
         &self.listed.settings
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tracing::{debug, error, info};
 
-use super::admin::{Admin, Place};
+use super::admin::{Admin, SocketLocation};
 use super::http::{HttpPlan, HttpSockets};
 use super::{Daemon, StartError};
 use crate::config;
@@ -19,7 +19,7 @@ use crate::tunnel::TriggerReceiver;
 #[derive(Debug, Default)]
 pub(super) struct Servers {
     pub(super) http: Option<Failing<config::Http>>,
-    pub(super) admin: Option<Failing<Place>>,
+    pub(super) admin: Option<Failing<SocketLocation>>,
     /// At most one task.
     timer: JoinSet<()>,
 }
@@ -46,7 +46,7 @@ impl<T> Failing<T> {
 
 impl Servers {
     /// Returns what the failing servers must bind.
-    pub(super) fn wanted(&self) -> (Option<config::Http>, Option<Place>) {
+    pub(super) fn wanted(&self) -> (Option<config::Http>, Option<SocketLocation>) {
         let http = self.http.as_ref().map(|failing| failing.wanted.clone());
         let admin = self.admin.as_ref().map(|failing| failing.wanted.clone());
         (http, admin)
@@ -110,7 +110,7 @@ pub(super) struct Rebound {
 /// Tries to bind the failing servers again.
 pub(super) async fn rebind(
     http: Option<config::Http>,
-    admin: Option<Place>,
+    admin: Option<SocketLocation>,
     passed: &ActivatedSockets,
 ) -> Rebound {
     let mut rebound = Rebound::default();

@@ -29,7 +29,7 @@ impl Daemon {
         let (mut control, stopping) = self.into_stopping();
         let sessions_left = tokio::select! {
             left = stopping.run() => left,
-            () = attend(&mut control, signals, &snapshot) => {
+            () = serve_client(&mut control, signals, &snapshot) => {
                 warn!(hint = LOOK_FOR_SESSIONS, "stopped at once; some sessions may still be active");
                 None
             }
@@ -60,14 +60,18 @@ impl Daemon {
 
 /// Handles signals and requests while the daemon stops. The second stop signal forces the shutdown;
 /// returns at the third.
-async fn attend(control: &mut ControlPlane, signals: &mut Signals, forwards: &ForwardSnapshot) {
-    let mut is_asked_again = false;
+async fn serve_client(
+    control: &mut ControlPlane,
+    signals: &mut Signals,
+    forwards: &ForwardSnapshot,
+) {
+    let mut is_repeated = false;
     loop {
         let event = control.next(signals).await;
         match control.handle(event, forwards, true) {
-            Some(Demand::StopBySignal(_)) if is_asked_again => return,
+            Some(Demand::StopBySignal(_)) if is_repeated => return,
             Some(Demand::StopBySignal(_)) => {
-                is_asked_again = true;
+                is_repeated = true;
                 warn!("second stop request");
                 force_shutdown(&control.leaving);
             }

@@ -15,11 +15,11 @@ pub enum Signal {
     /// SIGTERM or SIGINT, or SIGHUP where nothing can be reloaded: stop. Holds the signal's name.
     Stop(&'static str),
     /// SIGUSR2: retry now, skip all waits.
-    Nudge,
+    RetryNow,
     /// SIGHUP: reload the configuration.
     Reload,
     /// SIGUSR1: log a line for each open connection.
-    RollCall,
+    DumpConnections,
 }
 
 /// The signals of the process since this was created.
@@ -80,8 +80,8 @@ impl Signals {
             () = arrival(&self.terminate) => Signal::Stop("SIGTERM"),
             () = arrival(&self.interrupt) => Signal::Stop("SIGINT"),
             () = arrival(&self.hang_up) => self.hung_up(),
-            () = arrival(&self.user1) => Signal::RollCall,
-            () = arrival(&self.user2) => Signal::Nudge,
+            () = arrival(&self.user1) => Signal::DumpConnections,
+            () = arrival(&self.user2) => Signal::RetryNow,
         }
     }
 
@@ -91,7 +91,7 @@ impl Signals {
         match (self.reloads, self.outlives) {
             (true, _) => Signal::Reload,
             (false, false) => Signal::Stop("SIGHUP"),
-            (false, true) => Signal::RollCall,
+            (false, true) => Signal::DumpConnections,
         }
     }
 
@@ -107,7 +107,7 @@ impl Signals {
                 Signal::Stop("SIGINT") => return INTERRUPT,
                 Signal::Stop("SIGHUP") => return HANG_UP,
                 Signal::Stop(_) => return TERMINATE,
-                Signal::Nudge | Signal::Reload | Signal::RollCall => {}
+                Signal::RetryNow | Signal::Reload | Signal::DumpConnections => {}
             }
         }
     }

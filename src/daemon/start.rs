@@ -11,19 +11,21 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::StartError;
-use super::admin::{Admin, Place};
+use super::admin::{Admin, SocketLocation};
 use super::aws_clients::AwsClients;
 use super::servers::Failing;
 use crate::config;
 use crate::forward::{ActivatedSockets, Context, ListenErrorKind};
 use crate::proto::ReorderBudget;
-use crate::session::{self, Entry, Identity, Journal, Sessions, ShutdownMode, TerminatePolicy};
+use crate::session::{
+    self, Identity, Journal, JournalEntry, Sessions, ShutdownMode, TerminatePolicy,
+};
 use crate::telemetry::Control;
 use crate::tunnel::Trigger;
 
 /// The environment in which a daemon runs.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub struct DaemonEnvironment {
     /// Program, version and host, shown to users who list the sessions of a target.
     pub origin: String,
     /// The AWS identity whose credentials are used.
@@ -42,7 +44,7 @@ pub struct Caller {
 
 /// Options of a start.
 #[derive(Clone, Debug)]
-pub struct Manner {
+pub struct StartOptions {
     /// If set, all forwards start or none.
     pub strict: bool,
     /// Path of the configuration file, if one is used.
@@ -50,7 +52,7 @@ pub struct Manner {
 }
 
 /// The options for a daemon without a configuration file.
-impl Default for Manner {
+impl Default for StartOptions {
     fn default() -> Self {
         Self {
             strict: true,
@@ -79,13 +81,13 @@ pub(super) async fn admin(
     settings: &config::Admin,
     usual: Option<PathBuf>,
     strict: bool,
-) -> Result<(Option<Admin>, Option<Failing<Place>>), StartError> {
+) -> Result<(Option<Admin>, Option<Failing<SocketLocation>>), StartError> {
     let is_usual = settings.socket.is_none();
     let Some(path) = settings.socket.clone().or(usual) else {
         debug!("no path for an admin socket; set `socket` in [admin]");
         return Ok((None, None));
     };
-    let place = Place {
+    let place = SocketLocation {
         path,
         usual: is_usual,
     };
@@ -136,7 +138,7 @@ pub(super) struct Parts {
     pub(super) dump_connections: Trigger,
     pub(super) dispatcher: JoinSet<usize>,
     /// Sessions that former processes left open.
-    pub(super) abandoned: Vec<Entry>,
+    pub(super) abandoned: Vec<JournalEntry>,
 }
 
 impl Parts {
@@ -192,7 +194,7 @@ fn seed() -> u64 {
 }
 
 /// Opens the journal of open sessions. Also returns the sessions that former processes left open.
-async fn journal(state: Option<PathBuf>) -> (Journal, Vec<Entry>) {
+async fn journal(state: Option<PathBuf>) -> (Journal, Vec<JournalEntry>) {
     let Some(directory) = state else {
         return (Journal::none(), Vec::new());
     };

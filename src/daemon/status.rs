@@ -107,7 +107,7 @@ impl ForwardInfo {
             self.settings.sessions,
             Sessions::PerConnection { warm: 1.., .. }
         );
-        match (self.metrics.failure(), self.metrics.has_come_up()) {
+        match (self.metrics.failure(), self.metrics.was_ready()) {
             (Some(_), _) => ForwardState::Failing,
             (None, false) if is_to_warm => ForwardState::Warming,
             (None, _) => ForwardState::Ready,

@@ -9,13 +9,13 @@ use super::pool::Severity;
 use crate::config::Remote;
 use crate::printable::Printable;
 use crate::proto::Reason;
-use crate::session::{self, HoldTime, Kind};
+use crate::session::{self, ErrorKind, HoldTime};
 use crate::telemetry::FailureStatus;
 use crate::tunnel::{self, Step};
 
 /// Reason why a connection gets no stream.
 #[derive(Clone, Debug)]
-pub(super) enum Failure {
+pub(super) enum ConnectFailure {
     /// The session could not be started.
     Session(session::Error),
     /// The session was started, but the tunnel was not established.
@@ -28,7 +28,7 @@ pub(super) enum Failure {
     Stopping,
 }
 
-impl Failure {
+impl ConnectFailure {
     /// Returns what the failure implies for the next start.
     pub(super) fn severity(&self) -> Severity {
         match self {
@@ -75,7 +75,7 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ConnectFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Session(error) => error.fmt(f),
@@ -104,22 +104,22 @@ pub(super) fn refusal(destination: &Remote, now: Instant) -> FailureStatus {
 
 fn of_session(error: &session::Error) -> Severity {
     match error.kind() {
-        Kind::Throttled => Severity::Throttled,
-        Kind::Credentials | Kind::Profile => Severity::Persistent(HoldTime::Constant),
-        Kind::TargetNotConnected
-        | Kind::Document
-        | Kind::Denied
-        | Kind::Invalid
-        | Kind::Endpoint
-        | Kind::Role
-        | Kind::Region => Severity::Persistent(HoldTime::Exponential),
-        Kind::Unreachable
-        | Kind::Proxy
-        | Kind::ServiceFault
-        | Kind::Internal
-        | Kind::Shortage
-        | Kind::Stranger
-        | Kind::Ended => Severity::Transient,
+        ErrorKind::Throttled => Severity::Throttled,
+        ErrorKind::Credentials | ErrorKind::Profile => Severity::Persistent(HoldTime::Constant),
+        ErrorKind::TargetNotConnected
+        | ErrorKind::Document
+        | ErrorKind::Denied
+        | ErrorKind::Invalid
+        | ErrorKind::Endpoint
+        | ErrorKind::Role
+        | ErrorKind::Region => Severity::Persistent(HoldTime::Exponential),
+        ErrorKind::Unreachable
+        | ErrorKind::Proxy
+        | ErrorKind::ServiceFault
+        | ErrorKind::Internal
+        | ErrorKind::Shortage
+        | ErrorKind::NotAws
+        | ErrorKind::Ended => Severity::Transient,
     }
 }
 
@@ -158,7 +158,7 @@ impl LogDedup {
     pub(super) fn handle_failure(
         &mut self,
         now: Instant,
-        failure: &Failure,
+        failure: &ConnectFailure,
         cost: u64,
     ) -> Option<u64> {
         self.outage.get_or_insert((now, 0)).1 += cost;
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_failure_is_logged_once_a_minute_and_its_end_once() {
         let start = clock::now();
-        let late = Failure::Late(Step::of("StartSession"));
+        let late = ConnectFailure::Late(Step::of("StartSession"));
         let mut log_dedup = LogDedup::default();
 
         let logged: Vec<(u64, u64)> = (0..150)
@@ -216,7 +216,8 @@ mod tests {
     #[test]
     fn failures_that_alternate_are_logged_once_a_minute_each() {
         let start = clock::now();
-        let late = ["StartSession", "the websocket"].map(|step| Failure::Late(Step::of(step)));
+        let late =
+            ["StartSession", "the websocket"].map(|step| ConnectFailure::Late(Step::of(step)));
         let mut log_dedup = LogDedup::default();
 
         let mut logged = [0; 2];
@@ -235,7 +236,7 @@ mod tests {
         let start = clock::now();
         let mut log_dedup = LogDedup::default();
         let mut handle = |n: u32, second| {
-            let failure = Failure::Late(Step::of(&format!("request {n}")));
+            let failure = ConnectFailure::Late(Step::of(&format!("request {n}")));
             log_dedup.handle_failure(start + Duration::from_secs(second), &failure, 1)
         };
 

@@ -17,10 +17,10 @@ use tracing::{Span, debug, info, warn};
 
 use super::access_log::AccessLog;
 use super::client::Connection;
-use super::error::{Failure, refusal};
-use super::pool_handle::{Lease, PoolHandle, Refusal, Slot};
+use super::error::{ConnectFailure, refusal};
+use super::pool_handle::{Lease, PoolHandle, Slot, SlotRefusal};
 use super::relay::{
-    ByteCounters, ENDED_EARLY, NOT_TAKEN, Outcome, RelayTimeouts, deliver, judge, relay,
+    ByteCounters, ENDED_EARLY, NOT_TAKEN, Outcome, RelayTimeouts, classify, deliver, relay,
 };
 use super::shutdown::ShutdownWatch;
 use crate::clock;
@@ -80,7 +80,8 @@ impl Handler {
     /// Records a panic in a part of this forward, which is restarted.
     pub(super) fn handle_fault(&self) {
         let now = clock::now();
-        self.metrics.record_failure(Failure::Fault.status(now));
+        self.metrics
+            .record_failure(ConnectFailure::Fault.status(now));
     }
 
     /// Calls `log` at each dump of open connections.
@@ -93,7 +94,11 @@ impl Handler {
     }
 
     /// Acquires the permits, a tunnel and a stream. Fails after `connect_timeout`.
-    pub(super) async fn open(&self, begin: Instant, slot: &Slot) -> Result<Opened<'_>, Refusal> {
+    pub(super) async fn open(
+        &self,
+        begin: Instant,
+        slot: &Slot,
+    ) -> Result<OpenConnection<'_>, SlotRefusal> {
         let deadline = begin + self.settings.connect_timeout;
         let most = "a free slot of `max_connections` of this forward";
         let permit = within(deadline, most, self.permits.acquire()).await?;
@@ -104,7 +109,7 @@ impl Handler {
         let span = Span::current();
         span.record("session", lease.tunnel().session_id());
         span.record("stream", stream.id().0);
-        Ok(Opened {
+        Ok(OpenConnection {
             lease,
             stream,
             _permits: (permit, all_permit),
@@ -116,10 +121,10 @@ impl Handler {
         &self,
         begin: Instant,
         connection: Connection,
-        opened: Opened<'_>,
+        opened: OpenConnection<'_>,
         mut stop: ShutdownWatch,
     ) -> (Option<Outcome>, Option<Arc<tunnel::Error>>) {
-        let Opened {
+        let OpenConnection {
             lease,
             stream,
             _permits: permits,
@@ -130,7 +135,7 @@ impl Handler {
         let outcome = tokio::select! {
             outcome = relay(&connection, &stream, timeouts, &counters) => Some(outcome),
             () = stopped(&mut stop, &counters) => None,
-            never = self.answer(|| tell_open(&counters, begin)) => match never {},
+            never = self.answer(|| log_open(&counters, begin)) => match never {},
         };
         // A connection that is to be reset is dropped, and so reset, before any further wait.
         let ended = (outcome == Some(Outcome::DestinationClosed)).then_some(connection);
@@ -143,7 +148,7 @@ impl Handler {
                 () = over(timeouts.flush_total) => Err(NOT_TAKEN.to_owned()),
             },
             Some(Outcome::UploadIncomplete) => Err(NOT_TAKEN.to_owned()),
-            Some(Outcome::DestinationClosed | Outcome::EndedEarly) => judge(stream.upload()),
+            Some(Outcome::DestinationClosed | Outcome::EndedEarly) => classify(stream.upload()),
             Some(Outcome::Lost(_)) | None => Ok(()),
         };
         let (outcome, delivered) = judged(outcome, delivered, &counters);
@@ -201,7 +206,7 @@ impl Handler {
     }
 }
 
-fn tell_open(counters: &ByteCounters<'_>, begin: Instant) {
+fn log_open(counters: &ByteCounters<'_>, begin: Instant) {
     let (sent, received) = (counters.sent(), counters.received());
     info!(sent, received, time = ?clock::since(begin), "open");
 }
@@ -265,18 +270,18 @@ async fn stopped_for_long(stop: &mut ShutdownWatch) {
 }
 
 /// Lease, stream and permits of a connection.
-pub(super) struct Opened<'a> {
+pub(super) struct OpenConnection<'a> {
     lease: Lease,
     stream: Stream,
     _permits: (SemaphorePermit<'a>, SemaphorePermit<'a>),
 }
 
 /// Leases slots until a stream can be opened on one, or `deadline` has passed.
-async fn first_stream<P, S, F: Future<Output = Result<P, Refusal>>>(
+async fn first_stream<P, S, F: Future<Output = Result<P, SlotRefusal>>>(
     deadline: Instant,
     acquire: impl Fn() -> F,
     open: impl Fn(&mut P) -> Result<S, OpenError>,
-) -> Result<(P, S), Refusal> {
+) -> Result<(P, S), SlotRefusal> {
     loop {
         let mut place = acquire().await?;
         match open(&mut place) {
@@ -285,8 +290,8 @@ async fn first_stream<P, S, F: Future<Output = Result<P, Refusal>>>(
             // round, so that a pool of unusable tunnels cannot hold the connection.
             Err(error) if clock::now() >= deadline => {
                 debug!(%error, "cannot open a stream on the last tunnel before the deadline");
-                return Err(Refusal {
-                    failure: Failure::Late(Step::of("a tunnel that can open a stream")),
+                return Err(SlotRefusal {
+                    failure: ConnectFailure::Late(Step::of("a tunnel that can open a stream")),
                     omitted: Some(0),
                 });
             }
@@ -300,17 +305,17 @@ async fn within<'a, E>(
     deadline: Instant,
     step: &str,
     permit: impl Future<Output = Result<SemaphorePermit<'a>, E>>,
-) -> Result<SemaphorePermit<'a>, Refusal> {
+) -> Result<SemaphorePermit<'a>, SlotRefusal> {
     let (failure, omitted) = match timeout_at(deadline.into(), permit).await {
         Ok(Ok(permit)) => return Ok(permit),
-        Ok(Err(_)) => (Failure::Stopping, None),
-        Err(_) => (Failure::Late(Step::of(step)), Some(0)),
+        Ok(Err(_)) => (ConnectFailure::Stopping, None),
+        Err(_) => (ConnectFailure::Late(Step::of(step)), Some(0)),
     };
-    Err(Refusal { failure, omitted })
+    Err(SlotRefusal { failure, omitted })
 }
 
 /// Logs one line, at debug level if the same failure was logged recently.
-fn log(Refusal { failure, omitted }: &Refusal) {
+fn log(SlotRefusal { failure, omitted }: &SlotRefusal) {
     if let Some(omitted) = *omitted {
         let omitted = (omitted > 0).then_some(omitted);
         warn!(error = %failure, hint = failure.hint(), omitted, "no session; connection reset");
@@ -344,7 +349,10 @@ mod tests {
 
         let opened = first_stream(clock::now(), acquire, open).await;
 
-        assert!(matches!(opened.unwrap_err().failure, Failure::Late(_)));
+        assert!(matches!(
+            opened.unwrap_err().failure,
+            ConnectFailure::Late(_)
+        ));
         assert_eq!(rounds.get(), 1);
     }
 

@@ -17,13 +17,13 @@ pub struct Liveness {
 
 impl Liveness {
     /// Creates the probe and a responder per loop. A probe may be sent before the loops run.
-    pub(super) fn new(loops: usize) -> (Self, Vec<Answer>) {
+    pub(super) fn new(loops: usize) -> (Self, Vec<PingResponder>) {
         let liveness = Self {
             loops,
             question: watch::Sender::new(()),
             missing: Arc::new(AtomicUsize::new(0)),
         };
-        let answer = || Answer {
+        let answer = || PingResponder {
             question: liveness.question.subscribe(),
             missing: Arc::clone(&liveness.missing),
         };
@@ -45,12 +45,12 @@ impl Liveness {
 
 /// Responder of one loop.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct PingResponder {
     question: watch::Receiver<()>,
     missing: Arc<AtomicUsize>,
 }
 
-impl Answer {
+impl PingResponder {
     /// Waits for a probe and responds to it.
     pub(super) async fn given(&mut self) {
         if self.question.changed().await.is_err() {

@@ -44,16 +44,16 @@ use self::client::Connection;
 pub use self::client::Standard;
 use self::handler::Handler;
 pub use self::listener::{
-    ActivatedSockets, InheritedSockets, ListenError, ListenErrorKind, ListenSpec, Listener,
-    Listeners, SocketFile, Stream,
+    AcceptedSocket, ActivatedSockets, InheritedSockets, ListenError, ListenErrorKind, ListenSpec,
+    Listener, Listeners, SocketFile,
 };
-use self::liveness::Answer;
 pub use self::liveness::Liveness;
+use self::liveness::PingResponder;
 use self::pool_handle::Slot;
 use self::pool_task::PoolTask;
 use self::shutdown::ShutdownWatch;
 pub use self::shutdown::Stop;
-pub use self::stdio_forward::{Class, Ending, Progress, StdioError, StdioForward};
+pub use self::stdio_forward::{Class, Ending, StdioError, StdioForward, StdioStage};
 use crate::config;
 use crate::network::{Network, shortage};
 use crate::panics::{self, Panic, caught};
@@ -68,7 +68,7 @@ pub struct Forward {
     bound: Listeners,
     liveness: Liveness,
     /// One per listener.
-    answers: Vec<Answer>,
+    answers: Vec<PingResponder>,
     serve: Arc<Handler>,
     supplier: PoolTask,
 }
@@ -246,7 +246,7 @@ async fn accept_loop(
     listener: Arc<Listener>,
     serve: Arc<Handler>,
     mut stop: ShutdownWatch,
-    mut answer: Answer,
+    mut answer: PingResponder,
 ) {
     let mut connections = JoinSet::new();
     while let Err(panic) = caught(accept_until_released(
@@ -272,7 +272,7 @@ async fn accept_until_released(
     listener: &Listener,
     serve: &Arc<Handler>,
     stop: &mut ShutdownWatch,
-    answer: &mut Answer,
+    answer: &mut PingResponder,
     connections: &mut JoinSet<()>,
 ) {
     let mut pause = ACCEPT_PAUSE;

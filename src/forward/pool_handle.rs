@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::error::Failure;
+use super::error::ConnectFailure;
 use super::pool::{Returned, TunnelId, WaiterId};
 use crate::proto::OpenError;
 use crate::session::StartStage;
@@ -21,13 +21,13 @@ pub(super) type Slot = Arc<OwnedSemaphorePermit>;
 /// Handle through which connections get a slot on a tunnel.
 #[derive(Debug)]
 pub(super) struct PoolHandle {
-    requests: mpsc::UnboundedSender<Request>,
+    requests: mpsc::UnboundedSender<PoolRequest>,
     next: AtomicU64,
 }
 
 impl PoolHandle {
     /// Creates a handle. `requests` goes to the pool task.
-    pub(super) fn new(requests: mpsc::UnboundedSender<Request>) -> Self {
+    pub(super) fn new(requests: mpsc::UnboundedSender<PoolRequest>) -> Self {
         Self {
             requests,
             next: AtomicU64::new(0),
@@ -39,10 +39,14 @@ impl PoolHandle {
     /// # Errors
     ///
     /// Returns the failure, and whether it should be logged.
-    pub(super) async fn acquire(&self, deadline: Instant, slot: &Slot) -> Result<Lease, Refusal> {
+    pub(super) async fn acquire(
+        &self,
+        deadline: Instant,
+        slot: &Slot,
+    ) -> Result<Lease, SlotRefusal> {
         let id = WaiterId(self.next.fetch_add(1, Ordering::Relaxed));
         let (reply, answer) = oneshot::channel();
-        let acquire = Request::Acquire {
+        let acquire = PoolRequest::Acquire {
             id,
             deadline,
             reply,
@@ -50,7 +54,7 @@ impl PoolHandle {
         };
         self.requests
             .send(acquire)
-            .map_err(|_| Refusal::stopping())?;
+            .map_err(|_| SlotRefusal::stopping())?;
         let _departure = CancelOnDrop {
             supply: self,
             id,
@@ -60,10 +64,10 @@ impl PoolHandle {
     }
 
     /// Refusal without a reply: the pool task has stopped, or dropped the request in a panic.
-    fn unanswered(&self) -> Refusal {
+    fn unanswered(&self) -> SlotRefusal {
         match self.requests.is_closed() {
-            true => Refusal::stopping(),
-            false => Refusal::fault(),
+            true => SlotRefusal::stopping(),
+            false => SlotRefusal::fault(),
         }
     }
 }
@@ -78,31 +82,31 @@ struct CancelOnDrop<'a> {
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         // Receiver dropped: ignore.
-        let leave = Request::CancelWait(self.id, Arc::clone(self.slot));
+        let leave = PoolRequest::CancelWait(self.id, Arc::clone(self.slot));
         let _gone = self.supply.requests.send(leave);
     }
 }
 
 /// Reason why a connection gets no slot.
 #[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) failure: Failure,
+pub(super) struct SlotRefusal {
+    pub(super) failure: ConnectFailure,
     /// How many failures were not logged before this one; `None` if it should not be logged either.
     pub(super) omitted: Option<u64>,
 }
 
-impl Refusal {
+impl SlotRefusal {
     /// Refusal after a panic, which was logged.
     pub(super) fn fault() -> Self {
         Self {
-            failure: Failure::Fault,
+            failure: ConnectFailure::Fault,
             omitted: Some(0),
         }
     }
 
     pub(super) fn stopping() -> Self {
         Self {
-            failure: Failure::Stopping,
+            failure: ConnectFailure::Stopping,
             omitted: None,
         }
     }
@@ -110,12 +114,12 @@ impl Refusal {
 
 /// Message to the pool task.
 #[derive(Debug)]
-pub(super) enum Request {
+pub(super) enum PoolRequest {
     /// A connection wants a slot.
     Acquire {
         id: WaiterId,
         deadline: Instant,
-        reply: oneshot::Sender<Result<Lease, Refusal>>,
+        reply: oneshot::Sender<Result<Lease, SlotRefusal>>,
         slot: Slot,
     },
     /// A connection no longer waits.
@@ -140,7 +144,7 @@ pub(super) enum TunnelEvent {
     /// Its session was resumed on a new websocket.
     Resumed,
     /// It could not be established.
-    Failed(Failure),
+    Failed(ConnectFailure),
     /// It was ready and has ended.
     Ended,
 }
@@ -183,11 +187,15 @@ pub(super) struct SlotGuard {
     id: TunnelId,
     returned: Returned,
     slot: Slot,
-    requests: mpsc::UnboundedSender<Request>,
+    requests: mpsc::UnboundedSender<PoolRequest>,
 }
 
 impl SlotGuard {
-    pub(super) fn new(id: TunnelId, slot: Slot, requests: mpsc::UnboundedSender<Request>) -> Self {
+    pub(super) fn new(
+        id: TunnelId,
+        slot: Slot,
+        requests: mpsc::UnboundedSender<PoolRequest>,
+    ) -> Self {
         Self {
             id,
             returned: Returned::Unused,
@@ -201,7 +209,7 @@ impl Drop for SlotGuard {
     fn drop(&mut self) {
         // Receiver dropped: ignore.
         let slot = Arc::clone(&self.slot);
-        let returned = Request::Release(self.id, self.returned, slot);
+        let returned = PoolRequest::Release(self.id, self.returned, slot);
         let _gone = self.requests.send(returned);
     }
 }
@@ -232,12 +240,12 @@ mod tests {
         assert_eq!(slots.available_permits(), 0);
         assert!(matches!(
             incoming.recv().await,
-            Some(Request::Acquire { .. })
+            Some(PoolRequest::Acquire { .. })
         ));
         assert_eq!(slots.available_permits(), 0);
         assert!(matches!(
             incoming.recv().await,
-            Some(Request::CancelWait(..))
+            Some(PoolRequest::CancelWait(..))
         ));
         assert_eq!(slots.available_permits(), 1);
     }

@@ -43,8 +43,8 @@ pub(super) async fn relay(
     let mut receiving = pin!(receive(connection, stream, counters));
     let sent = tokio::select! {
         received = &mut receiving => match received {
-            Received::Ended(outcome) => return outcome,
-            Received::ClientWriteFailed => {
+            DownloadEnd::Ended(outcome) => return outcome,
+            DownloadEnd::ClientWriteFailed => {
                 gone.store(true, Relaxed);
                 return tokio::select! {
                     sent = sending => sent.into_outcome(),
@@ -76,7 +76,7 @@ pub(super) async fn relay(
 /// `patience`.
 pub(super) async fn deliver(stream: &Stream, patience: Duration) -> Result<(), String> {
     tokio::select! {
-        upload = stream.leave() => judge(upload),
+        upload = stream.leave() => classify(upload),
         () = silence(stream, sent, patience) => Err(NOT_TAKEN.to_owned()),
     }
 }
@@ -86,7 +86,7 @@ pub(super) async fn deliver(stream: &Stream, patience: Duration) -> Result<(), S
 /// # Errors
 ///
 /// Describes why some of it may not have arrived.
-pub(super) fn judge(upload: Upload) -> Result<(), String> {
+pub(super) fn classify(upload: Upload) -> Result<(), String> {
     match upload {
         Upload::Delivered => Ok(()),
         Upload::CutShort | Upload::Pending => Err(ENDED_EARLY.to_owned()),
@@ -235,16 +235,16 @@ async fn receive(
     connection: &Connection,
     stream: &Stream,
     counters: &ByteCounters<'_>,
-) -> Received {
+) -> DownloadEnd {
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
         match stream.read(&mut buffer, WRITE_BUFFER).await {
-            Taken::End => return Received::Ended(Outcome::DestinationClosed),
-            Taken::Lost(reason) => return Received::Ended(Outcome::Lost(reason)),
+            Taken::End => return DownloadEnd::Ended(Outcome::DestinationClosed),
+            Taken::Lost(reason) => return DownloadEnd::Ended(Outcome::Lost(reason)),
             Taken::Bytes => {
                 if connection.write_all(&buffer).await.is_err() {
-                    return Received::ClientWriteFailed;
+                    return DownloadEnd::ClientWriteFailed;
                 }
                 counters.add_received(buffer.len());
             }
@@ -253,17 +253,17 @@ async fn receive(
 }
 
 /// How the direction towards the client ended.
-enum Received {
+enum DownloadEnd {
     Ended(Outcome),
     /// The client takes no more bytes.
     ClientWriteFailed,
 }
 
-impl From<Received> for Outcome {
-    fn from(received: Received) -> Self {
+impl From<DownloadEnd> for Outcome {
+    fn from(received: DownloadEnd) -> Self {
         match received {
-            Received::Ended(outcome) => outcome,
-            Received::ClientWriteFailed => Self::ClientClosed,
+            DownloadEnd::Ended(outcome) => outcome,
+            DownloadEnd::ClientWriteFailed => Self::ClientClosed,
         }
     }
 }

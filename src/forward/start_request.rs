@@ -4,7 +4,7 @@ use super::Context;
 use crate::config;
 use crate::proto;
 use crate::session::{StartRequest, Target};
-use crate::tunnel::Life;
+use crate::tunnel::TunnelOptions;
 
 /// Returns the request without its target. `origin` identifies the caller in the list of sessions.
 pub(super) fn request(settings: &config::Forward, origin: &str) -> StartRequest {
@@ -27,13 +27,13 @@ pub(super) fn targets(settings: &config::Forward) -> Vec<Target> {
 }
 
 /// Returns the parameters of the tunnels of a forward.
-pub(super) fn life(settings: &config::Forward, context: &Context) -> Life {
+pub(super) fn life(settings: &config::Forward, context: &Context) -> TunnelOptions {
     let config::Upload {
         rate,
         payload,
         window,
     } = settings.upload;
-    Life {
+    TunnelOptions {
         options: proto::Options {
             upload_rate: rate,
             upload_payload: payload,

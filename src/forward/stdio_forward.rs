@@ -17,8 +17,8 @@ use tracing::field::Empty;
 use tracing::{Instrument, error_span, warn};
 
 use super::Context;
-use super::client::{Connection, Fault, Faults, Standard};
-use super::error::Failure;
+use super::client::{Connection, IoFault, IoFaults, Standard};
+use super::error::ConnectFailure;
 use super::handler::{Handler, timeouts};
 use super::pool_task::PoolTask;
 use super::relay::{Outcome, RelayTimeouts};
@@ -27,7 +27,7 @@ use crate::clock;
 use crate::config;
 use crate::printable::Printable;
 use crate::proto::Reason;
-use crate::session::Kind;
+use crate::session::ErrorKind;
 use crate::telemetry::ForwardMetrics;
 use crate::tunnel;
 
@@ -37,7 +37,7 @@ pub struct StdioForward {
     serve: Handler,
     supplier: PoolTask,
     connection: Connection,
-    faults: Faults,
+    faults: IoFaults,
 }
 
 impl StdioForward {
@@ -85,7 +85,7 @@ impl StdioForward {
     }
 
     /// Serves the connection, reports its progress, and then terminates its session.
-    pub async fn run(self, stop: watch::Receiver<Stop>, progress: watch::Sender<Progress>) {
+    pub async fn run(self, stop: watch::Receiver<Stop>, progress: watch::Sender<StdioStage>) {
         let Self {
             serve,
             supplier,
@@ -102,7 +102,7 @@ impl StdioForward {
         // Regardless of the outcome of the relay: bytes were lost here.
         let fault = faults.borrow().clone();
         let ending = fault.map_or(ending, |fault| Ending::Failed(StdioError::here(fault)));
-        progress.send_replace(Progress::Over(ending));
+        progress.send_replace(StdioStage::Over(ending));
         end.send_replace(true);
         while let Some(done) = supplying.join_next().await {
             if let Err(error) = done {
@@ -116,7 +116,7 @@ async fn carry(
     serve: &Handler,
     connection: Connection,
     mut stop: ShutdownWatch,
-    progress: &watch::Sender<Progress>,
+    progress: &watch::Sender<StdioStage>,
 ) -> Ending {
     let begin = clock::now();
     let Ok(slot) = Arc::clone(&serve.slots).acquire_owned().await.map(Arc::new) else {
@@ -131,7 +131,7 @@ async fn carry(
         Ok(opened) => opened,
         Err(refusal) => return Ending::Failed(StdioError::before(&refusal.failure)),
     };
-    progress.send_replace(Progress::Open);
+    progress.send_replace(StdioStage::Open);
     match serve.carry(begin, connection, opened, stop).await {
         (Some(Outcome::DestinationClosed), _) => Ending::End,
         (Some(Outcome::EndedEarly), _) => Ending::Failed(StdioError::ended_early()),
@@ -147,7 +147,7 @@ async fn carry(
 
 /// Progress of the connection.
 #[derive(Clone, Debug)]
-pub enum Progress {
+pub enum StdioStage {
     /// No byte can be carried yet.
     Opening,
     /// Bytes are carried.
@@ -186,7 +186,7 @@ pub struct StdioError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// The API or Session Manager returned an error.
-    Session(Kind),
+    Session(ErrorKind),
     /// The destination, or the network path to it, is not available.
     Unavailable,
     /// A timeout.
@@ -199,12 +199,12 @@ pub enum Class {
 
 impl StdioError {
     /// Failure before a stream was open.
-    fn before(failure: &Failure) -> Self {
+    fn before(failure: &ConnectFailure) -> Self {
         let class = match failure {
-            Failure::Session(error) => Class::Session(error.kind()),
-            Failure::Tunnel(error) => class_of(error),
-            Failure::Late(_) => Class::Late,
-            Failure::Fault | Failure::Stopping => Class::Lost,
+            ConnectFailure::Session(error) => Class::Session(error.kind()),
+            ConnectFailure::Tunnel(error) => class_of(error),
+            ConnectFailure::Late(_) => Class::Late,
+            ConnectFailure::Fault | ConnectFailure::Stopping => Class::Lost,
         };
         Self {
             what: Printable::of(failure),
@@ -232,7 +232,7 @@ impl StdioError {
     }
 
     /// stdin or stdout failed.
-    fn here(fault: Fault) -> Self {
+    fn here(fault: IoFault) -> Self {
         Self {
             what: fault.what.into(),
             hint: fault.hint.into(),
@@ -262,7 +262,7 @@ fn class_of(error: &tunnel::Error) -> Class {
         tunnel::Error::Session(error) => Class::Session(error.kind()),
         tunnel::Error::Refused {
             status: 401 | 403, ..
-        } => Class::Session(Kind::Denied),
+        } => Class::Session(ErrorKind::Denied),
         tunnel::Error::Ended(Reason::Handshake { .. }) => Class::Document,
         tunnel::Error::Late { .. } => Class::Late,
         tunnel::Error::Ended(_)

@@ -2,7 +2,7 @@
 
 use tokio::task::AbortHandle;
 
-use super::error::Failure;
+use super::error::ConnectFailure;
 use crate::printable::Printable;
 use crate::session::{Priority, StartStage};
 use crate::tunnel::{Step, Tunnel};
@@ -22,7 +22,7 @@ pub(super) struct TunnelRecord {
 /// of the last throttled call, if calls are still throttled.
 pub(super) fn step<'a>(
     mut tunnels: impl Iterator<Item = &'a TunnelRecord>,
-    throttled: Option<&Failure>,
+    throttled: Option<&ConnectFailure>,
 ) -> Step {
     let opening = tunnels.find(|record| match &record.tunnel {
         Some(tunnel) => tunnel.is_opening(),

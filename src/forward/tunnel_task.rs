@@ -14,11 +14,11 @@ use tokio::time::timeout;
 use tracing::{Instrument, debug, error_span};
 
 use super::Context;
-use super::error::Failure;
+use super::error::ConnectFailure;
 use super::pool::TunnelId;
-use super::pool_handle::{Request, TunnelEvent};
+use super::pool_handle::{PoolRequest, TunnelEvent};
 use crate::session::{Priority, StartRequest, Target};
-use crate::tunnel::{Driver, Life, State, Tunnel};
+use crate::tunnel::{Driver, State, Tunnel, TunnelOptions};
 
 /// Parameters of a tunnel.
 #[derive(Debug)]
@@ -29,11 +29,11 @@ pub(super) struct TunnelTask {
     pub(super) targets: Vec<Target>,
     /// Its target is replaced by the one being tried.
     pub(super) request: StartRequest,
-    pub(super) life: Life,
+    pub(super) life: TunnelOptions,
     pub(super) priority: Priority,
     /// Timeout for starting the session, and again for the tunnel to become ready.
     pub(super) connect_timeout: Duration,
-    pub(super) events: mpsc::UnboundedSender<Request>,
+    pub(super) events: mpsc::UnboundedSender<PoolRequest>,
 }
 
 impl TunnelTask {
@@ -42,7 +42,7 @@ impl TunnelTask {
         let (id, events, connect_timeout) = (self.id, self.events.clone(), self.connect_timeout);
         let report = |what| {
             // Receiver dropped: ignore.
-            let _gone = events.send(Request::Tunnel(id, what));
+            let _gone = events.send(PoolRequest::Tunnel(id, what));
         };
         let (tunnel, driver) = match self.start(&report).await {
             Ok(started) => started,
@@ -54,7 +54,10 @@ impl TunnelTask {
         both.instrument(span).await;
     }
 
-    async fn start(self, report: &impl Fn(TunnelEvent)) -> Result<(Tunnel, Driver), Failure> {
+    async fn start(
+        self,
+        report: &impl Fn(TunnelEvent),
+    ) -> Result<(Tunnel, Driver), ConnectFailure> {
         let Context {
             service,
             sessions,
@@ -70,7 +73,7 @@ impl TunnelTask {
             self.connect_timeout,
             |stage| report(TunnelEvent::Stage(stage)),
         );
-        let session = session.await.map_err(Failure::Session)?;
+        let session = session.await.map_err(ConnectFailure::Session)?;
         Ok(Driver::new(session, network, self.life))
     }
 }
@@ -92,11 +95,11 @@ async fn run(driver: impl Future<Output = ()>, watch: impl Future<Output = ()>) 
 async fn watch(mut tunnel: Tunnel, connect_timeout: Duration, report: &impl Fn(TunnelEvent)) {
     match timeout(connect_timeout, tunnel.ready()).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => return report(TunnelEvent::Failed(Failure::Tunnel(error))),
+        Ok(Err(error)) => return report(TunnelEvent::Failed(ConnectFailure::Tunnel(error))),
         Err(_) => {
             let step = tunnel.step();
             tunnel.close();
-            return report(TunnelEvent::Failed(Failure::Late(step)));
+            return report(TunnelEvent::Failed(ConnectFailure::Late(step)));
         }
     }
     report(TunnelEvent::Ready);

@@ -85,7 +85,11 @@ impl Network {
     ///
     /// If the name does not resolve, no address answers, the proxy refuses, TLS fails, or the limit
     /// expires.
-    pub async fn dial(&self, endpoint: &Endpoint, limit: Duration) -> Result<Stream, DialError> {
+    pub async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        limit: Duration,
+    ) -> Result<NetworkStream, DialError> {
         let connected = timeout(limit, self.connect(endpoint)).await;
         let connected = connected.unwrap_or_else(|_| {
             let why = format!("no response within {} s", limit.as_secs());
@@ -105,20 +109,20 @@ impl Network {
         self.proxy.as_ref().filter(|proxy| proxy.leads_to(endpoint))
     }
 
-    async fn connect(&self, endpoint: &Endpoint) -> io::Result<Stream> {
+    async fn connect(&self, endpoint: &Endpoint) -> io::Result<NetworkStream> {
         let tcp = match self.proxy_for(endpoint) {
             Some(proxy) => proxy.connect(endpoint).await?,
             None => connect_tcp(endpoint).await?,
         };
         tcp.set_nodelay(true)?;
         if !endpoint.tls {
-            return Ok(Stream::Plain(tcp));
+            return Ok(NetworkStream::Plain(tcp));
         }
         let name = ServerName::try_from(endpoint.host.clone()).map_err(invalid_name)?;
         let tls = TlsConnector::from(Arc::clone(&self.tls))
             .connect(name, tcp)
             .await?;
-        Ok(Stream::Tls(Box::new(tls)))
+        Ok(NetworkStream::Tls(Box::new(tls)))
     }
 }
 
@@ -173,14 +177,14 @@ impl DialError {
 
 /// A byte stream to a remote host.
 #[derive(Debug)]
-pub enum Stream {
+pub enum NetworkStream {
     /// Unencrypted, for loopback.
     Plain(TcpStream),
     /// Encrypted with TLS.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for NetworkStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -193,7 +197,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for NetworkStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -12,23 +12,23 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(super) struct Inquiry {
     /// When bytes were last received, if the agent was not asked since.
-    heard: Option<Instant>,
+    received: Option<Instant>,
 }
 
 impl Inquiry {
     pub(super) fn handle_output(&mut self, now: Instant) {
-        self.heard = Some(now);
+        self.received = Some(now);
     }
 
     /// The message is sent.
     pub(super) fn handle_asked(&mut self) {
-        self.heard = None;
+        self.received = None;
     }
 
     /// Returns when to ask the agent; `last_sent` is when anything was last sent to it.
     pub(super) fn due(&self, last_sent: Instant) -> Option<Instant> {
-        let heard = self.heard.filter(|heard| last_sent <= *heard);
-        heard.map(|heard| heard + PAUSE)
+        let received = self.received.filter(|received| last_sent <= *received);
+        received.map(|received| received + PAUSE)
     }
 }
 

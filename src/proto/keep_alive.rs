@@ -10,7 +10,7 @@ pub(super) struct KeepAlive {
     /// For Session Manager: true if sessions with an open stream must not become idle.
     holds_session: bool,
     /// When data was last queued; it may be sent later.
-    said: Option<Instant>,
+    sent: Option<Instant>,
 }
 
 impl KeepAlive {
@@ -18,7 +18,7 @@ impl KeepAlive {
         Self {
             mux: None,
             holds_session,
-            said: None,
+            sent: None,
         }
     }
 
@@ -32,14 +32,14 @@ impl KeepAlive {
     pub(super) fn due(&self, idle_since: Option<Instant>) -> Option<Instant> {
         let session = idle_since
             .filter(|_| self.holds_session)
-            .map(|since| since.max(self.said.unwrap_or(since)) + SESSION);
+            .map(|since| since.max(self.sent.unwrap_or(since)) + SESSION);
         [self.mux, session].into_iter().flatten().min()
     }
 
     /// A NOP was queued. It is sent when the rate limit permits; the next one is due a full
     /// interval later all the same.
-    pub(super) fn handle_said(&mut self, now: Instant) {
-        self.said = Some(now);
+    pub(super) fn handle_sent(&mut self, now: Instant) {
+        self.sent = Some(now);
         self.mux = self.mux.map(|_| now + MUX);
     }
 }

@@ -37,7 +37,7 @@ use crate::wire::smux::StreamId;
 #[derive(Debug)]
 pub(super) struct SingleStream {
     stream: Stream,
-    life: Life,
+    life: LocalSide,
     events: VecDeque<Event>,
 }
 
@@ -49,23 +49,23 @@ impl SingleStream {
         stream.sent_open();
         Self {
             stream,
-            life: Life::Unopened,
+            life: LocalSide::Unopened,
             events: VecDeque::new(),
         }
     }
 
     /// Opens the stream. Returns `None` from the second call on.
     pub(super) fn open(&mut self) -> Option<StreamId> {
-        let is_first = self.life == Life::Unopened;
+        let is_first = self.life == LocalSide::Unopened;
         is_first.then(|| {
-            self.life = Life::Open;
+            self.life = LocalSide::Open;
             ONLY
         })
     }
 
     /// Returns true if bytes are waiting for a stream that is not opened yet.
     pub(super) fn has_remainder(&self) -> bool {
-        self.life == Life::Unopened && self.stream.unread() > 0
+        self.life == LocalSide::Unopened && self.stream.unread() > 0
     }
 
     pub(super) fn write(&mut self, id: StreamId, data: &[u8]) -> Write {
@@ -108,7 +108,7 @@ impl SingleStream {
     /// The local side has disconnected. Queued bytes are still sent.
     pub(super) fn reset(&mut self, id: StreamId) {
         if self.is_known(id) {
-            self.life = Life::Left;
+            self.life = LocalSide::Left;
             self.stream.reset();
         }
     }
@@ -140,8 +140,8 @@ impl SingleStream {
 
     /// Everything sent is acknowledged.
     pub(super) fn handle_all_arrived(&mut self) {
-        if self.life == Life::Left && self.stream.intent() != NextFrame::Data {
-            self.life = Life::Over;
+        if self.life == LocalSide::Left && self.stream.intent() != NextFrame::Data {
+            self.life = LocalSide::Over;
             self.wake_reader();
         }
     }
@@ -171,8 +171,8 @@ impl SingleStream {
     /// it is known.
     pub(super) fn upload(&mut self, id: StreamId) -> Upload {
         match self.life {
-            Life::Over if id == ONLY => return Upload::Delivered,
-            Life::Open | Life::Left | Life::Over | Life::Unopened => {}
+            LocalSide::Over if id == ONLY => return Upload::Delivered,
+            LocalSide::Open | LocalSide::Left | LocalSide::Over | LocalSide::Unopened => {}
         }
         let upload = self.stream.upload();
         self.stream.reader_waits |= upload == Upload::Pending;
@@ -214,7 +214,7 @@ impl SingleStream {
     }
 
     fn is_known(&self, id: StreamId) -> bool {
-        id == ONLY && matches!(self.life, Life::Open | Life::Left)
+        id == ONLY && matches!(self.life, LocalSide::Open | LocalSide::Left)
     }
 
     pub(super) fn assert_invariants(&self) {
@@ -224,7 +224,7 @@ impl SingleStream {
 
 /// State of the local side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
+enum LocalSide {
     Unopened,
     Open,
     /// Reset, with unacknowledged bytes.

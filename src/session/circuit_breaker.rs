@@ -21,35 +21,35 @@ use std::time::{Duration, Instant};
 /// Decides whether a forward may start sessions. `E` is the error that opened the breaker.
 #[derive(Debug)]
 pub struct CircuitBreaker<E> {
-    state: State<E>,
+    state: BreakerState<E>,
 }
 
 impl<E: Clone> CircuitBreaker<E> {
     /// A closed breaker: nothing has failed.
     pub fn new() -> Self {
         Self {
-            state: State::Closed,
+            state: BreakerState::Closed,
         }
     }
 
     /// Decides about a start at `now`.
     pub fn check(&mut self, now: Instant) -> Decision<E> {
         match &mut self.state {
-            State::Closed => Decision::Allow,
-            State::Open(open) if open.until <= now && !open.probing => {
+            BreakerState::Closed => Decision::Allow,
+            BreakerState::Open(open) if open.until <= now && !open.probing => {
                 open.probing = true;
                 Decision::Probe
             }
-            State::Open(open) if open.growth == HoldTime::Constant => Decision::Wait,
-            State::Open(open) => Decision::Reject(open.error.clone()),
+            BreakerState::Open(open) if open.growth == HoldTime::Constant => Decision::Wait,
+            BreakerState::Open(open) => Decision::Reject(open.error.clone()),
         }
     }
 
     /// When a probe may start, unless one is in progress. `None` for a closed breaker.
     pub fn next_probe_at(&self) -> Option<Instant> {
         match &self.state {
-            State::Open(open) if !open.probing => Some(open.until),
-            State::Closed | State::Open(_) => None,
+            BreakerState::Open(open) if !open.probing => Some(open.until),
+            BreakerState::Closed | BreakerState::Open(_) => None,
         }
     }
 
@@ -57,11 +57,11 @@ impl<E: Clone> CircuitBreaker<E> {
     /// in progress when the breaker opened count as one.
     pub fn handle_failure(&mut self, now: Instant, begun: Instant, error: E, growth: HoldTime) {
         let hold = match &self.state {
-            State::Open(open) if begun < open.since => return,
-            State::Open(open) => growth.after(open.hold),
-            State::Closed => FIRST_HOLD,
+            BreakerState::Open(open) if begun < open.since => return,
+            BreakerState::Open(open) => growth.after(open.hold),
+            BreakerState::Closed => FIRST_HOLD,
         };
-        self.state = State::Open(Open {
+        self.state = BreakerState::Open(Open {
             error,
             since: now,
             until: now + hold,
@@ -74,19 +74,19 @@ impl<E: Clone> CircuitBreaker<E> {
     /// Records that the probe was cancelled or failed for an unrelated reason. The next start is a
     /// probe again.
     pub fn handle_inconclusive_probe(&mut self) {
-        if let State::Open(open) = &mut self.state {
+        if let BreakerState::Open(open) = &mut self.state {
             open.probing = false;
         }
     }
 
     /// Records a start that succeeded: closes the breaker.
     pub fn handle_success(&mut self) {
-        self.state = State::Closed;
+        self.state = BreakerState::Closed;
     }
 
     /// Allows a probe now, whatever is left of the hold time, which begins again at 1 s.
     pub fn retry_now(&mut self, now: Instant) {
-        if let State::Open(open) = &mut self.state {
+        if let BreakerState::Open(open) = &mut self.state {
             open.until = now;
             open.hold = Duration::ZERO;
         }
@@ -94,7 +94,7 @@ impl<E: Clone> CircuitBreaker<E> {
 
     /// True while no persistent failure is known.
     pub fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed)
+        matches!(self.state, BreakerState::Closed)
     }
 }
 
@@ -131,7 +131,7 @@ impl HoldTime {
 }
 
 #[derive(Debug)]
-enum State<E> {
+enum BreakerState<E> {
     Closed,
     Open(Open<E>),
 }

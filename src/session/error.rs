@@ -9,7 +9,7 @@ pub struct Error {
     /// The failed call, as shown to the user.
     what: &'static str,
     why: Printable,
-    kind: Kind,
+    kind: ErrorKind,
     effect: Effect,
     transience: Transience,
 }
@@ -17,7 +17,7 @@ pub struct Error {
 impl Error {
     /// Creates an error. `what` is the call, `why` the message of AWS or a library, without
     /// secrets.
-    pub(super) fn new(what: &'static str, kind: Kind, why: impl AsRef<str>) -> Self {
+    pub(super) fn new(what: &'static str, kind: ErrorKind, why: impl AsRef<str>) -> Self {
         Self {
             what,
             why: one_line(why.as_ref()),
@@ -60,99 +60,102 @@ impl Error {
         }
         let errors: Vec<_> = errors.iter().map(|error| error.why.as_str()).collect();
         let why = format!("no target is connected: {}", errors.join("; "));
-        Self::new("StartSession", Kind::TargetNotConnected, why)
+        Self::new("StartSession", ErrorKind::TargetNotConnected, why)
     }
 
     /// Returns the class of the error.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
     /// Returns what the caller should do about it.
     pub fn recovery(&self) -> Recovery {
         match self.kind {
-            Kind::Throttled
-            | Kind::Unreachable
-            | Kind::Proxy
-            | Kind::ServiceFault
-            | Kind::Internal
-            | Kind::Shortage
-            | Kind::Credentials
-            | Kind::Profile => Recovery::Retry,
-            Kind::Ended => Recovery::Reopen,
-            Kind::TargetNotConnected
-            | Kind::Document
-            | Kind::Denied
-            | Kind::Invalid
-            | Kind::Endpoint
-            | Kind::Stranger
-            | Kind::Role
-            | Kind::Region => Recovery::GiveUp,
+            ErrorKind::Throttled
+            | ErrorKind::Unreachable
+            | ErrorKind::Proxy
+            | ErrorKind::ServiceFault
+            | ErrorKind::Internal
+            | ErrorKind::Shortage
+            | ErrorKind::Credentials
+            | ErrorKind::Profile => Recovery::Retry,
+            ErrorKind::Ended => Recovery::Reopen,
+            ErrorKind::TargetNotConnected
+            | ErrorKind::Document
+            | ErrorKind::Denied
+            | ErrorKind::Invalid
+            | ErrorKind::Endpoint
+            | ErrorKind::NotAws
+            | ErrorKind::Role
+            | ErrorKind::Region => Recovery::GiveUp,
         }
     }
 
     /// Returns whether the error lasts until the user or operator does something.
     pub fn needs_a_person(&self) -> bool {
-        let waits = matches!(self.kind, Kind::Credentials | Kind::Profile | Kind::Proxy);
+        let waits = matches!(
+            self.kind,
+            ErrorKind::Credentials | ErrorKind::Profile | ErrorKind::Proxy
+        );
         waits || self.recovery() == Recovery::GiveUp
     }
 
     /// Returns what the user can do about it.
     pub fn hint(&self) -> &'static str {
         match self.kind {
-            Kind::TargetNotConnected if self.what == DESCRIBE => {
+            ErrorKind::TargetNotConnected if self.what == DESCRIBE => {
                 "check the tags, the region and the account; `aws ssm describe-instance-information` lists the managed nodes"
             }
-            Kind::TargetNotConnected => {
+            ErrorKind::TargetNotConnected => {
                 "check that the target is running, that its SSM agent is online, and that region and account are correct (`connect i-….REGION` uses another region)"
             }
-            Kind::Document => {
+            ErrorKind::Document => {
                 "check `document`: it must exist in this region and account, and accept these parameters"
             }
-            Kind::Denied if self.what == DESCRIBE => {
+            ErrorKind::Denied if self.what == DESCRIBE => {
                 "to find a target by its tags, the caller needs ssm:DescribeInstanceInformation, on \"*\""
             }
-            Kind::Denied => {
+            ErrorKind::Denied => {
                 "the caller needs ssm:StartSession on the target and on the document, ssm:TerminateSession and ssm:ResumeSession on its own sessions, and ssmmessages:OpenDataChannel"
             }
-            Kind::Throttled => {
+            ErrorKind::Throttled => {
                 "AWS limits the rate of this call; try again in a moment, and open fewer connections at once"
             }
-            Kind::Credentials => {
+            ErrorKind::Credentials => {
                 "log in (`aws sso login`, `aws login`), set credentials, or choose another `profile`; they are read again"
             }
-            Kind::Unreachable => {
+            ErrorKind::Unreachable => {
                 "check the network, DNS and `ssm_endpoint`; if TLS is intercepted, set `ca_bundle`"
             }
-            Kind::Proxy => {
+            ErrorKind::Proxy => {
                 "check `proxy` in [aws], or HTTPS_PROXY: host, port, user and password; the proxy must allow CONNECT to AWS, and NO_PROXY lists the hosts that bypass it"
             }
-            Kind::Internal => "this is a bug: please report it with the preceding log lines",
-            Kind::Shortage => {
+            ErrorKind::Internal => "this is a bug: please report it with the preceding log lines",
+            ErrorKind::Shortage => {
                 "raise the limit of open files (`ulimit -n`, `LimitNOFILE=` in a systemd unit) or of memory, or lower `max_connections`"
             }
-            Kind::ServiceFault => "internal error of the AWS service; try again",
-            Kind::Ended => "the session has ended; a new connection starts a new session",
-            Kind::Invalid if self.what == DESCRIBE => {
+            ErrorKind::ServiceFault => "internal error of the AWS service; try again",
+            ErrorKind::Ended => "the session has ended; a new connection starts a new session",
+            ErrorKind::Invalid if self.what == DESCRIBE => {
                 "check the tags of `target`; AWS allows every character in tags of EC2, and letters, digits, spaces and `_.:/=+-@` elsewhere"
             }
-            Kind::Invalid => "check `target`, `remote` and `document` of this forward",
-            Kind::Endpoint => {
+            ErrorKind::Invalid => "check `target`, `remote` and `document` of this forward",
+            ErrorKind::Endpoint => {
                 "check `region`, `ssm_endpoint` and `ssmmessages_endpoint`, AWS_ENDPOINT_URL_SSM and the profile's `endpoint_url`: each must be an endpoint of this region with TLS, or a loopback address"
             }
-            Kind::Stranger => {
+            ErrorKind::NotAws => {
                 "the response is not from AWS: check for an intercepting proxy, a captive portal, or a wrong `ssm_endpoint`"
             }
-            Kind::Role => {
+            ErrorKind::Role => {
                 "the caller needs sts:AssumeRole on `role_arn`, and the role's trust policy must name the caller; with SSO, the permission set must be assigned"
             }
-            Kind::Profile if self.what == PROFILE_BUNDLE => {
+            ErrorKind::Profile if self.what == PROFILE_BUNDLE => {
                 "correct `ca_bundle` of this profile or its file, or set `ca_bundle` in [aws], which is used for every profile"
             }
-            Kind::Profile => {
+            ErrorKind::Profile => {
                 "choose a `profile` that exists (`aws configure list-profiles`), or correct the AWS files; they are read again at the next connection"
             }
-            Kind::Region => {
+            ErrorKind::Region => {
                 "set `region` in [aws] or in the forward, set AWS_REGION, or choose a `profile` that has one"
             }
         }
@@ -161,7 +164,7 @@ impl Error {
 
 /// Classes of errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// The target is unknown, offline, or in another account or region.
     TargetNotConnected,
     /// The document does not exist, or does not take these parameters.
@@ -189,7 +192,7 @@ pub enum Kind {
     /// An endpoint that is not allowed: unencrypted, or of another region.
     Endpoint,
     /// The response did not come from the AWS API.
-    Stranger,
+    NotAws,
     /// The role could not be assumed.
     Role,
     /// A profile does not exist, or AWS's files lack what it needs.
@@ -198,7 +201,7 @@ pub enum Kind {
     Region,
 }
 
-impl Kind {
+impl ErrorKind {
     /// Returns the name of the class in logs and status.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -215,7 +218,7 @@ impl Kind {
             Self::Ended => "SessionEnded",
             Self::Invalid => "InvalidRequest",
             Self::Endpoint => "BadEndpoint",
-            Self::Stranger => "NotTheApi",
+            Self::NotAws => "NotTheApi",
             Self::Role => "RoleNotAssumed",
             Self::Profile => "BadProfile",
             Self::Region => "NoRegion",
@@ -264,10 +267,10 @@ pub(super) fn sources(error: &(dyn std::error::Error + 'static)) -> String {
     let mut words: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        let said = error.to_string();
-        let is_news = !words.iter().any(|word| word.contains(&said));
-        if is_news && !EMPTY_WORDS.contains(&said.as_str()) {
-            words.push(said);
+        let sent = error.to_string();
+        let is_new = !words.iter().any(|word| word.contains(&sent));
+        if is_new && !EMPTY_WORDS.contains(&sent.as_str()) {
+            words.push(sent);
         }
         next = error.source();
     }
@@ -305,7 +308,11 @@ mod tests {
 
     #[test]
     fn an_error_is_one_line() {
-        let error = Error::new("call", Kind::Invalid, "one:\n  two\u{1b}[2J\r\nthree\n");
+        let error = Error::new(
+            "call",
+            ErrorKind::Invalid,
+            "one:\n  two\u{1b}[2J\r\nthree\n",
+        );
 
         assert_eq!(error.to_string(), "call: one: two\u{fffd}[2J three");
     }

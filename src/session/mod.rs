@@ -46,8 +46,8 @@ pub use self::aws::{
 };
 pub use self::circuit_breaker::{CircuitBreaker, Decision, HoldTime};
 pub use self::dispatcher::{Dispatcher, RetryTrigger, Sessions, unix_seconds};
-pub use self::error::{Error, Kind, Recovery};
-pub use self::journal::{Entry, Journal, Origin};
+pub use self::error::{Error, ErrorKind, Recovery};
+pub use self::journal::{Journal, JournalEntry, Origin};
 pub use self::priority::Priority;
 use self::registry::Registration;
 pub use self::shutdown_mode::ShutdownMode;
@@ -151,7 +151,7 @@ async fn in_time<T>(step: impl Future<Output = Result<T, Error>>) -> Result<T, E
     timeout(RESUME_TIMEOUT, step).await.unwrap_or_else(|_| {
         let seconds = RESUME_TIMEOUT.as_secs();
         let why = format!("no response within {seconds} s");
-        Err(Error::new("ResumeSession", Kind::Unreachable, why))
+        Err(Error::new("ResumeSession", ErrorKind::Unreachable, why))
     })
 }
 

@@ -7,7 +7,7 @@ pub(super) struct Node {
     /// Whether its agent is connected, as far as Session Manager knows.
     pub(super) is_online: bool,
     /// When its agent last sent a ping, in seconds since the Unix epoch.
-    pub(super) heard: i64,
+    pub(super) received: i64,
 }
 
 /// Returns the ids of the online nodes, at most [`MAX_NODES`], the most recently seen first: a node
@@ -16,7 +16,9 @@ pub(super) struct Node {
 pub(super) fn in_order(mut nodes: Vec<Node>) -> Vec<String> {
     nodes.sort_by(|a, b| {
         let online = b.is_online.cmp(&a.is_online);
-        online.then(b.heard.cmp(&a.heard)).then(a.id.cmp(&b.id))
+        online
+            .then(b.received.cmp(&a.received))
+            .then(a.id.cmp(&b.id))
     });
     let online = nodes.iter().filter(|node| node.is_online).count();
     nodes.truncate(online.clamp(1, MAX_NODES));
@@ -30,12 +32,12 @@ const MAX_NODES: usize = 4;
 mod tests {
     use super::*;
 
-    fn node(id: &str, is_online: bool, heard: i64) -> Node {
+    fn node(id: &str, is_online: bool, received: i64) -> Node {
         let id = id.to_owned();
         Node {
             id,
             is_online,
-            heard,
+            received,
         }
     }
 

@@ -11,7 +11,7 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 
-use super::error::{Error, Kind};
+use super::error::{Error, ErrorKind};
 use super::stream_url::{StreamUrl, is_presigned};
 use crate::clock;
 use crate::network::Endpoint;
@@ -47,7 +47,7 @@ pub(super) fn signed(
 
 fn unsignable(why: &dyn fmt::Display) -> Error {
     let why = format!("cannot sign the stream URL of the session: {why}");
-    Error::new("websocket upgrade", Kind::Invalid, why)
+    Error::new("websocket upgrade", ErrorKind::Invalid, why)
 }
 
 /// An upgrade request, to be sent once. `Debug` omits the signature.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use super::StartRequest;
 use super::aws::{Service, Started};
-use super::error::{Effect, Error, Kind};
+use super::error::{Effect, Error, ErrorKind};
 
 /// Calls StartSession, and again with other credentials if AWS rejects the first and there are
 /// others by then.
@@ -40,7 +40,7 @@ pub(super) async fn start(
         started
     };
     let error = match call(&caller).await {
-        Err(error) if error.kind() == Kind::Credentials => error,
+        Err(error) if error.kind() == ErrorKind::Credentials => error,
         started => return Some(started),
     };
     let other = tokio::select! {

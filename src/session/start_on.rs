@@ -8,7 +8,7 @@ use tracing::debug;
 
 use super::aws::{Found, Service};
 use super::dispatcher::Sessions;
-use super::error::{Error, Kind, Transience};
+use super::error::{Error, ErrorKind, Transience};
 use super::priority::Priority;
 use super::target::Target;
 use super::{Session, StartRequest};
@@ -94,7 +94,7 @@ impl<F: Fn(StartStage)> Attempt<'_, F> {
         let mut missed = Vec::new();
         for target in targets {
             match self.on(target).await {
-                Err(error) if error.kind() == Kind::TargetNotConnected => missed.push(error),
+                Err(error) if error.kind() == ErrorKind::TargetNotConnected => missed.push(error),
                 outcome => return outcome,
             }
         }
@@ -123,7 +123,9 @@ impl<F: Fn(StartStage)> Attempt<'_, F> {
                 }
                 tried.push(node.clone());
                 match self.at(node).await {
-                    Err(error) if error.kind() == Kind::TargetNotConnected => missed.push(error),
+                    Err(error) if error.kind() == ErrorKind::TargetNotConnected => {
+                        missed.push(error)
+                    }
                     outcome => return outcome,
                 }
             }

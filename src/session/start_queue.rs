@@ -12,7 +12,7 @@ use super::rate_limiter::Limiter;
 /// The queues of all services. `K` identifies a service.
 #[derive(Debug)]
 pub(super) struct Queues<K, T> {
-    queues: BTreeMap<K, Queue<T>>,
+    queues: BTreeMap<K, ServiceQueue<T>>,
     /// Rate and random seed of new limiters.
     rate: u32,
     seed: u64,
@@ -42,7 +42,7 @@ impl<K: Ord, T: Waiting> Queues<K, T> {
         }
         let (rate, seed) = (self.rate, self.seed);
         let queue = self.queues.entry(key);
-        let queue = queue.or_insert_with(|| Queue::new(Limiter::new(now, rate, seed)));
+        let queue = queue.or_insert_with(|| ServiceQueue::new(Limiter::new(now, rate, seed)));
         queue.push(one);
     }
 
@@ -53,7 +53,10 @@ impl<K: Ord, T: Waiting> Queues<K, T> {
 
     /// Returns when [`Queues::poll`] may next return a waiter.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.queues.values().filter_map(Queue::poll_timeout).min()
+        self.queues
+            .values()
+            .filter_map(ServiceQueue::poll_timeout)
+            .min()
     }
 
     /// Returns the rate limiter of a service, if it has been used lately.
@@ -79,7 +82,7 @@ impl<K: Ord, T: Waiting> Queues<K, T> {
 
 /// Waiters for one service.
 #[derive(Debug)]
-struct Queue<T> {
+struct ServiceQueue<T> {
     waiting: VecDeque<T>,
     limiter: Limiter,
 }
@@ -93,7 +96,7 @@ pub(super) trait Waiting {
     fn is_urgent(&self) -> bool;
 }
 
-impl<T: Waiting> Queue<T> {
+impl<T: Waiting> ServiceQueue<T> {
     fn new(limiter: Limiter) -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -152,11 +155,11 @@ mod tests {
         }
     }
 
-    fn queue(rate: u32, now: Instant) -> Queue<One> {
-        Queue::new(Limiter::new(now, rate, 1))
+    fn queue(rate: u32, now: Instant) -> ServiceQueue<One> {
+        ServiceQueue::new(Limiter::new(now, rate, 1))
     }
 
-    fn names(queue: &mut Queue<One>, now: Instant) -> Vec<u32> {
+    fn names(queue: &mut ServiceQueue<One>, now: Instant) -> Vec<u32> {
         std::iter::from_fn(|| queue.poll(now).map(|one| one.name)).collect()
     }
 

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tracing::{Span, debug, info, warn};
 
 use super::aws::Service;
-use super::error::{Error, Kind, Recovery};
+use super::error::{Error, ErrorKind, Recovery};
 use super::journal::Journal;
 use super::registry::Registration;
 use crate::panics::{self, Panic, caught};
@@ -26,12 +26,12 @@ pub(super) struct Termination {
     pub(super) span: Span,
     pub(super) journal: Journal,
     pub(super) effort: TerminatePolicy,
-    pub(super) source: Source,
+    pub(super) source: StartedBy,
 }
 
 /// The process that started a session.
 #[derive(Clone, Debug)]
-pub(super) enum Source {
+pub(super) enum StartedBy {
     /// This process. The session stays registered until this is dropped.
     Own(Arc<Registration>),
     /// A former process. The flag is set once a failure to terminate one of its sessions was
@@ -62,13 +62,13 @@ pub(super) enum TimeLeft {
 
 /// Signals to a termination.
 #[derive(Clone, Debug)]
-pub(super) struct Pace {
+pub(super) struct TerminateSignals {
     pub(super) time_left: watch::Receiver<TimeLeft>,
     /// Each change skips the pause before the next attempt.
     pub(super) retry_now: watch::Receiver<()>,
 }
 
-impl Pace {
+impl TerminateSignals {
     fn is_farewell(&self) -> bool {
         *self.time_left.borrow() != TimeLeft::Unlimited
     }
@@ -95,7 +95,7 @@ impl Pace {
 impl Termination {
     /// Calls TerminateSession until it succeeds, fails permanently, or time runs out. Returns how
     /// many sessions may still be active: this one, or none.
-    pub(super) async fn run(self, mut pace: Pace) -> usize {
+    pub(super) async fn run(self, mut pace: TerminateSignals) -> usize {
         if self.effort == TerminatePolicy::BestEffort {
             self.run_best_effort(pace).await;
             return 0;
@@ -113,10 +113,10 @@ impl Termination {
                 Some(Err(error)) => error,
                 None => return self.leave(Some(&no_answer())),
             };
-            match Verdict::of(&error, waited) {
-                Verdict::TryAgain => {}
-                Verdict::Refused => return self.refused(&error).await,
-                Verdict::Over => {
+            match NextAction::of(&error, waited) {
+                NextAction::TryAgain => {}
+                NextAction::Refused => return self.refused(&error).await,
+                NextAction::Over => {
                     self.journal.remove(&self.id).await;
                     return self.leave(Some(&error));
                 }
@@ -134,7 +134,7 @@ impl Termination {
         }
     }
 
-    async fn run_best_effort(&self, pace: Pace) {
+    async fn run_best_effort(&self, pace: TerminateSignals) {
         let mut time_left = pace.time_left.clone();
         tokio::select! {
             () = self.try_best_effort(pace) => {}
@@ -142,7 +142,7 @@ impl Termination {
         }
     }
 
-    async fn try_best_effort(&self, mut pace: Pace) {
+    async fn try_best_effort(&self, mut pace: TerminateSignals) {
         let session = &self.id;
         let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
         loop {
@@ -152,7 +152,7 @@ impl Termination {
                 None => return,
             };
             debug!(%session, %error, "cannot terminate the session of a former process");
-            if Verdict::of(&error, waited) != Verdict::TryAgain {
+            if NextAction::of(&error, waited) != NextAction::TryAgain {
                 return;
             }
             (pause, waited) = pace.next(pause, waited).await;
@@ -163,7 +163,7 @@ impl Termination {
 
     /// Makes one attempt. During shutdown it waits for a credential provider for only 2 s more:
     /// `None` if the provider has not answered by then.
-    async fn try_once(&self, pace: &mut Pace) -> Option<Result<(), Error>> {
+    async fn try_once(&self, pace: &mut TerminateSignals) -> Option<Result<(), Error>> {
         let waited_for_credentials = async {
             reached(&mut pace.time_left, TimeLeft::Seconds).await;
             sleep(MAX_WAIT_FOR_CREDENTIALS).await;
@@ -181,7 +181,7 @@ impl Termination {
         });
         let panicked = |panic: Panic| {
             let why = panic.to_string();
-            Err(Error::new("TerminateSession", Kind::Internal, why))
+            Err(Error::new("TerminateSession", ErrorKind::Internal, why))
         };
         Some(terminated.await.unwrap_or_else(panicked))
     }
@@ -211,7 +211,7 @@ impl Termination {
     /// of this process stays, since the next process, which tries once more, may have better
     /// credentials, policy or configuration.
     async fn refused(&self, error: &Error) -> usize {
-        let Source::Former(is_reported) = &self.source else {
+        let StartedBy::Former(is_reported) = &self.source else {
             return self.leave(Some(error));
         };
         self.journal.remove(&self.id).await;
@@ -232,7 +232,7 @@ impl Termination {
 
 /// What to do after a failed TerminateSession.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum NextAction {
     TryAgain,
     /// AWS rejects the call, or the configuration does not allow it.
     Refused,
@@ -240,11 +240,11 @@ enum Verdict {
     Over,
 }
 
-impl Verdict {
+impl NextAction {
     /// Classifies an error, after pauses of `waited` in total.
     fn of(error: &Error, waited: Duration) -> Self {
         // A response of a proxy or captive portal says nothing about the session.
-        let is_temporary = error.recovery() == Recovery::Retry || error.kind() == Kind::Stranger;
+        let is_temporary = error.recovery() == Recovery::Retry || error.kind() == ErrorKind::NotAws;
         match is_temporary {
             true if waited >= MAX_LIFE => Self::Over,
             true => Self::TryAgain,
@@ -255,7 +255,7 @@ impl Verdict {
 
 fn no_answer() -> Error {
     let why = "no response from the credential provider";
-    Error::new("TerminateSession", Kind::Credentials, why)
+    Error::new("TerminateSession", ErrorKind::Credentials, why)
 }
 
 /// Waits until the shutdown has reached `stage`.
@@ -292,20 +292,29 @@ mod tests {
 
     #[test]
     fn only_an_answer_of_aws_or_a_day_of_tries_ends_the_tries() {
-        let verdict = |kind, waited| Verdict::of(&Error::new("TerminateSession", kind, ""), waited);
+        let verdict =
+            |kind, waited| NextAction::of(&Error::new("TerminateSession", kind, ""), waited);
         for kind in [
-            Kind::Throttled,
-            Kind::Unreachable,
-            Kind::Proxy,
-            Kind::ServiceFault,
-            Kind::Credentials,
-            Kind::Stranger,
+            ErrorKind::Throttled,
+            ErrorKind::Unreachable,
+            ErrorKind::Proxy,
+            ErrorKind::ServiceFault,
+            ErrorKind::Credentials,
+            ErrorKind::NotAws,
         ] {
-            assert_eq!(verdict(kind, MAX_LIFE / 2), Verdict::TryAgain, "{kind:?}");
-            assert_eq!(verdict(kind, MAX_LIFE), Verdict::Over, "{kind:?}");
+            assert_eq!(
+                verdict(kind, MAX_LIFE / 2),
+                NextAction::TryAgain,
+                "{kind:?}"
+            );
+            assert_eq!(verdict(kind, MAX_LIFE), NextAction::Over, "{kind:?}");
         }
-        for kind in [Kind::Denied, Kind::Role, Kind::Invalid] {
-            assert_eq!(verdict(kind, Duration::ZERO), Verdict::Refused, "{kind:?}");
+        for kind in [ErrorKind::Denied, ErrorKind::Role, ErrorKind::Invalid] {
+            assert_eq!(
+                verdict(kind, Duration::ZERO),
+                NextAction::Refused,
+                "{kind:?}"
+            );
         }
     }
 
@@ -315,7 +324,7 @@ mod tests {
             watch::Sender::new(TimeLeft::Unlimited),
             watch::Sender::new(()),
         );
-        let mut pace = Pace {
+        let mut pace = TerminateSignals {
             time_left: time_left.subscribe(),
             retry_now: retry_now.subscribe(),
         };
@@ -337,13 +346,13 @@ mod tests {
             span: Span::none(),
             journal: Journal::none(),
             effort: TerminatePolicy::Required,
-            source: Source::Former(Arc::default()),
+            source: StartedBy::Former(Arc::default()),
         };
         let (time_left, retry_now) = (
             watch::Sender::new(TimeLeft::Seconds),
             watch::Sender::new(()),
         );
-        let pace = Pace {
+        let pace = TerminateSignals {
             time_left: time_left.subscribe(),
             retry_now: retry_now.subscribe(),
         };

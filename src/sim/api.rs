@@ -23,12 +23,12 @@ use super::nodes::{self, DescribeRequest};
 use super::records::{SessionRecord, micros};
 use super::service::Service;
 use super::session::Session;
-use super::signature::{Fault, Signature};
+use super::signature::{Signature, SignatureError};
 use crate::clock;
 
 /// Response to an API call.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ApiResponse {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
 }
@@ -40,14 +40,14 @@ pub(super) async fn answer(
     body: &[u8],
     signature: &Signature,
     arrived: Instant,
-) -> Option<Answer> {
+) -> Option<ApiResponse> {
     let operation = operation(headers);
     let outcome = call(service, headers, body, signature, arrived);
     tokio::time::sleep(service.options.api_delay).await;
     let (code, answer) = match outcome {
         Ok(body) => (
             "ok".to_owned(),
-            Answer {
+            ApiResponse {
                 status: StatusCode::OK,
                 body,
             },
@@ -111,7 +111,7 @@ fn check_signature(signature: &Signature) -> Result<(), ApiError> {
             "MissingAuthenticationTokenException",
             "Missing Authentication Token",
         ),
-        Signature::Wrong(Fault::UnknownKey | Fault::UnknownToken) => (
+        Signature::Wrong(SignatureError::UnknownKey | SignatureError::UnknownToken) => (
             "UnrecognizedClientException",
             "The security token included in the request is invalid.",
         ),
@@ -341,8 +341,8 @@ impl ApiError {
         }
     }
 
-    fn answer(&self) -> Answer {
-        Answer {
+    fn answer(&self) -> ApiResponse {
+        ApiResponse {
             status: status(&self.code),
             body: encode(&json!({ "__type": self.code, "message": self.message })),
         }

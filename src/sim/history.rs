@@ -9,7 +9,7 @@ use super::records::SessionRecord;
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct SessionsRequest {
-    state: State,
+    state: SessionState,
     #[serde(default)]
     filters: Vec<Filter>,
     max_results: Option<usize>,
@@ -17,7 +17,7 @@ pub(super) struct SessionsRequest {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-enum State {
+enum SessionState {
     Active,
     History,
 }
@@ -42,7 +42,7 @@ pub(super) fn describe(
     let token = request.next_token.as_deref();
     let page = Page::new(request.max_results, token, 1..=MAX_PAGE)?;
     let fitting = records.iter().filter(|record| {
-        let is_active = request.state == State::Active;
+        let is_active = request.state == SessionState::Active;
         record.is_open() == is_active && request.filters.iter().all(|filter| filter.fits(record))
     });
     let all: Vec<_> = fitting.collect();

@@ -112,8 +112,8 @@ pub use options::Options;
 pub use records::{EndedBy, SessionRecord, Snapshot, Traffic};
 pub use resolver::{NotLoopback, Resolver};
 use service::Service;
-pub use signature::{Credentials, Fault, Signature};
-pub use test_servers::{Destination, Received, Role, seeded};
+pub use signature::{Credentials, Signature, SignatureError};
+pub use test_servers::{Destination, ReceivedData, Role, seeded};
 pub use throttle::Throttle;
 
 use crate::clock;

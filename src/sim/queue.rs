@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 /// A message queue with a limit in bytes.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct MessageQueue {
     messages: VecDeque<Bytes>,
     bytes: usize,
     limit: usize,
 }
 
-impl Queue {
+impl MessageQueue {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             messages: VecDeque::new(),

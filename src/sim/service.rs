@@ -58,7 +58,7 @@ impl Service {
         record: SessionRecord,
         job: Job,
         to: Vec<SocketAddr>,
-    ) -> (Opened, StartedSession) {
+    ) -> (StartResult, StartedSession) {
         let now = clock::now();
         let opened = self.draw();
         let record = self.ledger.open(SessionRecord {
@@ -67,8 +67,8 @@ impl Service {
             ..record
         });
         let (commands, inbox) = mpsc::channel(COMMAND_CAPACITY);
-        let entry = Entry {
-            token: Token::new(&opened.token, now),
+        let entry = SessionEntry {
+            token: IssuedToken::new(&opened.token, now),
             record: record.clone(),
             commands: Some(commands),
         };
@@ -96,7 +96,7 @@ impl Service {
             return Some(String::new());
         }
         entry.record.lock().resumes += 1;
-        entry.token = Token::new(&token, clock::now());
+        entry.token = IssuedToken::new(&token, clock::now());
         Some(token)
     }
 
@@ -118,7 +118,7 @@ impl Service {
     }
 
     /// Returns the entry of a session.
-    pub(super) fn find(&self, session_id: &str) -> Option<Entry> {
+    pub(super) fn find(&self, session_id: &str) -> Option<SessionEntry> {
         locked(&self.sessions).entries.get(session_id).cloned()
     }
 
@@ -244,9 +244,9 @@ impl Service {
     }
 
     /// Draws a new session id and token.
-    fn draw(&self) -> Opened {
+    fn draw(&self) -> StartResult {
         let mut rng = locked(&self.rng);
-        Opened {
+        StartResult {
             session_id: format!("simulator-{:017x}", rng.u128(..1 << 68)),
             token: format!("{:032x}{:032x}", rng.u128(..), rng.u128(..)),
         }
@@ -254,22 +254,22 @@ impl Service {
 }
 
 /// Result of StartSession. Has no `Debug` because it contains the token.
-pub(super) struct Opened {
+pub(super) struct StartResult {
     pub(super) session_id: String,
     pub(super) token: String,
 }
 
 /// One session, as known to Session Manager.
 #[derive(Clone)]
-pub(super) struct Entry {
+pub(super) struct SessionEntry {
     /// The token expected in OpenDataChannelInput.
-    token: Token,
+    token: IssuedToken,
     pub(super) record: SharedRecord,
     /// Sends commands to the task of the session; `None` once the session has ended.
     commands: Option<mpsc::Sender<Command>>,
 }
 
-impl Entry {
+impl SessionEntry {
     pub(super) fn has_ended(&self) -> bool {
         self.commands.is_none()
     }
@@ -277,13 +277,13 @@ impl Entry {
 
 /// A token and its validity. Has no `Debug` because it is a secret.
 #[derive(Clone)]
-struct Token {
+struct IssuedToken {
     text: String,
     made: Instant,
     used: bool,
 }
 
-impl Token {
+impl IssuedToken {
     fn new(text: &str, now: Instant) -> Self {
         Self {
             text: text.to_owned(),
@@ -306,7 +306,7 @@ impl Token {
 
 #[derive(Default)]
 struct Sessions {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, SessionEntry>,
     /// Ended sessions, oldest first.
     over: VecDeque<String>,
 }
@@ -318,8 +318,8 @@ impl std::fmt::Debug for Sessions {
 }
 
 impl Sessions {
-    fn insert(&mut self, session_id: &str, entry: Entry) {
-        let _none: Option<Entry> = self.entries.insert(session_id.to_owned(), entry);
+    fn insert(&mut self, session_id: &str, entry: SessionEntry) {
+        let _none: Option<SessionEntry> = self.entries.insert(session_id.to_owned(), entry);
     }
 
     fn close(&mut self, session_id: &str) {

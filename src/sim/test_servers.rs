@@ -47,7 +47,7 @@ impl Destination {
     }
 
     /// Returns what each finished connection of a [`Role::Sink`] received, in order of their ends.
-    pub fn received(&self) -> Vec<Received> {
+    pub fn received(&self) -> Vec<ReceivedData> {
         self.state.lock().clone()
     }
 
@@ -77,7 +77,7 @@ pub enum Role {
 
 /// Data received by a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
+pub struct ReceivedData {
     /// Number of bytes.
     pub len: u64,
     /// SHA-256 of the bytes, in hexadecimal.
@@ -101,11 +101,11 @@ pub fn seeded(len: u64, seed: u64) -> impl Iterator<Item = Vec<u8>> + Send {
 #[derive(Debug, Default)]
 struct SinkState {
     taken: AtomicU64,
-    received: Mutex<Vec<Received>>,
+    received: Mutex<Vec<ReceivedData>>,
 }
 
 impl SinkState {
-    fn lock(&self) -> MutexGuard<'_, Vec<Received>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<ReceivedData>> {
         self.received.lock().expect("no holder of this lock panics")
     }
 }
@@ -165,7 +165,7 @@ async fn sink(connection: &mut TcpStream, state: &SinkState) -> io::Result<()> {
         state.taken.fetch_add(len, Ordering::Relaxed);
         total += len;
     }
-    let received = Received {
+    let received = ReceivedData {
         len: total,
         sha256: hex::encode(hash.finalize()),
     };
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(line, format!("100000 {sha256}\n"));
         assert_eq!(
             sink.received(),
-            [Received {
+            [ReceivedData {
                 len: 100_000,
                 sha256
             }]

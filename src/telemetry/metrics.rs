@@ -37,7 +37,7 @@ pub struct ForwardMetrics {
 
 #[derive(Debug, Default)]
 struct Past {
-    has_come_up: bool,
+    was_ready: bool,
     /// Failure to establish a session.
     failure: Option<FailureStatus>,
     /// Failure to reach the destination.
@@ -63,7 +63,7 @@ impl ForwardMetrics {
     /// Records an established session; clears the failure to establish one.
     pub fn handle_success(&self) {
         let mut past = self.past();
-        past.has_come_up = true;
+        past.was_ready = true;
         past.failure = None;
     }
 
@@ -89,8 +89,8 @@ impl ForwardMetrics {
     }
 
     /// Returns true if a session has ever been established.
-    pub fn has_come_up(&self) -> bool {
-        self.past().has_come_up
+    pub fn was_ready(&self) -> bool {
+        self.past().was_ready
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {
@@ -174,10 +174,10 @@ mod tests {
             (known.code, known.since, known.seen),
             ("Unreachable", start, later)
         );
-        assert!(!metrics.has_come_up());
+        assert!(!metrics.was_ready());
         metrics.handle_success();
         assert_eq!(metrics.failure(), None);
-        assert!(metrics.has_come_up());
+        assert!(metrics.was_ready());
     }
 
     #[test]

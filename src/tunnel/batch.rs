@@ -8,12 +8,12 @@ use std::task::Poll;
 
 use futures_util::{Stream, StreamExt};
 
-use super::websocket::{Message, Received};
+use super::websocket::{Message, ReceivedItem};
 
 /// Waits for frames and returns all that are ready; none if the source has ended.
 pub(super) async fn next_batch(
-    source: &mut (impl Stream<Item = Received> + Unpin),
-) -> Vec<Received> {
+    source: &mut (impl Stream<Item = ReceivedItem> + Unpin),
+) -> Vec<ReceivedItem> {
     let mut frames = Vec::new();
     let mut bytes = 0;
     poll_fn(|cx| {
@@ -46,7 +46,7 @@ mod tests {
 
     use super::*;
 
-    fn frames(count: usize, len: usize) -> Vec<Received> {
+    fn frames(count: usize, len: usize) -> Vec<ReceivedItem> {
         let frame = Bytes::from(vec![0; len]);
         vec![(); count]
             .into_iter()

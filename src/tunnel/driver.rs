@@ -12,7 +12,7 @@ use super::batch::next_batch;
 use super::error::Error;
 use super::heartbeat::Heartbeat;
 use super::trigger::TriggerReceiver;
-use super::websocket::{Frame, Received, Sink, Source};
+use super::websocket::{Frame, ReceivedItem, WebSocketSink, WebSocketSource};
 use super::writer::{MAX_STALL, write_loop};
 use super::{FAULT, Shared, Step, Tunnel};
 use crate::clock;
@@ -35,7 +35,7 @@ pub struct Driver {
 
 /// Parameters of a tunnel.
 #[derive(Clone, Debug)]
-pub struct Life {
+pub struct TunnelOptions {
     /// Options of the core.
     pub options: Options,
     /// Resume timeout, since the last websocket broke that was stable or carried new data.
@@ -48,7 +48,7 @@ pub struct Life {
 
 /// Arguments from which a core is created.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Beginning {
+pub(super) struct Start {
     pub(super) now: Instant,
     pub(super) wall: SystemTime,
     pub(super) options: Options,
@@ -56,20 +56,20 @@ pub(super) struct Beginning {
 
 impl Driver {
     /// Creates a tunnel on a session that was just started, and the driver that must be run for it.
-    pub fn new(session: Session, network: Network, life: Life) -> (Tunnel, Self) {
-        let Life {
+    pub fn new(session: Session, network: Network, life: TunnelOptions) -> (Tunnel, Self) {
+        let TunnelOptions {
             options,
             resume_timeout,
             triggered,
             pool,
         } = life;
-        let beginning = Beginning {
+        let start = Start {
             now: clock::now(),
             wall: clock::wall(),
             options,
         };
-        let core = proto::Tunnel::new(beginning.now, beginning.wall, seed(), options);
-        let (shared, watcher) = Shared::new(core.sharing(pool), beginning);
+        let core = proto::Tunnel::new(start.now, start.wall, seed(), options);
+        let (shared, watcher) = Shared::new(core.sharing(pool), start);
         let shared = Arc::new(shared);
         let triggered = triggered.resubscribe();
         let session_id = session.id().into();
@@ -144,7 +144,7 @@ impl Driver {
     /// stable or carried new data.
     async fn carry(
         &mut self,
-        (sink, source): (Sink, Source),
+        (sink, source): (WebSocketSink, WebSocketSource),
         heartbeat: &Heartbeat,
         outage: Option<Instant>,
     ) -> Result<(), Error> {
@@ -188,12 +188,12 @@ impl Drop for EndOnDrop {
 /// Passes received frames to the core, in batches of all that are ready.
 async fn read_loop(
     shared: &Shared,
-    mut source: Source,
+    mut source: WebSocketSource,
     heartbeat: &Heartbeat,
 ) -> Result<(), Error> {
     loop {
         while !shared.lock().core.wants_input() {
-            shared.input_wanted.notified().await;
+            shared.input_ready.notified().await;
             heartbeat.beat();
         }
         let frames = next_batch(&mut source).await;
@@ -212,7 +212,11 @@ async fn read_loop(
 }
 
 /// Passes frames to the core. Returns false once the tunnel has ended.
-fn handle(shared: &Shared, frames: Vec<Received>, heartbeat: &Heartbeat) -> Result<bool, Error> {
+fn handle(
+    shared: &Shared,
+    frames: Vec<ReceivedItem>,
+    heartbeat: &Heartbeat,
+) -> Result<bool, Error> {
     let now = clock::now();
     panics::point("tunnel");
     let mut inner = shared.lock();
@@ -220,7 +224,7 @@ fn handle(shared: &Shared, frames: Vec<Received>, heartbeat: &Heartbeat) -> Resu
     for frame in frames {
         let outcome = match frame.map(Frame::from) {
             Ok(Frame::Data(bytes)) => {
-                heartbeat.hear();
+                heartbeat.receive();
                 inner.core.handle_message(now, bytes)
             }
             Ok(Frame::Pong) => Ok(()),

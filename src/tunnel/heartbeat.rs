@@ -29,7 +29,7 @@ pub(super) struct Heartbeat {
     moved: Notify,
     /// It must be tested by a ping now.
     tested: Notify,
-    heard: AtomicBool,
+    received: AtomicBool,
     first_heard: Notify,
 }
 
@@ -42,7 +42,7 @@ impl Heartbeat {
             deadline: Mutex::new(begin + MAX_SILENCE),
             moved: Notify::new(),
             tested: Notify::new(),
-            heard: AtomicBool::new(false),
+            received: AtomicBool::new(false),
             first_heard: Notify::new(),
         }
     }
@@ -53,8 +53,8 @@ impl Heartbeat {
     }
 
     /// A message was received.
-    pub(super) fn hear(&self) {
-        if !self.heard.swap(true, Ordering::Relaxed) {
+    pub(super) fn receive(&self) {
+        if !self.received.swap(true, Ordering::Relaxed) {
             self.first_heard.notify_one();
         }
     }
@@ -67,7 +67,7 @@ impl Heartbeat {
     /// Returns true if the session uses this websocket. An upgrade alone does not show that the
     /// token is valid: Session Manager may just close (docs/protocol.md, section 2.2).
     fn is_proved(&self, now: Instant) -> bool {
-        self.heard.load(Ordering::Relaxed) || self.age(now) >= PROOF
+        self.received.load(Ordering::Relaxed) || self.age(now) >= PROOF
     }
 
     /// Returns true if the websocket was confirmed and lived for some time, so that the next one
@@ -175,7 +175,7 @@ mod tests {
 
         poll_once().await;
         assert_eq!(state(), State::Disconnected);
-        heartbeat.hear();
+        heartbeat.receive();
         poll_once().await;
 
         assert_eq!(state(), State::Ready);
@@ -187,7 +187,7 @@ mod tests {
         let begin = heartbeat.begin;
         assert!(!heartbeat.is_stable(begin + SHORT_LIFE), "no message came");
         assert!(heartbeat.is_stable(begin + PROOF));
-        heartbeat.hear();
+        heartbeat.receive();
         assert!(!heartbeat.is_stable(begin + SHORT_LIFE / 2));
         assert!(heartbeat.is_stable(begin + SHORT_LIFE));
     }

@@ -33,8 +33,8 @@ use crate::printable::Printable;
 use crate::proto;
 use crate::proto::{Reason, Stats, StreamId};
 
-use self::driver::Beginning;
-pub use self::driver::{Driver, Life};
+use self::driver::Start;
+pub use self::driver::{Driver, TunnelOptions};
 pub use self::error::Error;
 pub use self::stream::{Closed, Stream, Taken};
 pub use self::trigger::{Trigger, TriggerReceiver};
@@ -200,8 +200,8 @@ struct Shared {
     /// The write loop may have something to send.
     output_ready: Notify,
     /// The read loop may continue.
-    input_wanted: Notify,
-    beginning: Beginning,
+    input_ready: Notify,
+    start: Start,
 }
 
 #[derive(Debug)]
@@ -220,7 +220,7 @@ struct Inner {
 
 impl Shared {
     /// Creates the shared state, and a receiver of its phase.
-    fn new(core: proto::Tunnel, beginning: Beginning) -> (Self, watch::Receiver<Phase>) {
+    fn new(core: proto::Tunnel, start: Start) -> (Self, watch::Receiver<Phase>) {
         let (phase, watcher) = watch::channel(Phase::Opening(Step::of("the websocket")));
         let inner = Inner {
             core,
@@ -234,8 +234,8 @@ impl Shared {
         let shared = Self {
             inner: Mutex::new(inner),
             output_ready: Notify::new(),
-            input_wanted: Notify::new(),
-            beginning,
+            input_ready: Notify::new(),
+            start,
         };
         (shared, watcher)
     }
@@ -245,11 +245,11 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|poisoned| {
             let mut inner = poisoned.into_inner();
-            let Beginning { now, wall, options } = self.beginning;
+            let Start { now, wall, options } = self.start;
             inner.lose(proto::Tunnel::lost(now, wall, options, FAULT.to_owned()));
             self.inner.clear_poison();
             self.output_ready.notify_one();
-            self.input_wanted.notify_one();
+            self.input_ready.notify_one();
             inner
         })
     }
@@ -278,7 +278,7 @@ impl Shared {
         let refused = !inner.core.wants_input();
         let outcome = verb(&mut inner);
         if refused && inner.core.wants_input() {
-            self.input_wanted.notify_one();
+            self.input_ready.notify_one();
         }
         outcome
     }

@@ -25,7 +25,7 @@ use tracing::{debug, warn};
 use super::Step;
 use super::driver::Driver;
 use super::error::Error;
-use super::websocket::{self, Sink, Source};
+use super::websocket::{self, WebSocketSink, WebSocketSource};
 use crate::network::Network;
 use crate::printable::Printable;
 use crate::proto::Reason;
@@ -33,7 +33,7 @@ use crate::session::{self, Session};
 
 impl Driver {
     /// Opens the first websocket of a session. Retries until the owner closes the tunnel.
-    pub(super) async fn first(&mut self) -> Result<(Sink, Source), Error> {
+    pub(super) async fn first(&mut self) -> Result<(WebSocketSink, WebSocketSource), Error> {
         loop {
             let dialled = tokio::select! {
                 dialled = self.dial() => dialled,
@@ -60,7 +60,7 @@ impl Driver {
         broken: &Error,
         begin: Instant,
         is_stable: bool,
-    ) -> Result<(Sink, Source), Error> {
+    ) -> Result<(WebSocketSink, WebSocketSource), Error> {
         let deadline = begin + self.resume_timeout;
         warn!(error = %broken, "resuming the session");
         let (mut last, mut hint) = (Printable::of(broken), broken.hint());
@@ -102,7 +102,7 @@ impl Driver {
         paused.unwrap_or_else(|_| Err(self.late(last.clone(), hint)))
     }
 
-    async fn dial(&self) -> Result<(Sink, Source), Error> {
+    async fn dial(&self) -> Result<(WebSocketSink, WebSocketSource), Error> {
         dial(&self.session, &self.network).await
     }
 
@@ -125,12 +125,18 @@ impl Driver {
     }
 }
 
-async fn attempt(session: &mut Session, network: &Network) -> Result<(Sink, Source), Error> {
+async fn attempt(
+    session: &mut Session,
+    network: &Network,
+) -> Result<(WebSocketSink, WebSocketSource), Error> {
     session.resume().await?;
     dial(session, network).await
 }
 
-async fn dial(session: &Session, network: &Network) -> Result<(Sink, Source), Error> {
+async fn dial(
+    session: &Session,
+    network: &Network,
+) -> Result<(WebSocketSink, WebSocketSource), Error> {
     let upgrade = session.upgrade().await?;
     let signature = upgrade.signature();
     let dialled = websocket::connect(network, upgrade, DIAL_TIMEOUT).await;
@@ -147,7 +153,7 @@ async fn dial(session: &Session, network: &Network) -> Result<(Sink, Source), Er
 }
 
 /// Logs errors that the user can fix once per outage and kind, others at debug level: they are transient.
-fn log_failure(failure: &Error, logged: &mut Vec<session::Kind>) {
+fn log_failure(failure: &Error, logged: &mut Vec<session::ErrorKind>) {
     match failure {
         Error::Session(error) if error.needs_a_person() && !logged.contains(&error.kind()) => {
             logged.push(error.kind());

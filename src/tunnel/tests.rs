@@ -22,13 +22,13 @@ const OPTIONS: proto::Options = proto::Options {
 
 /// Returns a tunnel without a websocket.
 pub(super) fn shared() -> Arc<Shared> {
-    let beginning = Beginning {
+    let start = Start {
         now: clock::now(),
         wall: clock::wall(),
         options: OPTIONS,
     };
-    let core = proto::Tunnel::new(beginning.now, beginning.wall, 1, OPTIONS);
-    Arc::new(Shared::new(core, beginning).0)
+    let core = proto::Tunnel::new(start.now, start.wall, 1, OPTIONS);
+    Arc::new(Shared::new(core, start).0)
 }
 
 /// Waits for a stream like a relay does, runs `fail` meanwhile, and returns the result of a read
@@ -92,7 +92,7 @@ async fn a_panic_under_the_lock_is_a_loss_for_all_and_no_second_panic() {
 async fn a_tunnel_without_a_websocket_ends_when_it_is_closed() {
     for step in ["connecting", "resuming", "between attempts"] {
         let (_, triggered) = Trigger::new();
-        let life = Life {
+        let life = TunnelOptions {
             options: OPTIONS,
             resume_timeout: Duration::from_secs(3600),
             triggered,

@@ -17,22 +17,22 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::error::Error;
 use super::http_head::ResponseHead;
-use crate::network::{Network, Stream};
+use crate::network::{Network, NetworkStream};
 use crate::printable::Printable;
 use crate::proto::Transmit;
 use crate::session::Upgrade;
 
-pub(super) type Sink = SplitSink<WebSocketStream<Stream>, Message>;
-pub(super) type Source = SplitStream<WebSocketStream<Stream>>;
+pub(super) type WebSocketSink = SplitSink<WebSocketStream<NetworkStream>, Message>;
+pub(super) type WebSocketSource = SplitStream<WebSocketStream<NetworkStream>>;
 /// An item of the receiving half.
-pub(super) type Received = Result<Message, LibraryError>;
+pub(super) type ReceivedItem = Result<Message, LibraryError>;
 
 /// Connects and upgrades, within `timeout` for each.
 pub(super) async fn connect(
     network: &Network,
     upgrade: Upgrade,
     timeout: Duration,
-) -> Result<(Sink, Source), Error> {
+) -> Result<(WebSocketSink, WebSocketSource), Error> {
     let stream = network.dial(upgrade.endpoint(), timeout).await?;
     let proxy = network.proxy_for(upgrade.endpoint());
     let request = request(upgrade)?;
@@ -114,12 +114,12 @@ impl From<Message> for Frame {
             // Receivers accept text frames as messages too (docs/protocol.md, section 2.3).
             Message::Text(text) => Self::Data(Bytes::from(text)),
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Self::Pong,
-            Message::Close(frame) => Self::Close(close_words(frame)),
+            Message::Close(frame) => Self::Close(close_reason(frame)),
         }
     }
 }
 
-fn close_words(frame: Option<CloseFrame>) -> Printable {
+fn close_reason(frame: Option<CloseFrame>) -> Printable {
     match frame {
         None => "Session Manager closed it without a code".into(),
         Some(CloseFrame { code, reason }) => Printable::of(format_args!(

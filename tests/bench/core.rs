@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use ssm_proxyd::proto::{ClientVersion, Event, Options, Read, StreamId, Transmit, Tunnel, Write};
-use ssm_proxyd::sim::agent::{self, Agent, Job, Pace};
+use ssm_proxyd::sim::agent::{self, Agent, Job, SendRate};
 
 use crate::stats::{Samples, mib_per_second, title};
 
@@ -82,7 +82,7 @@ impl Pair {
             client_version: ClientVersion::DEFAULT,
         };
         let agent_options = agent::Options {
-            pace: Pace::Unlimited,
+            pace: SendRate::Unlimited,
             message_size: payload,
             process_start: Duration::ZERO..Duration::ZERO,
             ..agent::Options::default()

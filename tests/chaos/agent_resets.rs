@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use ssm_proxyd::proto::{Reason, StreamId};
-use ssm_proxyd::sim::agent::{Pace, Violation};
+use ssm_proxyd::sim::agent::{SendRate, Violation};
 use ssm_proxyd::sim::link::LinkConditions;
 
 use super::number;
@@ -106,7 +106,7 @@ fn setup(rng: &mut Rng, seed: u64) -> PairOptions {
     };
     setup.options.upload_rate = [0, 900][rng.usize(..2)];
     setup.options.upload_payload = [64, 1024][rng.usize(..2)];
-    setup.agent.pace = [setup.agent.pace, Pace::Unlimited][rng.usize(..2)];
+    setup.agent.pace = [setup.agent.pace, SendRate::Unlimited][rng.usize(..2)];
     setup
 }
 

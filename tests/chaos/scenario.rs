@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use ssm_proxyd::proto::{ClientVersion, Options};
-use ssm_proxyd::sim::agent::{Pace, Race, Retransmission, Version};
+use ssm_proxyd::sim::agent::{Race, Retransmission, SendRate, Version};
 use ssm_proxyd::sim::link::LinkConditions;
 
 use crate::support::agent_destination::Destination;
@@ -93,7 +93,7 @@ fn setup(rng: &mut Rng, seed: u64) -> PairOptions {
     };
     setup.agent.version = Version::parse(pick(rng, &["3.3.987.0", "3.2.1041.0"]));
     setup.agent.message_size = pick(rng, &[100, 700, 1024, 1024]);
-    setup.agent.pace = pick(rng, &[setup.agent.pace, Pace::Unlimited]);
+    setup.agent.pace = pick(rng, &[setup.agent.pace, SendRate::Unlimited]);
     setup.agent.retransmission = pick(rng, &[Retransmission::OldestOnly, Retransmission::All]);
     setup.agent.readiness = Duration::ZERO..Duration::from_millis(rng.u64(1..500));
     setup.agent.acknowledgement_race = Race {

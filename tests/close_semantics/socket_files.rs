@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use ssm_proxyd::config;
-use ssm_proxyd::daemon::{Caller, Daemon, StartError};
+use ssm_proxyd::daemon::{Daemon, DaemonEnvironment, StartError};
 use ssm_proxyd::forward::ActivatedSockets;
 use ssm_proxyd::session::{Identity, TerminatePolicy};
 
@@ -24,7 +24,7 @@ async fn start(listen: &[&str], keys: &str) -> Result<Daemon, StartError> {
         access_key: "test".to_owned(),
         secret_key: "test".to_owned(),
     };
-    let caller = Caller {
+    let caller = DaemonEnvironment {
         origin: "tests".to_owned(),
         identity,
         state: None,

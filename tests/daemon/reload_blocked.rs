@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ssm_proxyd::config::{self, Config};
-use ssm_proxyd::daemon::{Answer, Caller, Cause, Client, Daemon, ReloadError, Request, Signals};
+use ssm_proxyd::daemon::{
+    Answer, Cause, Client, Daemon, DaemonEnvironment, ReloadError, Request, Signals,
+};
 use ssm_proxyd::forward::ActivatedSockets;
 use ssm_proxyd::session::{Identity, TerminatePolicy};
 use ssm_proxyd::sim::{Options, Simulator};
@@ -219,7 +221,7 @@ impl Disk {
 }
 
 async fn daemon(socket: std::path::PathBuf, disk: Disk) {
-    let caller = Caller {
+    let caller = DaemonEnvironment {
         origin: "tests".to_owned(),
         identity: Identity::Chain,
         state: None,

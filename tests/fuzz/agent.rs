@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use ssm_proxyd::sim::agent::{
-    self, Agent, ConnectionId, DestinationEnd, Digests, Event, Pace, Retransmission, Version,
+    self, Agent, ConnectionId, DestinationEnd, Digests, Event, Retransmission, SendRate, Version,
 };
 use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
 use ssm_proxyd::wire::payload::Flag;
@@ -46,7 +46,7 @@ impl Client {
         let now = start_time();
         let options = agent::Options {
             version: Version::parse(source.pick(VERSIONS)),
-            pace: source.pick(&[Pace::Unlimited, agent::Options::default().pace]),
+            pace: source.pick(&[SendRate::Unlimited, agent::Options::default().pace]),
             digests: source.pick(&[Digests::Ignored, Digests::Recorded, Digests::Required]),
             retransmission: source.pick(&[Retransmission::OldestOnly, Retransmission::All]),
             process_start: Duration::ZERO..Duration::ZERO,

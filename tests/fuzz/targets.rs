@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use ssm_proxyd::wire::message::{HEADER_LEN, Kind, Message};
 use ssm_proxyd::wire::payload::{
     self, Acknowledge, ChannelClosed, Flag, HandshakeComplete, HandshakeRequest, HandshakeResponse,
-    Keys, OpenDataChannel, SessionType,
+    JsonKeys, OpenDataChannel, SessionType,
 };
 use ssm_proxyd::wire::smux::{Command, Decoder, FrameError, FrameEvent, Header, StreamId};
 
@@ -142,7 +142,7 @@ pub(super) fn smux(data: &[u8]) {
 }
 
 /// A body is an error or survives its encoding.
-fn json<T: DeserializeOwned + Serialize + Keys>(data: &[u8]) {
+fn json<T: DeserializeOwned + Serialize + JsonKeys>(data: &[u8]) {
     let body: T = match payload::decode(data) {
         Ok(body) => body,
         Err(error) => return assert_one_line(&error.to_string()),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ssm_proxyd::proto::{
     ClientVersion, Event, OpenError, Options, Read, StreamId, Transmit, Tunnel,
 };
-use ssm_proxyd::sim::agent::{self, Agent, ConnectionId, Pace, Retransmission};
+use ssm_proxyd::sim::agent::{self, Agent, ConnectionId, Retransmission, SendRate};
 
 use super::reference::Reference;
 use super::{DestinationKind, Operation};
@@ -45,7 +45,7 @@ impl Harness {
         };
         let agent_options = agent::Options {
             message_size: 300,
-            pace: Pace::Unlimited,
+            pace: SendRate::Unlimited,
             retransmission: Retransmission::All,
             process_start: Duration::ZERO..Duration::ZERO,
             ..agent::Options::default()

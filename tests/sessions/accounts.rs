@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use ssm_proxyd::session::{
-    Identity, Journal, Kind, Service, Session, Sessions, Settings, ShutdownMode,
+    ErrorKind, Identity, Journal, Service, Session, Sessions, Settings, ShutdownMode,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -71,7 +71,7 @@ async fn sessions_are_started_while_another_account_is_throttled() {
     // Each response makes the backoff before the next call longer.
     for _ in 0..4 {
         let started = start_session(&fixture.sessions, &failing, request()).await;
-        assert_eq!(started.unwrap_err().kind(), Kind::Throttled);
+        assert_eq!(started.unwrap_err().kind(), ErrorKind::Throttled);
     }
     let mut asking = JoinSet::new();
     let waits = fixture.sessions.clone();

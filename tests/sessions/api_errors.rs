@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use ssm_proxyd::session::{
-    Entry, Error, Identity, Journal, Kind, Service, Session, Sessions, Settings, ShutdownMode,
-    StartRequest, unix_seconds,
+    Error, ErrorKind, Identity, Journal, JournalEntry, Service, Session, Sessions, Settings,
+    ShutdownMode, StartRequest, unix_seconds,
 };
 use ssm_proxyd::sim::{DroppedResponses, Faults, Options, Role, Simulator};
 use tempfile::TempDir;
@@ -27,7 +27,7 @@ async fn the_session_of_an_unusable_response_is_eventually_ended() {
 
     let error = fixture.start().await.unwrap_err();
 
-    assert_eq!(error.kind(), Kind::Endpoint, "{error}");
+    assert_eq!(error.kind(), ErrorKind::Endpoint, "{error}");
     until("the session is ended", || {
         api.calls("TerminateSession").len() == 2
     })
@@ -46,7 +46,7 @@ async fn a_session_without_a_usable_id_is_counted_as_possibly_active() {
 
         assert_eq!(
             fixture.start().await.unwrap_err().kind(),
-            Kind::ServiceFault
+            ErrorKind::ServiceFault
         );
 
         assert_eq!(fixture.finish().await, (1, Vec::new()));
@@ -190,7 +190,7 @@ async fn a_duplicate_session_id_does_not_end_another_session() {
 
     let second = fixture.start().await;
 
-    assert_eq!(second.unwrap_err().kind(), Kind::ServiceFault);
+    assert_eq!(second.unwrap_err().kind(), ErrorKind::ServiceFault);
     assert_eq!(api.calls("TerminateSession").len(), 0);
     drop(first);
     until("the session is ended", || {
@@ -285,12 +285,12 @@ impl Fixture {
     }
 
     /// The number of sessions counted as possibly active, and those that the next process finds.
-    async fn finish(self) -> (usize, Vec<Entry>) {
+    async fn finish(self) -> (usize, Vec<JournalEntry>) {
         self.finish_before(None).await
     }
 
     /// The same, with a session that is dropped too late.
-    async fn finish_before(self, held: Option<Session>) -> (usize, Vec<Entry>) {
+    async fn finish_before(self, held: Option<Session>) -> (usize, Vec<JournalEntry>) {
         let Self {
             directory,
             sessions,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use ssm_proxyd::proto::Reason;
-use ssm_proxyd::sim::agent::{Pace, Retransmission};
+use ssm_proxyd::sim::agent::{Retransmission, SendRate};
 use ssm_proxyd::sim::link::LinkConditions;
 
 use crate::support::agent_destination::{Destination, State};
@@ -156,7 +156,7 @@ fn setup(rng: &mut Rng, seed: u64, lossy: bool) -> PairOptions {
     };
     setup.options.upload_rate = if rng.bool() { 900 } else { 0 };
     setup.agent.pace = if rng.bool() {
-        Pace::Unlimited
+        SendRate::Unlimited
     } else {
         setup.agent.pace
     };

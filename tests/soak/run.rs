@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use ssm_proxyd::config;
-use ssm_proxyd::daemon::{Caller, Daemon};
+use ssm_proxyd::daemon::{Daemon, DaemonEnvironment};
 use ssm_proxyd::forward::ActivatedSockets;
 use ssm_proxyd::session::{Identity, TerminatePolicy};
 use ssm_proxyd::sim::{Destination, Role};
@@ -189,7 +189,7 @@ impl SimulatorProcess {
             access_key: "AKIDSIMULATOR".to_owned(),
             secret_key: "simulated/not/a/secret".to_owned(),
         };
-        let caller = Caller {
+        let caller = DaemonEnvironment {
             origin: "soak".to_owned(),
             identity,
             state: None,

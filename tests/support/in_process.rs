@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ssm_proxyd::config;
-use ssm_proxyd::daemon::{Caller, Daemon};
+use ssm_proxyd::daemon::{Daemon, DaemonEnvironment};
 use ssm_proxyd::forward::ActivatedSockets;
 use ssm_proxyd::session::{Identity, TerminatePolicy};
 use ssm_proxyd::sim::{
@@ -101,7 +101,7 @@ pub(crate) async fn daemon(
     // Boxed: otherwise the types of the tests' futures are nested too deeply for the compiler.
     Box::pin(Daemon::start(
         config,
-        Caller {
+        DaemonEnvironment {
             origin: "tests".to_owned(),
             identity,
             state: None,
@@ -131,7 +131,7 @@ pub(crate) async fn destination(role: Role) -> Destination {
 /// Options of a simulator that does not imitate the speed of a real agent.
 pub(crate) fn unpaced() -> Options {
     let mut options = Options::default();
-    options.agent.pace = ssm_proxyd::sim::agent::Pace::Unlimited;
+    options.agent.pace = ssm_proxyd::sim::agent::SendRate::Unlimited;
     options
 }
 

@@ -14,7 +14,7 @@ use super::exit::Exit;
 use super::stdout::{self, StdoutClosed};
 use super::terminal;
 use crate::config;
-use crate::daemon::{Caller, Daemon, Signals};
+use crate::daemon::{Daemon, DaemonEnvironment, Signals};
 use crate::forward::ActivatedSockets;
 use crate::session::{Identity, TerminatePolicy};
 use crate::sim::{Destination, Options, Role, Simulator};
@@ -42,9 +42,9 @@ pub(super) async fn run(args: DemoArgs) -> Exit {
     }
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+type DemoError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn show(keep: bool) -> Result<(), Failure> {
+async fn show(keep: bool) -> Result<(), DemoError> {
     let mut signals = Signals::new()?.without_reload();
     let demo = tokio::select! {
         demo = Demo::start() => demo?,
@@ -68,7 +68,7 @@ struct Demo {
 }
 
 impl Demo {
-    async fn start() -> Result<Self, Failure> {
+    async fn start() -> Result<Self, DemoError> {
         stdout::line(PROLOGUE)?;
         let source = Role::Source {
             len: SIZE,
@@ -96,7 +96,7 @@ impl Demo {
              2. Three servers that only the target can reach: web.internal, source.internal\n   \
              and sink.internal."
         ))?;
-        let caller = Caller {
+        let caller = DaemonEnvironment {
             origin: terminal::origin(),
             identity,
             state: None,
@@ -122,7 +122,7 @@ impl Demo {
     }
 
     /// Returns the address on which the daemon listens for a forward.
-    fn address(&self, name: &str) -> Result<SocketAddr, Failure> {
+    fn address(&self, name: &str) -> Result<SocketAddr, DemoError> {
         let mut forwards = self.daemon.addresses().into_iter();
         let forward = forwards.find(|(known, _)| known == name);
         let address = forward.and_then(|(_, addresses)| addresses.first().copied());
@@ -131,7 +131,7 @@ impl Demo {
     }
 
     /// Runs all steps. Does not return if `keep` is set.
-    async fn run(&self, keep: bool) -> Result<(), Failure> {
+    async fn run(&self, keep: bool) -> Result<(), DemoError> {
         let size = mebibytes(SIZE);
         let [_, _, sink] = &self.servers;
         stdout::line("\n4. A request and its response")?;
@@ -187,7 +187,7 @@ impl Demo {
         stdout::line("     TerminateSession    after the connection was closed")
     }
 
-    async fn shut_down(self) -> Result<(), Failure> {
+    async fn shut_down(self) -> Result<(), DemoError> {
         self.daemon.stop().await;
         let ledger = self.simulator.ledger();
         let (started, open) = (ledger.started, ledger.open_sessions());

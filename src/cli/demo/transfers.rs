@@ -12,12 +12,12 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::super::stdout;
-use super::Failure;
+use super::DemoError;
 use crate::clock;
 use crate::sim::{Destination, seeded};
 
 /// Sends one small request over a new connection.
-pub(super) async fn request(address: SocketAddr) -> Result<(), Failure> {
+pub(super) async fn request(address: SocketAddr) -> Result<(), DemoError> {
     let begin = clock::now();
     let mut web = TcpStream::connect(address).await?;
     web.write_all(b"GET / HTTP/1.1\r\nHost: web.internal\r\nConnection: close\r\n\r\n")
@@ -34,7 +34,7 @@ pub(super) async fn request(address: SocketAddr) -> Result<(), Failure> {
 
 /// Downloads [`SIZE`] bytes over each of several connections at once. Returns the total rate in
 /// MiB/s.
-pub(super) async fn download(address: SocketAddr, connections: u64) -> Result<f64, Failure> {
+pub(super) async fn download(address: SocketAddr, connections: u64) -> Result<f64, DemoError> {
     let arrived = Arc::new(AtomicU64::new(0));
     let mut readers = JoinSet::new();
     for _ in 0..connections {
@@ -45,7 +45,7 @@ pub(super) async fn download(address: SocketAddr, connections: u64) -> Result<f6
     transfer(connections * SIZE, arrived, hashes).await
 }
 
-async fn read(address: SocketAddr, arrived: Arc<AtomicU64>) -> Result<String, Failure> {
+async fn read(address: SocketAddr, arrived: Arc<AtomicU64>) -> Result<String, DemoError> {
     let mut source = TcpStream::connect(address).await?;
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 64 * 1024]);
     loop {
@@ -59,7 +59,7 @@ async fn read(address: SocketAddr, arrived: Arc<AtomicU64>) -> Result<String, Fa
 }
 
 /// Uploads [`SIZE`] bytes over one connection.
-pub(super) async fn upload(address: SocketAddr, sink: &Destination) -> Result<(), Failure> {
+pub(super) async fn upload(address: SocketAddr, sink: &Destination) -> Result<(), DemoError> {
     let hashes = async {
         let mut connection = TcpStream::connect(address).await?;
         for chunk in seeded(SIZE, SEED) {
@@ -84,8 +84,8 @@ pub(super) async fn upload(address: SocketAddr, sink: &Destination) -> Result<()
 async fn transfer(
     total: u64,
     arrived: impl Fn() -> u64,
-    hashes: impl Future<Output = Result<Vec<String>, Failure>>,
-) -> Result<f64, Failure> {
+    hashes: impl Future<Output = Result<Vec<String>, DemoError>>,
+) -> Result<f64, DemoError> {
     let terminal = std::io::stdout().is_terminal();
     let begin = clock::now();
     let rate = || mebibytes(arrived()) / clock::since(begin).as_secs_f64();

@@ -12,7 +12,7 @@ use crate::sim::StartError;
 
 /// Error that ends `simulate`.
 #[derive(Debug, thiserror::Error)]
-pub(in super::super) enum Failure {
+pub(in super::super) enum SimulateError {
     /// The simulator could not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -32,7 +32,7 @@ pub(in super::super) enum Failure {
     Panic(#[from] JoinError),
 }
 
-impl Failure {
+impl SimulateError {
     /// Prints the error and returns the exit code.
     pub(in super::super) fn report(&self) -> Exit {
         match self {

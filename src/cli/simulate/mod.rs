@@ -23,7 +23,7 @@ mod ready_line;
 mod schedule;
 mod value_parsers;
 
-pub(super) use error::Failure;
+pub(super) use error::SimulateError;
 use ready_line::{described, hint};
 use schedule::scheduled;
 use value_parsers::{Mapping, document, faults, limit, loopback, mapping, node, target, version};
@@ -39,7 +39,7 @@ pub(super) struct Args {
     advertise: Option<SocketAddr>,
     /// Send rate of agents: as measured with real agents, or unlimited
     #[arg(long, value_enum, default_value = "faithful")]
-    pace: Pace,
+    pace: SendRate,
     /// Serve https and wss with a certificate generated at the start
     #[arg(long)]
     tls: bool,
@@ -104,7 +104,7 @@ pub(super) struct Args {
 
 /// Send rate of the agents.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Pace {
+enum SendRate {
     /// 0.685 MiB/s in messages of 1024 bytes.
     Faithful,
     /// Unlimited.
@@ -117,7 +117,10 @@ enum Pace {
 ///
 /// Fails if the address cannot be bound, the certificate cannot be created or written, or stdout
 /// cannot be written.
-pub(super) async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Result<(), Failure> {
+pub(super) async fn run(
+    args: Args,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), SimulateError> {
     let certificate = args.certificate.clone();
     let simulator = Simulator::start(args.options()).await?;
     let described = described(&simulator, certificate.as_deref());
@@ -126,11 +129,11 @@ pub(super) async fn run(args: Args, shutdown: impl Future<Output = ()>) -> Resul
     let telling = spawn_blocking(move || {
         if let Some((path, pem)) = certificate.zip(pem) {
             let written = std::fs::write(&path, pem);
-            written.map_err(|source| Failure::Certificate { path, source })?;
+            written.map_err(|source| SimulateError::Certificate { path, source })?;
         }
         stdout::line(&described)?;
-        terminal::say(&hint(&described));
-        Ok::<_, Failure>(())
+        terminal::send(&hint(&described));
+        Ok::<_, SimulateError>(())
     });
     let mut shutdown = pin!(shutdown);
     tokio::select! {
@@ -168,8 +171,8 @@ impl Args {
             agent: agent::Options {
                 version: self.agent_version,
                 pace: match self.pace {
-                    Pace::Faithful => agent::Pace::Every(FAITHFUL_INTERVAL),
-                    Pace::None => agent::Pace::Unlimited,
+                    SendRate::Faithful => agent::SendRate::Every(FAITHFUL_INTERVAL),
+                    SendRate::None => agent::SendRate::Unlimited,
                 },
                 crash_delay: self.crash_delay,
                 ..agent::Options::default()

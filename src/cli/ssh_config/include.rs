@@ -40,7 +40,7 @@ pub(super) fn add(user: Option<&[u8]>, own: &Path) -> Option<Vec<u8>> {
 
 /// What remains of a user's file without the Include of `own`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum Removal {
     /// The file contained no Include.
     Nothing,
     /// Remaining content.
@@ -51,18 +51,18 @@ pub(super) enum Taken {
 
 /// Removes the Include of `own` from a user's file: exactly what was added, or, if it was moved,
 /// its lines.
-pub(super) fn take(user: &[u8], own: &Path) -> Taken {
+pub(super) fn take(user: &[u8], own: &Path) -> Removal {
     let include = include(own);
     let added = [MARK.as_bytes(), include.as_bytes(), b"\n"].concat();
     let made = [MARK_OF_NEW.as_bytes(), include.as_bytes()].concat();
     if user == made {
-        return Taken::All;
+        return Removal::All;
     }
     if let Some(rest) = user.strip_prefix(&added[..]) {
-        return Taken::Rest(rest.to_vec());
+        return Removal::Rest(rest.to_vec());
     }
     if let Some(rest) = user.strip_prefix(&made[..]) {
-        return Taken::Rest(rest.to_vec());
+        return Removal::Rest(rest.to_vec());
     }
     let is_ours = |line: &[u8]| {
         [MARK, MARK_OF_NEW, &include]
@@ -74,8 +74,8 @@ pub(super) fn take(user: &[u8], own: &Path) -> Taken {
         .filter(|line| !is_ours(line))
         .collect();
     match rest.concat() {
-        rest if rest == user => Taken::Nothing,
-        rest => Taken::Rest(rest),
+        rest if rest == user => Removal::Nothing,
+        rest => Removal::Rest(rest),
     }
 }
 
@@ -127,11 +127,11 @@ mod tests {
             let added = add(Some(user), own).unwrap();
 
             assert_eq!(add(Some(&added), own), None, "twice is once");
-            assert_eq!(take(&added, own), Taken::Rest(user.to_vec()));
-            assert_eq!(take(user, own), Taken::Nothing);
+            assert_eq!(take(&added, own), Removal::Rest(user.to_vec()));
+            assert_eq!(take(user, own), Removal::Nothing);
         }
         let made = add(None, own).unwrap();
-        assert_eq!(take(&made, own), Taken::All);
+        assert_eq!(take(&made, own), Removal::All);
         assert_eq!(add(Some(&made), own), None);
     }
 
@@ -144,8 +144,8 @@ mod tests {
 
         assert_eq!(
             take(&moved, own),
-            Taken::Rest(b"User me\n\nHost a\n".to_vec())
+            Removal::Rest(b"User me\n\nHost a\n".to_vec())
         );
-        assert_eq!(take(&more, own), Taken::Rest(b"Host b\n".to_vec()));
+        assert_eq!(take(&more, own), Removal::Rest(b"Host b\n".to_vec()));
     }
 }

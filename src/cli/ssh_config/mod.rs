@@ -59,9 +59,9 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
         true => files.install(&include::block(&own_path(), &aws.words())),
         false => files.remove(),
     };
-    let said = match done {
+    let sent = match done {
         Ok(words) => stdout::printable(&format!("{words}\n")),
-        Err(Failure {
+        Err(FileError {
             path,
             error,
             changed,
@@ -79,17 +79,17 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
             return terminal::fail(Exit::Failed, &error, &hint);
         }
     };
-    said.map_or_else(|unheard| unheard.exit(), |()| Exit::Done)
+    sent.map_or_else(|unheard| unheard.exit(), |()| Exit::Done)
 }
 
 /// An error, the file it concerns, and the file that was changed before.
-struct Failure {
+struct FileError {
     path: PathBuf,
     error: io::Error,
     changed: Option<PathBuf>,
 }
 
-impl Failure {
+impl FileError {
     /// Returns the failure of a file from its error.
     fn of(path: &Path, changed: Option<&Path>) -> impl FnOnce(io::Error) -> Self {
         let (path, changed) = (path.to_owned(), changed.map(Path::to_owned));
@@ -117,16 +117,16 @@ impl Files {
     }
 
     /// Writes our file first, as an Include of a missing file has no effect.
-    fn install(&self, block: &str) -> Result<String, Failure> {
+    fn install(&self, block: &str) -> Result<String, FileError> {
         let (user, own) = (&self.user, &self.own);
-        let text = read(user).map_err(Failure::of(user, None))?;
+        let text = read(user).map_err(FileError::of(user, None))?;
         if let Some(directory) = own.parent() {
-            make_directory(directory).map_err(Failure::of(directory, None))?;
+            make_directory(directory).map_err(FileError::of(directory, None))?;
         }
-        files::replace(own, block.as_bytes(), Links::Followed).map_err(Failure::of(own, None))?;
+        files::replace(own, block.as_bytes(), Links::Followed).map_err(FileError::of(own, None))?;
         if let Some(text) = include::add(text.as_deref(), own) {
             let replaced = files::replace(user, &text, Links::Followed);
-            replaced.map_err(Failure::of(user, Some(own)))?;
+            replaced.map_err(FileError::of(user, Some(own)))?;
         }
         Ok(format!(
             "{} now includes {}; connect with `ssh USER@i-…`",
@@ -136,21 +136,21 @@ impl Files {
     }
 
     /// Removes the Include first.
-    fn remove(&self) -> Result<String, Failure> {
+    fn remove(&self) -> Result<String, FileError> {
         let (user, own) = (&self.user, &self.own);
-        let text = read(user).map_err(Failure::of(user, None))?;
+        let text = read(user).map_err(FileError::of(user, None))?;
         let changed = match text.map(|text| include::take(&text, own)) {
-            Some(include::Taken::Rest(rest)) => {
+            Some(include::Removal::Rest(rest)) => {
                 files::replace(user, &rest, Links::Followed).map(|()| Some(&**user))
             }
             // This program has created it.
-            Some(include::Taken::All) => fs::remove_file(user).map(|()| Some(&**user)),
-            Some(include::Taken::Nothing) | None => Ok(None),
+            Some(include::Removal::All) => fs::remove_file(user).map(|()| Some(&**user)),
+            Some(include::Removal::Nothing) | None => Ok(None),
         };
-        let changed = changed.map_err(Failure::of(user, None))?;
+        let changed = changed.map_err(FileError::of(user, None))?;
         match fs::remove_file(own) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Failure::of(own, changed)(error))
+                Err(FileError::of(own, changed)(error))
             }
             Ok(()) | Err(_) => Ok(format!("removed the block from {}", user.display())),
         }

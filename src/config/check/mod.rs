@@ -24,7 +24,7 @@ pub use crate::config::check::units::{duration, written_size};
 use crate::config::check::value::Addresses;
 pub use crate::config::check::value::argument;
 use crate::config::diagnostic::{Finding, Findings, Problems};
-use crate::config::document::{Document, Entry, Table, Value, ValueData};
+use crate::config::document::{Document, KeyValue, Table, Value, ValueData};
 use crate::config::model::{
     Account, Admin, Aws, Config, Forward, Http, Limits, Listen, Log, LogFormat, LogLevel, Proxy,
     SHARED, Sessions, Shutdown, Upload,
@@ -32,7 +32,7 @@ use crate::config::model::{
 use crate::config::settings::{
     ADMIN, AWS, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, SECTIONS, SHUTDOWN, Section, Shape,
 };
-use crate::config::source::{Source, quoted, shortened};
+use crate::config::source::{SourceText, quoted, shortened};
 use crate::config::suggest::nearest;
 use crate::config::syntax_errors::Syntax;
 
@@ -42,7 +42,7 @@ use crate::config::syntax_errors::Syntax;
 ///
 /// Fails with all problems found.
 pub fn parse(text: &str) -> Result<Config, Problems> {
-    let source = Source::new(text);
+    let source = SourceText::new(text);
     let mut findings = Findings::default();
     let config = if text.len() > MAX_LENGTH {
         let what = format!("the configuration is larger than {MAX_LENGTH} bytes");
@@ -77,7 +77,7 @@ fn names_socket(text: &str) -> bool {
     section.any(|line| line.starts_with(SOCKET))
 }
 
-fn read(text: &str, source: &Source<'_>, findings: &mut Findings) -> Option<Config> {
+fn read(text: &str, source: &SourceText<'_>, findings: &mut Findings) -> Option<Config> {
     let document = Document::read(text);
     let syntax = Syntax::of(text, source, &document);
     let tables = Tables::read(&document.root, text, findings);
@@ -120,7 +120,7 @@ impl<'a> Tables<'a> {
         for entry in others.into_iter().chain(forwards) {
             match SECTIONS.iter().find(|section| section.name == entry.key) {
                 Some(section) => tables.take(*section, entry, findings),
-                None => findings.add(stranger(entry)),
+                None => findings.add(unknown_key(entry)),
             }
         }
         if !root.entries.iter().any(may_be_forwards) {
@@ -129,7 +129,7 @@ impl<'a> Tables<'a> {
         tables
     }
 
-    fn take(&mut self, section: Section, entry: &'a Entry, findings: &mut Findings) {
+    fn take(&mut self, section: Section, entry: &'a KeyValue, findings: &mut Findings) {
         match (section.shape, &entry.value.data) {
             (Shape::One, ValueData::Table(table)) => {
                 let fields = Fields::read(table, section, section.header(), findings);
@@ -242,7 +242,7 @@ fn admin(fields: &Fields<'_>) -> Admin {
 }
 
 /// Returns the forward, unless a setting is missing or invalid.
-fn forward(fields: &Fields<'_>, source: &Source<'_>) -> Option<Forward> {
+fn forward(fields: &Fields<'_>, source: &SourceText<'_>) -> Option<Forward> {
     Some(Forward {
         name: fields.get("name")?,
         enabled: fields.get("enabled")?,
@@ -291,7 +291,7 @@ fn sessions(fields: &Fields<'_>) -> Option<Sessions> {
 }
 
 /// Reports an unknown key or table at the top level.
-fn stranger(entry: &Entry) -> Finding {
+fn unknown_key(entry: &KeyValue) -> Finding {
     let key = shortened(&entry.key);
     let noun = if holds_tables(&entry.value) {
         "table"
@@ -342,7 +342,7 @@ fn holds_tables(value: &Value) -> bool {
     }
 }
 
-fn wrong_shape(section: Section, entry: &Entry) -> Finding {
+fn wrong_shape(section: Section, entry: &KeyValue) -> Finding {
     let (what, hint) = match section.shape {
         Shape::Many => (
             "is an array of tables",
@@ -358,7 +358,7 @@ fn wrong_shape(section: Section, entry: &Entry) -> Finding {
 }
 
 /// Returns whether the user defined forwards here, possibly misspelled or malformed.
-fn may_be_forwards(entry: &Entry) -> bool {
+fn may_be_forwards(entry: &KeyValue) -> bool {
     let meant = meant_section(&entry.key).is_some_and(|section| section.name == FORWARD.name);
     let is_empty = matches!(&entry.value.data, ValueData::Array(values) if values.is_empty());
     meant && !is_empty

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::config::check::value::{Addresses, FromValue, default, errors};
 use crate::config::diagnostic::{Finding, Findings};
-use crate::config::document::{Entry, Table, Value};
+use crate::config::document::{KeyValue, Table, Value};
 use crate::config::settings::{Section, Setting, Shape};
 use crate::config::source::shortened;
 use crate::config::suggest::nearest;
@@ -83,7 +83,7 @@ impl<'a> Fields<'a> {
         self.own.insert(setting.key, value);
     }
 
-    fn unknown(&self, entry: &Entry) -> Finding {
+    fn unknown(&self, entry: &KeyValue) -> Finding {
         let home = Section::home_of(&entry.key);
         let hint = match (home, nearest(&entry.key, self.section.keys())) {
             (Some(home), _) => format!("move it to {}", home.header()),

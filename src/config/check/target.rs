@@ -6,7 +6,7 @@ use crate::config::check::value::{
     Checked, FromValue, SpannedError, all, at, one_or_many, wrong_type,
 };
 use crate::config::diagnostic::ValueError;
-use crate::config::document::{Entry, Table, Value, ValueData};
+use crate::config::document::{KeyValue, Table, Value, ValueData};
 use crate::config::model::{Target, Targets};
 use crate::config::settings::{Kind, Setting};
 use crate::config::source::{quoted, shortened};
@@ -43,7 +43,7 @@ fn of_table(table: &Table, value: &Value) -> Checked<Target> {
     Err(errors)
 }
 
-fn unknown(entry: &Entry) -> SpannedError {
+fn unknown(entry: &KeyValue) -> SpannedError {
     let what = format!("unknown key `{}` of a target", shortened(&entry.key));
     let hint = match nearest(&entry.key, [TAGS]) {
         Some(meant) => format!("did you mean `{meant}`?"),
@@ -69,7 +69,7 @@ fn of_tags(value: &Value) -> Checked<BTreeMap<String, String>> {
 /// Converts a tag. Limits of AWS: keys of up to 128 and values of up to 256 characters. EC2 allows
 /// every character in its tags, other services only letters, digits, spaces and some signs. A `*`
 /// would be taken for a wildcard, which DescribeInstanceInformation does not have.
-fn tag(entry: &Entry) -> Result<(String, String), ValueError> {
+fn tag(entry: &KeyValue) -> Result<(String, String), ValueError> {
     let ValueData::Text(value) = &entry.value.data else {
         let noun = entry.value.data.noun();
         let what = format!("expected the value of a tag in quotes, found {noun}");

@@ -173,14 +173,14 @@ const KNOWN: &[(io::ErrorKind, &str, &str)] = &[
         DAEMON,
         " belongs to another user",
     ),
-    (io::ErrorKind::UnexpectedEof, DAEMON, GONE),
-    (io::ErrorKind::ConnectionReset, DAEMON, GONE),
-    (io::ErrorKind::BrokenPipe, DAEMON, GONE),
+    (io::ErrorKind::UnexpectedEof, DAEMON, DISCONNECTED),
+    (io::ErrorKind::ConnectionReset, DAEMON, DISCONNECTED),
+    (io::ErrorKind::BrokenPipe, DAEMON, DISCONNECTED),
     (io::ErrorKind::TimedOut, DAEMON, " does not respond"),
 ];
 const NOBODY: &str = "no daemon is listening at";
 const DAEMON: &str = "the daemon at";
-const GONE: &str = " exited before it responded, or rejects this user";
+const DISCONNECTED: &str = " exited before it responded, or rejects this user";
 
 /// Timeout for an answer. A healthy daemon answers within a millisecond, but a reload may be in
 /// progress.

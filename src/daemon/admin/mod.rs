@@ -26,7 +26,7 @@ use tracing::{debug, error, info, warn};
 
 pub use self::client::{Client, ClientError};
 pub use self::protocol::{Answer, ErrorResponse, Fault, Request};
-use super::clients::{Client as Served, Clients, Peer};
+use super::clients::{AdmittedClient as Served, ClientKey, Clients};
 use crate::config::Listen;
 use crate::forward::{ListenError, SocketFile};
 use crate::network::shortage;
@@ -53,7 +53,7 @@ pub(super) type Reply = oneshot::Sender<Answer>;
 
 /// The path at which the socket is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct SocketLocation {
     pub(super) path: PathBuf,
     /// This is the default path: its directory is created if missing.
     pub(super) usual: bool,
@@ -65,7 +65,7 @@ impl Admin {
     /// # Errors
     ///
     /// The error that prevented the bind.
-    pub(super) async fn bind(place: &Place) -> Result<Self, ListenError> {
+    pub(super) async fn bind(place: &SocketLocation) -> Result<Self, ListenError> {
         let directory = place.path.parent().filter(|_| place.usual);
         if let Some(Err(error)) = directory.map(make_directory) {
             debug!(%error, "cannot create the directory of the admin socket");
@@ -153,12 +153,12 @@ async fn accept(
             () = requests.closed() => return,
         };
         if !is_ours(&stream) {
-            tell_of_stranger(&stream);
-        } else if let Some(client) = clients.admit(Peer::Local).await {
+            warn_of_other_user(&stream);
+        } else if let Some(client) = clients.admit(ClientKey::Local).await {
             let requests = requests.clone();
             tasks.spawn(async move {
                 tokio::select! {
-                    () = attend(stream, &client, requests) => {}
+                    () = serve_client(stream, &client, requests) => {}
                     () = client.replaced() => debug!("disconnected an idle admin client"),
                 }
             });
@@ -204,13 +204,13 @@ fn is_ours(stream: &UnixStream) -> bool {
         .is_ok_and(|peer| [own, ROOT].contains(&peer.uid()))
 }
 
-fn tell_of_stranger(stream: &UnixStream) {
+fn warn_of_other_user(stream: &UnixStream) {
     let uid = stream.peer_cred().ok().map(|peer| peer.uid());
     warn!(uid, "rejected an admin connection of another user");
 }
 
 /// Serves one client, one request at a time.
-async fn attend(mut stream: UnixStream, client: &Served, requests: mpsc::Sender<Call>) {
+async fn serve_client(mut stream: UnixStream, client: &Served, requests: mpsc::Sender<Call>) {
     let (reader, mut writing) = stream.split();
     let mut reader = BufReader::new(reader);
     loop {

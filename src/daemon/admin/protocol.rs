@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::daemon::Change;
+use crate::daemon::ReloadSummary;
 use crate::telemetry::Report;
 
 /// A request to the daemon.
@@ -42,7 +42,7 @@ pub enum Answer {
     /// The status of the daemon and its forwards.
     Status(Box<Report>),
     /// The changes made by a reload.
-    Reloaded(Change),
+    Reloaded(ReloadSummary),
     /// The daemon has stopped.
     Stopped {
         /// The number of sessions that may still be active; absent if unknown.

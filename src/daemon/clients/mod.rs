@@ -29,15 +29,15 @@ pub(super) struct Clients {
     /// Name of the server in the log.
     service: &'static str,
     places: Arc<Semaphore>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ClientTable>>,
     /// Notified when a connection becomes replaceable.
     settled: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ClientTable {
     /// By admission order.
-    entries: BTreeMap<u64, Entry>,
+    entries: BTreeMap<u64, ClientEntry>,
     /// Number of admissions and answers; orders events without a clock.
     events: u64,
     /// Number of connections replaced by others.
@@ -45,8 +45,8 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Entry {
-    peer: Peer,
+struct ClientEntry {
+    peer: ClientKey,
     activity: Activity,
     close: Arc<Notify>,
 }
@@ -64,7 +64,7 @@ enum Activity {
 
 /// A client whose connections are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Peer {
+pub(super) enum ClientKey {
     /// All clients of Unix sockets.
     Local,
     /// A remote IP address.
@@ -84,19 +84,19 @@ impl Clients {
 
     /// Admits a connection, and closes an idle one for it if necessary. Returns `None` if no
     /// connection becomes replaceable or ends within [`TIMEOUT`].
-    pub(super) async fn admit(&self, peer: Peer) -> Option<Client> {
+    pub(super) async fn admit(&self, peer: ClientKey) -> Option<AdmittedClient> {
         let place = self.place().await?;
         let close = Arc::new(Notify::new());
         let mut state = self.state();
         let id = state.next_event();
-        let entry = Entry {
+        let entry = ClientEntry {
             peer,
             activity: Activity::Fresh(id),
             close: Arc::clone(&close),
         };
         state.entries.insert(id, entry);
         drop(state);
-        Some(Client {
+        Some(AdmittedClient {
             id,
             clients: self.clone(),
             close,
@@ -155,12 +155,12 @@ impl Clients {
         true
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ClientTable> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl ClientTable {
     fn next_event(&mut self) -> u64 {
         self.events += 1;
         self.events
@@ -170,11 +170,11 @@ impl State {
     /// answered, the one with the most connections; of its connections, the one idle longest.
     /// Returns `None` if that peer has no replaceable connection yet.
     fn victim(&self) -> Option<u64> {
-        let mut counts: BTreeMap<Peer, usize> = BTreeMap::new();
+        let mut counts: BTreeMap<ClientKey, usize> = BTreeMap::new();
         for entry in self.entries.values() {
             *counts.entry(entry.peer).or_default() += 1;
         }
-        let not_answering = |entry: &&Entry| entry.activity != Activity::Answering;
+        let not_answering = |entry: &&ClientEntry| entry.activity != Activity::Answering;
         let peers = self.entries.values().filter(not_answering);
         let most = peers
             .map(|entry| entry.peer)
@@ -192,7 +192,7 @@ impl State {
 
 /// An admitted connection. Dropping it frees its permit.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct AdmittedClient {
     id: u64,
     clients: Clients,
     close: Arc<Notify>,
@@ -201,7 +201,7 @@ pub(super) struct Client {
     _place: OwnedSemaphorePermit,
 }
 
-impl Client {
+impl AdmittedClient {
     /// Waits until this connection must close for another one. It is replaceable only while this is
     /// awaited.
     pub(super) async fn replaced(&self) {
@@ -251,7 +251,7 @@ impl Client {
     }
 }
 
-impl Drop for Client {
+impl Drop for AdmittedClient {
     fn drop(&mut self) {
         self.clients.state().entries.remove(&self.id);
     }
@@ -259,7 +259,7 @@ impl Drop for Client {
 
 /// Guard of a request that is being answered.
 #[derive(Debug)]
-pub(super) struct Answering<'a>(&'a Client);
+pub(super) struct Answering<'a>(&'a AdmittedClient);
 
 impl Drop for Answering<'_> {
     fn drop(&mut self) {

@@ -4,8 +4,8 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-fn peer(last: u8) -> Peer {
-    Peer::Address(IpAddr::from([192, 0, 2, last]))
+fn peer(last: u8) -> ClientKey {
+    ClientKey::Address(IpAddr::from([192, 0, 2, last]))
 }
 
 /// Clients that close when they are replaced, each returning its name.
@@ -13,7 +13,7 @@ fn peer(last: u8) -> Peer {
 struct Idle(JoinSet<&'static str>);
 
 impl Idle {
-    fn keep(&mut self, name: &'static str, client: Client) {
+    fn keep(&mut self, name: &'static str, client: AdmittedClient) {
         self.0.spawn(async move {
             client.replaced().await;
             name
@@ -128,7 +128,7 @@ async fn one_is_not_closed_in_vain() {
 async fn one_that_has_left_makes_room() {
     let clients = Clients::new("test", 1);
     for _ in 0..3 {
-        let client = clients.admit(Peer::Local).await.unwrap();
+        let client = clients.admit(ClientKey::Local).await.unwrap();
         drop(client);
     }
     assert!(clients.state().entries.is_empty());

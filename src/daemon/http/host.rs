@@ -13,7 +13,7 @@ use hyper::{Request, Version};
 
 /// Host names accepted besides addresses and `localhost`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Names(Vec<String>);
+pub(super) struct AllowedHosts(Vec<String>);
 
 /// The reason why a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) enum HostFault {
     Misdirected,
 }
 
-impl Names {
+impl AllowedHosts {
     /// Creates the set from the configured names.
     pub(super) fn new(names: &[String]) -> Self {
         Self(names.iter().map(|name| canonical(name)).collect())
@@ -91,7 +91,7 @@ mod tests {
         for host in hosts {
             request = request.header(HOST, *host);
         }
-        let names = Names::new(&["Metrics.example.org".to_owned()]);
+        let names = AllowedHosts::new(&["Metrics.example.org".to_owned()]);
         names.check(&request.body(()).unwrap())
     }
 

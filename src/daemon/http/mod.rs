@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use self::host::Names;
+use self::host::AllowedHosts;
 pub(super) use self::server::MAX_CONNECTIONS;
 use self::server::{LAST_ANSWERS, serve};
 use super::StartError;
@@ -136,7 +136,7 @@ impl Served {
     fn start(settings: config::Http, bound: Listeners) -> Self {
         let (requests, calls) = mpsc::channel(1);
         let clients = Clients::new("http", MAX_CONNECTIONS);
-        let names = Arc::new(Names::new(&settings.hosts));
+        let names = Arc::new(AllowedHosts::new(&settings.hosts));
         let mut listeners = JoinSet::new();
         if let Err(error) = bound.set_mode(MODE) {
             warn!(%error, "cannot change the permissions of a socket");

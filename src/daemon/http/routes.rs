@@ -23,7 +23,7 @@ pub(super) enum Page {
 
 /// The reason why a request has no page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum RequestRefusal {
     /// The path is unknown.
     Unknown,
     /// The method is neither GET nor HEAD.
@@ -31,18 +31,18 @@ pub(super) enum Refusal {
 }
 
 /// Returns the page for a method and path.
-pub(super) fn asked(method: &Method, path: &str) -> Result<Page, Refusal> {
+pub(super) fn asked(method: &Method, path: &str) -> Result<Page, RequestRefusal> {
     let page = PAGES.iter().find(|(known, _)| *known == path);
     match page {
-        None => Err(Refusal::Unknown),
+        None => Err(RequestRefusal::Unknown),
         Some((_, page)) if [Method::GET, Method::HEAD].contains(method) => Ok(*page),
-        Some(_) => Err(Refusal::ReadOnly),
+        Some(_) => Err(RequestRefusal::ReadOnly),
     }
 }
 
 /// Returns the response for a request without a page.
-pub(super) fn refused(refusal: Refusal) -> Response {
-    if refusal == Refusal::Unknown {
+pub(super) fn refused(refusal: RequestRefusal) -> Response {
+    if refusal == RequestRefusal::Unknown {
         let paths: Vec<&str> = PAGES.iter().map(|(path, _)| *path).collect();
         let text = format!("unknown path; known paths: {}\n", paths.join(", "));
         return plain(StatusCode::NOT_FOUND, text);

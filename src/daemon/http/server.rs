@@ -19,11 +19,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error};
 
-use super::host::Names;
+use super::host::AllowedHosts;
 use super::routes::{self, Page, Response};
 use crate::daemon::admin::{Answer, Call, Request as Question};
-use crate::daemon::clients::{Client, Clients, Peer};
-use crate::forward::{Listener, Stream};
+use crate::daemon::clients::{AdmittedClient, ClientKey, Clients};
+use crate::forward::{AcceptedSocket, Listener};
 use crate::network::shortage;
 use crate::panics::{self, caught};
 use crate::telemetry::Report;
@@ -33,7 +33,7 @@ use crate::telemetry::Report;
 pub(super) async fn serve(
     listener: Arc<Listener>,
     clients: Clients,
-    names: Arc<Names>,
+    names: Arc<AllowedHosts>,
     requests: mpsc::Sender<Call>,
 ) {
     let mut tasks = JoinSet::new();
@@ -49,7 +49,7 @@ pub(super) async fn serve(
 async fn accept(
     listener: &Listener,
     clients: &Clients,
-    names: &Arc<Names>,
+    names: &Arc<AllowedHosts>,
     requests: &mpsc::Sender<Call>,
     tasks: &mut JoinSet<()>,
 ) {
@@ -80,29 +80,29 @@ async fn accept(
         let (names, requests) = (Arc::clone(names), requests.clone());
         tasks.spawn(async move {
             match stream {
-                Stream::Tcp(tcp) => attend(tcp, client, Some(&names), requests).await,
-                Stream::Unix(unix) => attend(unix, client, None, requests).await,
+                AcceptedSocket::Tcp(tcp) => serve_client(tcp, client, Some(&names), requests).await,
+                AcceptedSocket::Unix(unix) => serve_client(unix, client, None, requests).await,
             }
         });
     }
 }
 
 /// Returns the peer of a connection; `None` if it has already closed.
-fn peer_of(stream: &Stream) -> Option<Peer> {
+fn peer_of(stream: &AcceptedSocket) -> Option<ClientKey> {
     match stream {
-        Stream::Tcp(tcp) => {
+        AcceptedSocket::Tcp(tcp) => {
             let address = tcp.peer_addr().ok()?;
-            Some(Peer::Address(address.ip().to_canonical()))
+            Some(ClientKey::Address(address.ip().to_canonical()))
         }
-        Stream::Unix(_) => Some(Peer::Local),
+        AcceptedSocket::Unix(_) => Some(ClientKey::Local),
     }
 }
 
 /// Serves one client until it ends, is replaced, or reaches a limit.
-async fn attend(
+async fn serve_client(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    client: Client,
-    names: Option<&Names>,
+    client: AdmittedClient,
+    names: Option<&AllowedHosts>,
     requests: mpsc::Sender<Call>,
 ) {
     let service = service_fn(|request| async {
@@ -143,7 +143,7 @@ fn log_end(ended: hyper::Result<()>) {
 
 async fn answer(
     request: Request<Incoming>,
-    names: Option<&Names>,
+    names: Option<&AllowedHosts>,
     requests: &mpsc::Sender<Call>,
 ) -> Result<Response, Infallible> {
     if let Some(Err(fault)) = names.map(|names| names.check(&request)) {
@@ -211,11 +211,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_sends_no_request_is_disconnected_long_before_its_life_ends() {
-        let client = Clients::new("test", 1).admit(Peer::Local).await.unwrap();
+        let client = Clients::new("test", 1)
+            .admit(ClientKey::Local)
+            .await
+            .unwrap();
         let (_silent, stream) = tokio::io::duplex(1024);
         let (requests, _calls) = mpsc::channel(1);
 
-        let ended = timeout(LIFE / 2, attend(stream, client, None, requests)).await;
+        let ended = timeout(LIFE / 2, serve_client(stream, client, None, requests)).await;
 
         assert_eq!(ended, Ok(()));
     }

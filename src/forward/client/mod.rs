@@ -18,7 +18,7 @@ use tracing::debug;
 
 pub use self::stdio::Standard;
 use self::stdio::StandardSocket;
-pub(super) use self::stdio::{Fault, Faults};
+pub(super) use self::stdio::{IoFault, IoFaults};
 use self::tcp::TcpSocket;
 use self::unix::UnixSocket;
 use super::peer::Peer;
@@ -55,7 +55,7 @@ impl Connection {
     /// # Errors
     ///
     /// If they cannot be registered with the runtime.
-    pub(super) fn standard(standard: Standard) -> io::Result<(Self, Faults)> {
+    pub(super) fn standard(standard: Standard) -> io::Result<(Self, IoFaults)> {
         let socket = StandardSocket::new(standard)?;
         let faults = socket.faults();
         Ok((Self::Standard(socket), faults))
@@ -138,12 +138,12 @@ impl Connection {
     /// Waits until a client that has sent no byte has closed. Never returns if it has sent some,
     /// since those must be delivered. stdin counts as having sent none.
     pub(super) async fn abandoned(&self) {
-        let said = match self {
+        let sent = match self {
             Self::Tcp(socket) => socket.stream().peek(&mut [0]).await,
             Self::Unix(socket) => socket.peek().await,
             Self::Standard(_) => Ok(0),
         };
-        match said {
+        match sent {
             Ok(0) => self.gone().await,
             Ok(_) => pending().await,
             Err(_) => {}
@@ -191,4 +191,4 @@ const FIRST_LOOK: Duration = Duration::from_millis(1);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a client may continue to send after a graceful close.
-const LINGER: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

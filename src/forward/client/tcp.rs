@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::{LINGER, READ_BUFFER, take_urgent_bytes_as_others};
+use super::{CLOSE_TIMEOUT, READ_BUFFER, take_urgent_bytes_as_others};
 use crate::forward::peer::TcpPeer;
 
 /// An accepted TCP socket.
@@ -71,7 +71,7 @@ impl TcpSocket {
     /// input is discarded for a while. A client that has not read everything yet has an hour for
     /// its next bytes: the kernel alone would give up after some minutes.
     pub(super) async fn finish(self) {
-        self.finish_in_turns(LINGER).await;
+        self.finish_in_turns(CLOSE_TIMEOUT).await;
     }
 
     /// Like [`TcpSocket::finish`], checking for progress every `turn`.
@@ -142,7 +142,7 @@ fn probe(stream: &TcpStream, peer: &TcpPeer) -> io::Result<()> {
 /// Limit of the input discarded without waiting: as much as the kernel buffers.
 const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 
-/// Turns of [`LINGER`] in which the client's kernel acknowledges no byte: one hour.
+/// Turns of [`CLOSE_TIMEOUT`] in which the client's kernel acknowledges no byte: one hour.
 const MAX_STALLED: u32 = 720;
 
 /// Idle time of a remote client before it is probed, probe interval, and number of unanswered

@@ -21,10 +21,10 @@ pub use self::unix::SocketFile;
 
 /// Bound local addresses, as configured. A clone keeps them bound too.
 #[derive(Clone, Debug, Default)]
-pub struct Listeners(Vec<Group>);
+pub struct Listeners(Vec<ListenerGroup>);
 
 /// A configured address, and the listeners that it resolves to.
-type Group = (Listen, Vec<Arc<Listener>>);
+type ListenerGroup = (Listen, Vec<Arc<Listener>>);
 
 /// Specification of the addresses to bind.
 #[derive(Clone, Copy, Debug)]
@@ -144,7 +144,7 @@ pub enum Listener {
 
 /// An accepted socket.
 #[derive(Debug)]
-pub enum Stream {
+pub enum AcceptedSocket {
     /// From a TCP port.
     Tcp(TcpStream),
     /// From a Unix socket.
@@ -222,11 +222,17 @@ impl Listener {
     /// # Errors
     ///
     /// Returns the system's error, which concerns the listener or one connection.
-    pub async fn accept_stream(&self) -> io::Result<Stream> {
+    pub async fn accept_stream(&self) -> io::Result<AcceptedSocket> {
         match self {
-            Self::Tcp(listener) => listener.accept().await.map(|(tcp, _)| Stream::Tcp(tcp)),
-            Self::Unix(socket) => socket.accept().await.map(Stream::Unix),
-            Self::Passed(socket) => socket.accept().await.map(|(unix, _)| Stream::Unix(unix)),
+            Self::Tcp(listener) => listener
+                .accept()
+                .await
+                .map(|(tcp, _)| AcceptedSocket::Tcp(tcp)),
+            Self::Unix(socket) => socket.accept().await.map(AcceptedSocket::Unix),
+            Self::Passed(socket) => socket
+                .accept()
+                .await
+                .map(|(unix, _)| AcceptedSocket::Unix(unix)),
         }
     }
 

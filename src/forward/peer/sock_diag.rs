@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// A socket in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct SocketEntry {
     /// Bytes, plus a FIN, that the other end has not acknowledged.
     pub(super) unacknowledged: u32,
     /// Its inode; 0 if no process holds it.
@@ -24,7 +24,7 @@ pub(super) struct Entry {
 /// # Errors
 ///
 /// If netlink is not available: another system, or a sandbox.
-pub(super) fn find(own: SocketAddr, other: SocketAddr) -> io::Result<Option<Entry>> {
+pub(super) fn find(own: SocketAddr, other: SocketAddr) -> io::Result<Option<SocketEntry>> {
     let mut kept = NETLINK.lock().unwrap_or_else(PoisonError::into_inner);
     let netlink = match kept.take() {
         Some(netlink) if !netlink.has_failed => netlink,
@@ -63,13 +63,13 @@ impl Netlink {
         })
     }
 
-    fn find(&mut self, own: SocketAddr, other: SocketAddr) -> io::Result<Option<Entry>> {
+    fn find(&mut self, own: SocketAddr, other: SocketAddr) -> io::Result<Option<SocketEntry>> {
         self.sequence = self.sequence.wrapping_add(1);
         self.query(&request(self.sequence, own, other))
     }
 
     /// Sends a query that has the current number, and parses its answer.
-    fn query(&mut self, request: &[u8]) -> io::Result<Option<Entry>> {
+    fn query(&mut self, request: &[u8]) -> io::Result<Option<SocketEntry>> {
         let answered = self.socket.send(request).and_then(|_| self.answer());
         self.has_failed = answered.is_err();
         parse(&answered?)
@@ -121,7 +121,7 @@ fn octets(ip: IpAddr) -> [u8; 16] {
     }
 }
 
-fn parse(answer: &[u8]) -> io::Result<Option<Entry>> {
+fn parse(answer: &[u8]) -> io::Result<Option<SocketEntry>> {
     let strange = || io::Error::from(io::ErrorKind::InvalidData);
     let integer = |at: usize| -> io::Result<u32> {
         let bytes = answer.get(at..at + 4).ok_or_else(strange)?;
@@ -132,7 +132,7 @@ fn parse(answer: &[u8]) -> io::Result<Option<Entry>> {
     };
     let kind = answer.get(4..6).ok_or_else(strange)?;
     if kind == SOCK_DIAG_BY_FAMILY.to_ne_bytes() {
-        return Ok(Some(Entry {
+        return Ok(Some(SocketEntry {
             unacknowledged: integer(WRITE_QUEUE)?,
             inode: integer(INODE)?,
         }));

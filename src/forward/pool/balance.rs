@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::action::{Action, Priority, RejectReason, TunnelId};
-use super::entry::{Entry, Ready};
+use super::entry::{PoolEntry, Ready};
 use super::{Pool, Waiter};
 use crate::session::Decision;
 
@@ -107,7 +107,9 @@ impl<E: Clone> Pool<E> {
     fn start(&mut self, priority: Priority, probe: bool) {
         let id = self.next;
         self.next = TunnelId(id.0 + 1);
-        let former = self.members.insert(id, Entry::Queued { priority, probe });
+        let former = self
+            .members
+            .insert(id, PoolEntry::Queued { priority, probe });
         debug_assert!(former.is_none(), "ids are unique");
         self.actions.push_back(Action::Start {
             tunnel: id,

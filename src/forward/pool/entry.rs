@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Priority, Returned, Shape};
+use super::{PoolMode, Priority, Returned};
 
 /// A tunnel that is being established, or is ready.
 #[derive(Debug)]
-pub(super) enum Entry {
+pub(super) enum PoolEntry {
     /// Its StartSession is queued.
     Queued { priority: Priority, probe: bool },
     /// StartSession was called; the tunnel is not ready yet. `wanted` is false once the connection
@@ -21,7 +21,7 @@ pub(super) enum Entry {
     Ready(Ready),
 }
 
-impl Entry {
+impl PoolEntry {
     pub(super) fn is_queued(&self) -> bool {
         matches!(self, Self::Queued { .. })
     }
@@ -188,13 +188,13 @@ impl Ready {
     }
 
     /// Returns true if a slot is free.
-    pub(super) fn has_slot(&self, shape: &Shape) -> bool {
+    pub(super) fn has_slot(&self, shape: &PoolMode) -> bool {
         self.taken < shape.slots && (shape.reuse || self.is_spare()) && !self.is_unusable
     }
 
     /// Returns true if a connection may get a slot now. A warm session that is too old is not
     /// used any more.
-    pub(super) fn can_serve(&self, now: Instant, shape: &Shape) -> bool {
+    pub(super) fn can_serve(&self, now: Instant, shape: &PoolMode) -> bool {
         let is_spoiled = self.is_spare() && self.is_too_old(now, shape);
         self.has_slot(shape) && !self.away && !is_spoiled
     }
@@ -210,17 +210,17 @@ impl Ready {
         self.is_unusable
     }
 
-    pub(super) fn is_too_old(&self, now: Instant, shape: &Shape) -> bool {
+    pub(super) fn is_too_old(&self, now: Instant, shape: &PoolMode) -> bool {
         shape.max_age.is_some_and(|age| age <= self.age(now))
     }
 
     /// Returns true if no slot was in use for the idle time.
-    pub(super) fn is_idle(&self, now: Instant, shape: &Shape) -> bool {
+    pub(super) fn is_idle(&self, now: Instant, shape: &PoolMode) -> bool {
         self.is_empty() && self.empty_since + shape.idle <= now
     }
 
     /// Returns the times at which these results change, including past ones.
-    pub(super) fn changes(&self, shape: &Shape) -> impl Iterator<Item = Instant> + use<> {
+    pub(super) fn changes(&self, shape: &PoolMode) -> impl Iterator<Item = Instant> + use<> {
         let too_old_at = shape.max_age.map(|age| self.since + age);
         let if_empty = [Some(self.empty_since + shape.idle), too_old_at];
         let is_empty = self.is_empty();

@@ -6,7 +6,7 @@ use crate::config::{self, Sessions};
 
 /// Distinguishes a pool of shared tunnels from one of tunnels for one connection each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::forward) struct Shape {
+pub(in crate::forward) struct PoolMode {
     /// Connections on one tunnel at once; at least 1.
     pub(in crate::forward) slots: usize,
     /// Whether a slot is given again once it is free.
@@ -19,7 +19,7 @@ pub(in crate::forward) struct Shape {
     pub(in crate::forward) idle: Duration,
 }
 
-impl Shape {
+impl PoolMode {
     /// Returns the parameters for the settings of a forward.
     pub(in crate::forward) fn of(settings: &config::Forward) -> Self {
         match settings.sessions {

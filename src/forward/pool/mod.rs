@@ -29,18 +29,18 @@ use fastrand::Rng;
 pub(super) use self::action::{
     Action, Priority, RejectReason, Returned, Severity, TunnelId, WaiterId,
 };
-use self::entry::{Entry, Ready};
-pub(super) use self::limits::Shape;
+use self::entry::{PoolEntry, Ready};
+pub(super) use self::limits::PoolMode;
 use crate::session::CircuitBreaker;
 
 /// The tunnels of one forward. `E` is the error of a failed start.
 #[derive(Debug)]
 pub(super) struct Pool<E> {
-    shape: Shape,
+    shape: PoolMode,
     breaker: CircuitBreaker<E>,
     /// Sorted by deadline.
     waiting: VecDeque<Waiter>,
-    members: BTreeMap<TunnelId, Entry>,
+    members: BTreeMap<TunnelId, PoolEntry>,
     next: TunnelId,
     /// No warm session is started before this time, because the last one failed or ended early.
     spares_from: Option<Instant>,
@@ -61,7 +61,7 @@ pub(super) struct Pool<E> {
 
 impl<E: Clone> Pool<E> {
     /// Creates a pool without tunnels.
-    pub(super) fn new(shape: Shape, seed: u64) -> Self {
+    pub(super) fn new(shape: PoolMode, seed: u64) -> Self {
         Self {
             shape,
             breaker: CircuitBreaker::new(),
@@ -118,8 +118,8 @@ impl<E: Clone> Pool<E> {
 
     /// StartSession is being called: the start cannot be cancelled any more.
     pub(super) fn handle_called(&mut self, now: Instant, id: TunnelId) {
-        if let Some(member @ Entry::Queued { .. }) = self.members.get_mut(&id) {
-            *member = Entry::Called {
+        if let Some(member @ PoolEntry::Queued { .. }) = self.members.get_mut(&id) {
+            *member = PoolEntry::Called {
                 begun: now,
                 probe: member.is_probe(),
                 wanted: true,
@@ -147,7 +147,7 @@ impl<E: Clone> Pool<E> {
             // Warm sessions that started together must not expire together.
             _ => age.mul_f64(share),
         });
-        *member = Entry::Ready(Ready::new(now, lifetime));
+        *member = PoolEntry::Ready(Ready::new(now, lifetime));
         self.breaker.handle_success();
         self.unbalanced = Some(now);
     }
@@ -195,14 +195,14 @@ impl<E: Clone> Pool<E> {
 
     /// The websocket of a tunnel broke; it is being resumed.
     pub(super) fn handle_disconnected(&mut self, id: TunnelId) {
-        if let Some(Entry::Ready(ready)) = self.members.get_mut(&id) {
+        if let Some(PoolEntry::Ready(ready)) = self.members.get_mut(&id) {
             ready.away = true;
         }
     }
 
     /// A tunnel was resumed.
     pub(super) fn handle_resumed(&mut self, now: Instant, id: TunnelId) {
-        if let Some(Entry::Ready(ready)) = self.members.get_mut(&id) {
+        if let Some(PoolEntry::Ready(ready)) = self.members.get_mut(&id) {
             ready.away = false;
         }
         self.unbalanced = Some(now);
@@ -210,7 +210,7 @@ impl<E: Clone> Pool<E> {
 
     /// A connection has returned its slot.
     pub(super) fn handle_returned(&mut self, now: Instant, id: TunnelId, returned: Returned) {
-        if let Some(Entry::Ready(ready)) = self.members.get_mut(&id) {
+        if let Some(PoolEntry::Ready(ready)) = self.members.get_mut(&id) {
             ready.release(now, returned);
             // Like a warm session that ends before it was used.
             if returned == Returned::Unusable && ready.is_spare() && ready.age(now) < HEALTHY {
@@ -223,7 +223,7 @@ impl<E: Clone> Pool<E> {
     /// A ready tunnel has ended.
     pub(super) fn handle_ended(&mut self, now: Instant, id: TunnelId) {
         self.settle();
-        let Some(Entry::Ready(ready)) = self.members.get(&id) else {
+        let Some(PoolEntry::Ready(ready)) = self.members.get(&id) else {
             return;
         };
         let was_healthy = !ready.is_spare() || ready.age(now) >= HEALTHY;
@@ -255,7 +255,7 @@ impl<E: Clone> Pool<E> {
 
     /// Returns the number of ready tunnels, and of unused ones among them.
     pub(super) fn count(&self) -> (usize, usize) {
-        let ready = self.members.values().filter_map(Entry::ready);
+        let ready = self.members.values().filter_map(PoolEntry::ready);
         ready.fold((0, 0), |(all, spare), ready| {
             (all + 1, spare + usize::from(ready.is_spare()))
         })
@@ -277,7 +277,7 @@ impl<E: Clone> Pool<E> {
 
     /// Returns true if a tunnel is ready and was never used.
     pub(super) fn is_spare(&self, id: TunnelId) -> bool {
-        let ready = self.members.get(&id).and_then(Entry::ready);
+        let ready = self.members.get(&id).and_then(PoolEntry::ready);
         ready.is_some_and(Ready::is_spare)
     }
 
@@ -300,7 +300,10 @@ impl<E: Clone> Pool<E> {
         // These only mark when a result changes. The last balance has seen those up to its time.
         let ages = self.ready();
         let ages = ages.flat_map(|(_, ready)| ready.changes(&self.shape));
-        let doubts = self.members.values().filter_map(Entry::unreliable_after);
+        let doubts = self
+            .members
+            .values()
+            .filter_map(PoolEntry::unreliable_after);
         let changes = ages.chain(doubts);
         let changes = changes.filter(|at| self.balanced_at.is_none_or(|seen| *at > seen));
         consumed.chain(changes).min()

@@ -9,7 +9,7 @@ use tracing::{debug, error, warn};
 
 use super::PoolTask;
 use crate::clock;
-use crate::forward::error::Failure;
+use crate::forward::error::ConnectFailure;
 use crate::forward::pool::{Severity, TunnelId};
 use crate::forward::tunnel_record::TunnelRecord;
 use crate::tunnel;
@@ -22,7 +22,7 @@ impl PoolTask {
 
     pub(super) fn handle_wasted(&mut self, now: Instant, id: TunnelId) {
         if let Some(error) = self.ended(id) {
-            self.handle_failed(now, id, Failure::Tunnel(error));
+            self.handle_failed(now, id, ConnectFailure::Tunnel(error));
         }
     }
 
@@ -30,7 +30,7 @@ impl PoolTask {
         self.tunnels.get(&id)?.tunnel.as_ref()?.failure()
     }
 
-    pub(super) fn handle_failed(&mut self, now: Instant, id: TunnelId, failure: Failure) {
+    pub(super) fn handle_failed(&mut self, now: Instant, id: TunnelId, failure: ConnectFailure) {
         if self.tunnels.remove(&id).is_none() {
             return;
         }
@@ -74,7 +74,7 @@ impl PoolTask {
         };
         let now = clock::now();
         self.pool.handle_ended(now, id);
-        self.handle_failed(now, id, Failure::Fault);
+        self.handle_failed(now, id, ConnectFailure::Fault);
         self.tunnels.remove(&id);
     }
 }

@@ -25,12 +25,12 @@ use tracing::{Instrument, Span, debug, error, info};
 use crate::clock;
 use crate::config;
 use crate::forward::Context;
-use crate::forward::error::{Failure, LogDedup};
+use crate::forward::error::{ConnectFailure, LogDedup};
 use crate::forward::pool::{
-    Action, Pool, Priority as Class, RejectReason, Returned, Shape, TunnelId, WaiterId,
+    Action, Pool, PoolMode, Priority as Class, RejectReason, Returned, TunnelId, WaiterId,
 };
 use crate::forward::pool_handle::{
-    Lease, PoolHandle, Refusal, Request, Slot, SlotGuard, TunnelEvent,
+    Lease, PoolHandle, PoolRequest, Slot, SlotGuard, SlotRefusal, TunnelEvent,
 };
 use crate::forward::shutdown::ShutdownWatch;
 use crate::forward::start_request;
@@ -45,9 +45,9 @@ use crate::telemetry::ForwardMetrics;
 pub(super) struct PoolTask {
     settings: Arc<config::Forward>,
     context: Context,
-    pool: Pool<Failure>,
-    incoming: mpsc::UnboundedReceiver<Request>,
-    requests: mpsc::UnboundedSender<Request>,
+    pool: Pool<ConnectFailure>,
+    incoming: mpsc::UnboundedReceiver<PoolRequest>,
+    requests: mpsc::UnboundedSender<PoolRequest>,
     waiters: BTreeMap<WaiterId, Waiter>,
     tunnels: BTreeMap<TunnelId, TunnelRecord>,
     tasks: JoinSet<()>,
@@ -55,7 +55,7 @@ pub(super) struct PoolTask {
     ending: Vec<(Instant, AbortHandle)>,
     log_dedup: LogDedup,
     /// Error of the last throttled call, until a tunnel is ready.
-    throttled: Option<Failure>,
+    throttled: Option<ConnectFailure>,
     metrics: Arc<ForwardMetrics>,
 }
 
@@ -69,7 +69,7 @@ impl PoolTask {
         let (requests, incoming) = mpsc::unbounded_channel();
         let supply = PoolHandle::new(requests.clone());
         let supplier = Self {
-            pool: Pool::new(Shape::of(&settings), context.seed),
+            pool: Pool::new(PoolMode::of(&settings), context.seed),
             settings,
             context,
             incoming,
@@ -98,7 +98,7 @@ impl PoolTask {
             if now.saturating_duration_since(begin) >= STABLE {
                 pause = FIRST_PAUSE;
             }
-            self.start_anew(now, &panic, pause);
+            self.restart(now, &panic, pause);
             if !self.refuse_until(now + pause, &mut end).await {
                 break;
             }
@@ -113,7 +113,7 @@ impl PoolTask {
         let mut triggered = self.context.triggered.clone().resubscribe();
         self.pool.handle_timeout(clock::now());
         loop {
-            self.act();
+            self.apply();
             let deadline = self.deadline();
             tokio::select! {
                 Some(request) = self.incoming.recv() => self.handle_all(request),
@@ -131,12 +131,13 @@ impl PoolTask {
 
     /// Drops all state after a panic, since it may be inconsistent. Dropped tunnels terminate
     /// their sessions.
-    fn start_anew(&mut self, now: Instant, panic: &Panic, pause: Duration) {
+    fn restart(&mut self, now: Instant, panic: &Panic, pause: Duration) {
         panics::point("supplier-restart");
         error!(%panic, ?pause, "the pool task panicked and its tunnels are lost; restarting");
-        self.metrics.record_failure(Failure::Fault.status(now));
+        self.metrics
+            .record_failure(ConnectFailure::Fault.status(now));
         for (_, Waiter { reply, .. }) in std::mem::take(&mut self.waiters) {
-            let _left = reply.send(Err(Refusal::fault()));
+            let _left = reply.send(Err(SlotRefusal::fault()));
         }
         self.pool = self.pool.successor(self.context.seed);
         self.tunnels.clear();
@@ -154,8 +155,8 @@ impl PoolTask {
         loop {
             tokio::select! {
                 Some(request) = self.incoming.recv() => {
-                    if let Request::Acquire { reply, .. } = request {
-                        let _left = reply.send(Err(Refusal::fault()));
+                    if let PoolRequest::Acquire { reply, .. } = request {
+                        let _left = reply.send(Err(SlotRefusal::fault()));
                     }
                 }
                 () = sleep_until(at.into()) => return true,
@@ -183,7 +184,7 @@ impl PoolTask {
     }
 
     /// Handles a request and those already queued behind it, before the pool acts on them.
-    fn handle_all(&mut self, first: Request) {
+    fn handle_all(&mut self, first: PoolRequest) {
         self.handle(first);
         for _ in 0..MAX_BATCH {
             match self.incoming.try_recv() {
@@ -193,10 +194,10 @@ impl PoolTask {
         }
     }
 
-    fn handle(&mut self, request: Request) {
+    fn handle(&mut self, request: PoolRequest) {
         let now = clock::now();
         match request {
-            Request::Acquire {
+            PoolRequest::Acquire {
                 id,
                 deadline,
                 reply,
@@ -206,17 +207,19 @@ impl PoolTask {
                 panics::point("supplier");
                 self.pool.handle_acquire(now, id, deadline);
             }
-            Request::CancelWait(id, _slot) => {
+            PoolRequest::CancelWait(id, _slot) => {
                 self.waiters.remove(&id);
                 self.pool.handle_cancel(now, id);
             }
-            Request::Release(id, returned, _slot) => self.pool.handle_returned(now, id, returned),
-            Request::Tunnel(id, event) => {
+            PoolRequest::Release(id, returned, _slot) => {
+                self.pool.handle_returned(now, id, returned)
+            }
+            PoolRequest::Tunnel(id, event) => {
                 // The meaning of an event depends on the pending connections.
                 self.pool.settle();
                 if matches!(event, TunnelEvent::Ended) {
                     // A slot on it may have just been given, and received bytes may be waiting.
-                    self.act();
+                    self.apply();
                 }
                 self.handle_event(now, id, event);
             }
@@ -263,7 +266,7 @@ impl PoolTask {
         }
     }
 
-    fn act(&mut self) {
+    fn apply(&mut self) {
         while let Some(action) = self.pool.poll_action() {
             match action {
                 Action::Start { tunnel, priority } => self.start(tunnel, priority),
@@ -323,11 +326,11 @@ impl PoolTask {
         let _left = reply.send(Ok(Lease::new(tunnel, guard)));
     }
 
-    fn refuse(&mut self, waiter: WaiterId, why: RejectReason<Failure>) {
+    fn refuse(&mut self, waiter: WaiterId, why: RejectReason<ConnectFailure>) {
         let failure = match why {
             RejectReason::Failed(failure) => failure,
             RejectReason::Late => {
-                Failure::Late(step(self.tunnels.values(), self.throttled.as_ref()))
+                ConnectFailure::Late(step(self.tunnels.values(), self.throttled.as_ref()))
             }
         };
         let now = clock::now();
@@ -335,7 +338,7 @@ impl PoolTask {
         let omitted = self.log_dedup.handle_failure(now, &failure, 1);
         if let Some(Waiter { reply, .. }) = self.waiters.remove(&waiter) {
             // Receiver dropped: ignore.
-            let _left = reply.send(Err(Refusal { failure, omitted }));
+            let _left = reply.send(Err(SlotRefusal { failure, omitted }));
         }
     }
 
@@ -352,7 +355,7 @@ impl PoolTask {
     /// Refuses the pending connections and closes every tunnel gracefully.
     async fn end(mut self) {
         for (_, Waiter { reply, .. }) in std::mem::take(&mut self.waiters) {
-            let _left = reply.send(Err(Refusal::stopping()));
+            let _left = reply.send(Err(SlotRefusal::stopping()));
         }
         for (_, TunnelRecord { tunnel, task, .. }) in std::mem::take(&mut self.tunnels) {
             match tunnel {
@@ -371,7 +374,7 @@ impl PoolTask {
 /// A connection that waits for a slot.
 #[derive(Debug)]
 struct Waiter {
-    reply: oneshot::Sender<Result<Lease, Refusal>>,
+    reply: oneshot::Sender<Result<Lease, SlotRefusal>>,
     slot: Slot,
 }
 

@@ -49,7 +49,7 @@ fn starting(task: &mut PoolTask) -> (TunnelId, WaiterId, Slot) {
     let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     let slot = Arc::new(slot);
     let (reply, _answer) = oneshot::channel();
-    task.handle(Request::Acquire {
+    task.handle(PoolRequest::Acquire {
         id: waiter,
         deadline: clock::now() + Duration::from_secs(60),
         reply,
@@ -70,8 +70,8 @@ async fn a_tunnel_that_was_assigned_to_a_client_that_has_just_left_is_closed() {
     // One batch: the tunnel is ready and assigned, and then the client leaves.
     task.pool.handle_ready(now, tunnel);
     task.pool.settle();
-    task.handle(Request::CancelWait(waiter, slot));
-    task.act();
+    task.handle(PoolRequest::CancelWait(waiter, slot));
+    task.apply();
 
     assert_eq!(task.pool.count(), (0, 0), "no tunnel is left");
 }

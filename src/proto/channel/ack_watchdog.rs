@@ -9,22 +9,22 @@ use crate::proto::event::Event;
 
 /// Actions taken during a period without acknowledgements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Silence {
+pub(crate) enum WatchdogState {
     /// None: acknowledgements have not been missing for long.
     #[default]
-    Heard,
+    Received,
     /// The silence was reported.
-    Told,
+    Logged,
     /// The websocket was suspected this many times.
     Suspected(u32),
 }
 
-impl Silence {
+impl WatchdogState {
     /// Returns when the next action is due for a silence that began at `since`.
     pub(crate) fn due(self, since: Option<Instant>) -> Option<Instant> {
         match self {
-            Self::Heard => Some(since? + TELL_AFTER),
-            Self::Told => Some(since? + SUSPECT_AFTER),
+            Self::Received => Some(since? + TELL_AFTER),
+            Self::Logged => Some(since? + SUSPECT_AFTER),
             Self::Suspected(times) => Some(since? + SUSPECT_AFTER * (times + 1)),
         }
     }
@@ -34,14 +34,14 @@ impl Silence {
         self.due(since).filter(|due| *due <= now)?;
         let silent = now - since?;
         let (next, event) = match *self {
-            Self::Heard => (
-                Self::Told,
+            Self::Received => (
+                Self::Logged,
                 Event::Silent {
                     silent,
                     suspect: None,
                 },
             ),
-            Self::Told => (Self::Suspected(1), Event::Stale { silent }),
+            Self::Logged => (Self::Suspected(1), Event::Stale { silent }),
             Self::Suspected(times) => (Self::Suspected(times + 1), Event::Stale { silent }),
         };
         *self = next;
@@ -86,7 +86,7 @@ mod tests {
     fn a_silence_is_told_once_and_then_each_websocket_is_suspected_after_a_while() {
         let since = clock::now();
         let at = |seconds| since + Duration::from_secs(seconds);
-        let mut silence = Silence::default();
+        let mut silence = WatchdogState::default();
 
         assert_eq!(silence.poll(at(59), Some(since)), None);
         let silent = Duration::from_secs(60);
@@ -129,6 +129,6 @@ mod tests {
 
     #[test]
     fn an_agent_that_owes_nothing_is_not_silent() {
-        assert_eq!(Silence::default().due(None), None);
+        assert_eq!(WatchdogState::default().due(None), None);
     }
 }

@@ -38,7 +38,7 @@ impl MessageEncoder {
     }
 
     /// Sets the client version to send.
-    pub(crate) fn claim(&mut self, version: ClientVersion) {
+    pub(crate) fn announce(&mut self, version: ClientVersion) {
         self.client_version = version;
     }
 

@@ -22,20 +22,20 @@ use crate::wire::payload::{
 /// Handshake of one data channel.
 #[derive(Debug)]
 pub(crate) struct Handshake {
-    state: State,
+    state: HandshakeState,
     client_version: ClientVersion,
 }
 
 impl Handshake {
     pub(crate) fn new() -> Self {
         Self {
-            state: State::Waiting,
+            state: HandshakeState::Waiting,
             client_version: ClientVersion::DEFAULT,
         }
     }
 
     /// Sets the client version to send.
-    pub(crate) fn claim(&mut self, version: ClientVersion) {
+    pub(crate) fn announce(&mut self, version: ClientVersion) {
         self.client_version = version;
     }
 
@@ -46,7 +46,7 @@ impl Handshake {
     /// If the request cannot be decoded, has too many actions, is not about port forwarding, or
     /// comes from an agent that is too old.
     pub(crate) fn handle_request(&mut self, request: &[u8]) -> Result<Option<Bytes>, Reason> {
-        if !matches!(self.state, State::Waiting) {
+        if !matches!(self.state, HandshakeState::Waiting) {
             return Ok(None);
         }
         let request: HandshakeRequest = payload::decode(request)
@@ -58,7 +58,7 @@ impl Handshake {
         for action in &request.requested_client_actions {
             processed.push(answer(action, &version, &mut mode)?);
         }
-        self.state = State::Answered { version, mode };
+        self.state = HandshakeState::Answered { version, mode };
         Ok(Some(payload::encode(&HandshakeResponse {
             client_version: self.client_version.to_string(),
             processed_client_actions: processed,
@@ -74,13 +74,13 @@ impl Handshake {
     pub(crate) fn handle_complete(&mut self, complete: &[u8]) -> Result<Completed, Reason> {
         let complete: HandshakeComplete = payload::decode(complete)
             .map_err(|error| Reason::unreadable("HandshakeComplete", &error))?;
-        match std::mem::replace(&mut self.state, State::Complete) {
-            State::Answered { version, mode } => Ok(Completed {
+        match std::mem::replace(&mut self.state, HandshakeState::Complete) {
+            HandshakeState::Answered { version, mode } => Ok(Completed {
                 version,
                 mode,
                 notice: Printable::cut(&complete.customer_message, MAX_NOTICE),
             }),
-            State::Waiting | State::Complete => Err(Reason::Handshake {
+            HandshakeState::Waiting | HandshakeState::Complete => Err(Reason::Handshake {
                 why: "the agent sent HandshakeComplete without a HandshakeRequest".into(),
             }),
         }
@@ -88,12 +88,12 @@ impl Handshake {
 
     /// Returns true if a request was received, so that there is an agent.
     pub(crate) fn is_begun(&self) -> bool {
-        !matches!(self.state, State::Waiting)
+        !matches!(self.state, HandshakeState::Waiting)
     }
 
     /// Returns true if data may be sent, apart from the agent's readiness.
     pub(crate) fn is_complete(&self) -> bool {
-        matches!(self.state, State::Complete)
+        matches!(self.state, HandshakeState::Complete)
     }
 }
 
@@ -118,7 +118,7 @@ pub(crate) enum Mode {
 }
 
 #[derive(Debug)]
-enum State {
+enum HandshakeState {
     Waiting,
     Answered { version: AgentVersion, mode: Mode },
     Complete,

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use tracing::{debug, trace};
 
 use super::Channel;
-use super::ack_watchdog::Silence;
+use super::ack_watchdog::WatchdogState;
 use super::event::{AckMarker, ChannelEvent, PendingAck};
 use super::handshake;
 use super::rate_limit_detector::RateVerdict;
-use super::receiver::{Item, Verdict};
+use super::receiver::{Item, ReceiveOutcome};
 use crate::proto::error::Reason;
 use crate::proto::event::Event;
 use crate::wire::message::{Header, Kind, Message, PayloadType, Seq};
@@ -58,14 +58,14 @@ impl Channel {
     /// The websocket broke.
     pub(super) fn handle_break(&mut self, now: Instant) {
         let recent = self.pacer.recent(now);
-        match self.detector.judge(now, recent) {
+        match self.detector.classify(now, recent) {
             RateVerdict::Suspected => {
                 if self.lower_rate(now) {
                     self.detector.accuse(now, recent);
                 }
             }
             RateVerdict::Cleared => self.pacer.restore(),
-            RateVerdict::Known => {}
+            RateVerdict::Unchanged => {}
         }
     }
 
@@ -91,7 +91,7 @@ impl Channel {
         // Nothing arrived if the message was acknowledged before or never sent.
         if self.sender.acknowledge(now, Seq(seq)) {
             self.pacer.handle_arrival(now);
-            self.silence = Silence::default();
+            self.silence = WatchdogState::default();
             self.progress += u64::from(self.accounts.is_data(Seq(seq)));
             let arrived = self.control.handle_arrival(Seq(seq));
             if matches!(arrived, Some((AckMarker::Probe(_), _))) {
@@ -123,21 +123,21 @@ impl Channel {
                 payload,
             },
         ) {
-            Verdict::Refused => {
+            ReceiveOutcome::Refused => {
                 self.stats.refused += 1;
                 return Ok(());
             }
-            Verdict::Duplicate => {
+            ReceiveOutcome::Duplicate => {
                 self.stats.duplicates += 1;
                 (false, None)
             }
-            Verdict::Early => {
+            ReceiveOutcome::Early => {
                 self.stats.received += 1;
                 self.stats.early += 1;
                 self.tail_check.handle_message(now, created);
                 (true, None)
             }
-            Verdict::Deliver(item) => {
+            ReceiveOutcome::Deliver(item) => {
                 self.stats.received += 1;
                 self.progress += 1;
                 self.tail_check.handle_message(now, created);

@@ -34,7 +34,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 
 use self::accounts::Accounts;
-use self::ack_watchdog::{Intake, Silence};
+use self::ack_watchdog::{Intake, WatchdogState};
 use self::control::{Control, ControlMessage};
 use self::encoder::MessageEncoder;
 pub use self::event::Transmit;
@@ -77,7 +77,7 @@ pub(crate) struct Channel {
     acknowledgements: VecDeque<PendingAck>,
     control: Control,
     publication: Publication,
-    silence: Silence,
+    silence: WatchdogState,
     input: Intake,
     /// When a sequenced message was last sent for the first time.
     last_sent: Instant,
@@ -108,7 +108,7 @@ impl Channel {
             acknowledgements: VecDeque::new(),
             control: Control::default(),
             publication: Publication::default(),
-            silence: Silence::default(),
+            silence: WatchdogState::default(),
             input: Intake::default(),
             last_sent: now,
             deliveries: VecDeque::new(),
@@ -119,9 +119,9 @@ impl Channel {
     }
 
     /// Sets the client version to send. Only before the first message.
-    pub(crate) fn claim(&mut self, version: ClientVersion) {
-        self.encoder.claim(version);
-        self.handshake.claim(version);
+    pub(crate) fn announce(&mut self, version: ClientVersion) {
+        self.encoder.announce(version);
+        self.handshake.announce(version);
     }
 
     /// Shares the budget for early messages with other channels. Only before the first message.
@@ -139,7 +139,7 @@ impl Channel {
         self.sender.handle_connected(now);
         // A silence that began on an earlier websocket continues.
         if self.sender.silent_since().is_none_or(|since| since == now) {
-            self.silence = Silence::default();
+            self.silence = WatchdogState::default();
         }
     }
 

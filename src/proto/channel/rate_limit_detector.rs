@@ -34,7 +34,7 @@ pub(crate) enum RateVerdict {
     /// The rate was not the cause, neither now nor before.
     Cleared,
     /// The rate is already known not to be the cause.
-    Known,
+    Unchanged,
 }
 
 impl RateLimitDetector {
@@ -51,12 +51,12 @@ impl RateLimitDetector {
     }
 
     /// The websocket disconnected after `recent` messages in a second.
-    pub(crate) fn judge(&mut self, now: Instant, recent: u32) -> RateVerdict {
+    pub(crate) fn classify(&mut self, now: Instant, recent: u32) -> RateVerdict {
         if let Some((tolerated, until)) = self.tolerated
             && now < until
             && recent <= tolerated.saturating_add(tolerated / 4)
         {
-            return RateVerdict::Known;
+            return RateVerdict::Unchanged;
         }
         let Some((accused, at)) = self.accused.filter(|(accused, _)| recent < accused / 4 * 3)
         else {
@@ -98,7 +98,7 @@ mod tests {
 
         for recent in [420, 410, 400] {
             now += SECOND;
-            assert_eq!(detector.judge(now, recent), RateVerdict::Suspected);
+            assert_eq!(detector.classify(now, recent), RateVerdict::Suspected);
             detector.accuse(now, recent);
             detector.handle_connected(now);
         }
@@ -109,26 +109,33 @@ mod tests {
         let mut now = clock::now();
         let mut detector = RateLimitDetector::new(now);
         now += SECOND;
-        assert_eq!(detector.judge(now, 900), RateVerdict::Suspected);
+        assert_eq!(detector.classify(now, 900), RateVerdict::Suspected);
         detector.accuse(now, 900);
         now += SECOND;
-        assert_eq!(detector.judge(now, 450), RateVerdict::Suspected, "too soon");
+        assert_eq!(
+            detector.classify(now, 450),
+            RateVerdict::Suspected,
+            "too soon"
+        );
         now += AFTERMATH;
         detector.handle_connected(now);
         now += SECOND;
 
-        assert_eq!(detector.judge(now, 450), RateVerdict::Cleared);
+        assert_eq!(detector.classify(now, 450), RateVerdict::Cleared);
 
         for _ in 0..10 {
             now += SECOND;
-            assert_eq!(detector.judge(now, 910), RateVerdict::Known);
+            assert_eq!(detector.classify(now, 910), RateVerdict::Unchanged);
         }
         assert_eq!(
-            detector.judge(now, 2000),
+            detector.classify(now, 2000),
             RateVerdict::Suspected,
             "never borne"
         );
-        assert_eq!(detector.judge(now + BELIEVED, 900), RateVerdict::Suspected);
+        assert_eq!(
+            detector.classify(now + BELIEVED, 900),
+            RateVerdict::Suspected
+        );
     }
 
     #[test]
@@ -141,6 +148,6 @@ mod tests {
 
         let at = now + Duration::from_millis(300);
 
-        assert_eq!(detector.judge(at, 100), RateVerdict::Suspected);
+        assert_eq!(detector.classify(at, 100), RateVerdict::Suspected);
     }
 }

@@ -44,26 +44,26 @@ impl Receiver {
     }
 
     /// Receives a message. It must be acknowledged unless the result is [`Verdict::Refused`].
-    pub(crate) fn receive(&mut self, seq: Seq, item: Item) -> Verdict {
+    pub(crate) fn receive(&mut self, seq: Seq, item: Item) -> ReceiveOutcome {
         if seq.0 < self.expected {
-            return Verdict::Duplicate;
+            return ReceiveOutcome::Duplicate;
         }
         if seq.0 == self.expected {
             self.expected += 1;
-            return Verdict::Deliver(item);
+            return ReceiveOutcome::Deliver(item);
         }
         if self.early.contains_key(&seq.0) {
-            return Verdict::Duplicate;
+            return ReceiveOutcome::Duplicate;
         }
         self.keep(seq, &item)
     }
 
-    fn keep(&mut self, seq: Seq, item: &Item) -> Verdict {
+    fn keep(&mut self, seq: Seq, item: &Item) -> ReceiveOutcome {
         let cost = cost(item);
         let bytes = self.early_bytes + cost;
         let fits = self.early.len() < MAX_EARLY_MESSAGES && bytes <= MAX_EARLY_BYTES;
         if !fits || !self.pool.take(cost) {
-            return Verdict::Refused;
+            return ReceiveOutcome::Refused;
         }
         self.early_bytes = bytes;
         // A copy: the slice would keep the whole read buffer of its websocket in memory.
@@ -75,7 +75,7 @@ impl Receiver {
                 payload,
             },
         );
-        Verdict::Early
+        ReceiveOutcome::Early
     }
 
     /// Returns true if a message is missing before one that was received.
@@ -160,7 +160,7 @@ fn cost(item: &Item) -> usize {
 
 /// Result of receiving a message.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum ReceiveOutcome {
     /// It is the expected one.
     Deliver(Item),
     /// It is kept until the messages before it were received.
@@ -198,12 +198,12 @@ mod tests {
     fn early_messages_are_delivered_when_the_gap_closes() {
         let mut receiver = Receiver::new(ReorderBudget::new());
 
-        assert_eq!(receiver.receive(Seq(2), item(b"c")), Verdict::Early);
-        assert_eq!(receiver.receive(Seq(1), item(b"b")), Verdict::Early);
+        assert_eq!(receiver.receive(Seq(2), item(b"c")), ReceiveOutcome::Early);
+        assert_eq!(receiver.receive(Seq(1), item(b"b")), ReceiveOutcome::Early);
         assert_eq!(receiver.poll_early(), None);
         assert_eq!(
             receiver.receive(Seq(0), item(b"a")),
-            Verdict::Deliver(item(b"a"))
+            ReceiveOutcome::Deliver(item(b"a"))
         );
         assert_eq!(receiver.poll_early(), Some(item(b"b")));
         assert_eq!(receiver.poll_early(), Some(item(b"c")));
@@ -216,8 +216,14 @@ mod tests {
         receiver.receive(Seq(0), item(b"a"));
         receiver.receive(Seq(2), item(b"c"));
 
-        assert_eq!(receiver.receive(Seq(0), item(b"a")), Verdict::Duplicate);
-        assert_eq!(receiver.receive(Seq(2), item(b"c")), Verdict::Duplicate);
+        assert_eq!(
+            receiver.receive(Seq(0), item(b"a")),
+            ReceiveOutcome::Duplicate
+        );
+        assert_eq!(
+            receiver.receive(Seq(2), item(b"c")),
+            ReceiveOutcome::Duplicate
+        );
     }
 
     #[test]
@@ -225,14 +231,14 @@ mod tests {
         let mut receiver = Receiver::new(ReorderBudget::new());
 
         for seq in 1..=MAX_EARLY_MESSAGES as u64 {
-            assert_eq!(receiver.receive(Seq(seq), item(b"")), Verdict::Early);
+            assert_eq!(receiver.receive(Seq(seq), item(b"")), ReceiveOutcome::Early);
         }
 
         let over = Seq(MAX_EARLY_MESSAGES as u64 + 1);
-        assert_eq!(receiver.receive(over, item(b"")), Verdict::Refused);
+        assert_eq!(receiver.receive(over, item(b"")), ReceiveOutcome::Refused);
         assert_eq!(
             receiver.receive(Seq(0), item(b"")),
-            Verdict::Deliver(item(b""))
+            ReceiveOutcome::Deliver(item(b""))
         );
     }
 
@@ -242,7 +248,7 @@ mod tests {
         let mut receiver = Receiver::new(pool.clone());
 
         for seq in 1..=1000 {
-            assert_eq!(receiver.receive(Seq(seq), item(b"")), Verdict::Early);
+            assert_eq!(receiver.receive(Seq(seq), item(b"")), ReceiveOutcome::Early);
         }
         let taken = pool.0.load(Ordering::Relaxed);
         drop(receiver);
@@ -259,9 +265,12 @@ mod tests {
         };
         let mut receiver = Receiver::new(ReorderBudget::new());
 
-        assert_eq!(receiver.receive(Seq(1), big.clone()), Verdict::Early);
-        assert_eq!(receiver.receive(Seq(2), big), Verdict::Early);
-        assert_eq!(receiver.receive(Seq(3), item(b"x")), Verdict::Refused);
+        assert_eq!(receiver.receive(Seq(1), big.clone()), ReceiveOutcome::Early);
+        assert_eq!(receiver.receive(Seq(2), big), ReceiveOutcome::Early);
+        assert_eq!(
+            receiver.receive(Seq(3), item(b"x")),
+            ReceiveOutcome::Refused
+        );
     }
 
     #[test]
@@ -277,9 +286,13 @@ mod tests {
             .map(|r| r.receive(Seq(1), part.clone()))
             .collect();
 
-        assert_eq!(verdicts.pop(), Some(Verdict::Refused));
-        assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Early));
+        assert_eq!(verdicts.pop(), Some(ReceiveOutcome::Refused));
+        assert!(
+            verdicts
+                .iter()
+                .all(|verdict| *verdict == ReceiveOutcome::Early)
+        );
         receivers.remove(0);
-        assert_eq!(receivers[7].receive(Seq(1), part), Verdict::Early);
+        assert_eq!(receivers[7].receive(Seq(1), part), ReceiveOutcome::Early);
     }
 }

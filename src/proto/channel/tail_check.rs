@@ -37,14 +37,14 @@ pub(super) struct TailCheck {
     /// When the newest websocket opened, unless it is the first.
     resumed: Option<Instant>,
     /// Until when the tail is doubtful.
-    doubt: Option<Instant>,
+    suspicion: Option<Instant>,
 }
 
 impl TailCheck {
     pub(super) fn handle_connected(&mut self, now: Instant) {
         if std::mem::replace(&mut self.is_opened, true) {
             self.resumed = Some(now);
-            self.doubt = Some(now + DRAIN);
+            self.suspicion = Some(now + DRAIN);
         }
     }
 
@@ -61,13 +61,13 @@ impl TailCheck {
         } else if !is_alone || self.is_whole(now) {
             self.is_stepped = false;
         }
-        let is_doubtful = is_repeated || self.is_stepped || (is_older && self.doubt.is_some());
-        self.doubt = is_doubtful.then(|| now + DRAIN);
+        let is_doubtful = is_repeated || self.is_stepped || (is_older && self.suspicion.is_some());
+        self.suspicion = is_doubtful.then(|| now + DRAIN);
     }
 
     /// Returns true if nothing can be missing after the last message.
     pub(super) fn is_whole(&self, now: Instant) -> bool {
-        self.doubt.is_none_or(|until| until <= now)
+        self.suspicion.is_none_or(|until| until <= now)
     }
 
     /// Returns when the last new message was created, by our clock.

@@ -16,8 +16,8 @@ impl Mux {
     /// open when it came, unless a frame of this stream or of a later one was received before. In
     /// doubt a stream counts as refused: a refused dial is never shown as a clean end.
     pub(super) fn handle_finish(&mut self, id: StreamId) {
-        let refused = self.heard < id && id < self.opened_later;
-        self.heard = self.heard.max(id);
+        let refused = self.received < id && id < self.opened_later;
+        self.received = self.received.max(id);
         let was_open = self.change(id, |stream| {
             let was_open = stream.theirs() == RemoteSide::Open;
             stream.handle_finish(refused);

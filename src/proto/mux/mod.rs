@@ -25,7 +25,7 @@ use tracing::trace;
 pub use self::outcome::{Upload, Write};
 use self::receive_budget::Budget;
 use self::replay_guard::ReplayGuard;
-use self::scheduler::{Line, Scheduler};
+use self::scheduler::{Scheduler, SendQueue};
 pub(crate) use self::stream::{NextFrame, RemoteSide, Stream};
 use crate::proto::channel::Share;
 use crate::proto::error::Reason;
@@ -48,7 +48,7 @@ pub(crate) struct Mux {
     /// The first stream that was opened after the last report of a failed dial.
     opened_later: StreamId,
     /// The highest stream of which a frame was received.
-    heard: StreamId,
+    received: StreamId,
     events: VecDeque<Event>,
     /// Streams whose FIN was received but neither confirmed nor taken by [`Mux::poll_end`].
     ends: VecDeque<StreamId>,
@@ -68,7 +68,7 @@ impl Mux {
             decoder: Decoder::new(),
             budget: Budget::new(),
             opened_later: FIRST,
-            heard: StreamId(0),
+            received: StreamId(0),
             events: VecDeque::new(),
             ends: VecDeque::new(),
             nop_due: false,
@@ -85,7 +85,7 @@ impl Mux {
         }
         self.next = StreamId(id.0 + STEP);
         self.streams.insert(id, Stream::new());
-        self.turns.push(Line::Quick, id);
+        self.turns.push(SendQueue::Quick, id);
         Some(id)
     }
 
@@ -175,7 +175,7 @@ impl Mux {
     }
 
     fn handle_data(&mut self, id: StreamId, data: Bytes) {
-        self.heard = self.heard.max(id);
+        self.received = self.received.max(id);
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
@@ -228,12 +228,12 @@ impl Mux {
             put(draft, Header::bare(Command::Nop, StreamId(0)));
         }
         let half = draft.len() + (max.saturating_sub(draft.len()) / 2).max(MIN_QUICK);
-        self.fill_from(Line::Quick, draft, half.min(max), seq);
-        self.fill_from(Line::Steady, draft, max, seq);
-        self.fill_from(Line::Quick, draft, max, seq);
+        self.fill_from(SendQueue::Quick, draft, half.min(max), seq);
+        self.fill_from(SendQueue::Steady, draft, max, seq);
+        self.fill_from(SendQueue::Quick, draft, max, seq);
     }
 
-    fn fill_from(&mut self, line: Line, draft: &mut Draft, max: usize, seq: Seq) {
+    fn fill_from(&mut self, line: SendQueue, draft: &mut Draft, max: usize, seq: Seq) {
         for _ in 0..self.turns.len(line) {
             let Some(id) = self.turns.pop(line) else {
                 return;
@@ -275,7 +275,7 @@ impl Mux {
             }
         }
         if stream.intent() != NextFrame::Nothing {
-            self.turns.push(Line::Steady, id);
+            self.turns.push(SendQueue::Steady, id);
         }
         if stream.has_room() {
             self.wake_writer(id);

@@ -114,7 +114,7 @@ impl ReplayGuard {
 
 impl Mux {
     /// The agent may discard the first messages. Only called before the first one.
-    pub(crate) fn doubt_start(&mut self) {
+    pub(crate) fn suspect_start(&mut self) {
         self.replay_guard.is_doubted = true;
     }
 

@@ -22,7 +22,7 @@ pub(super) struct Scheduler {
 
 /// One of the two queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum SendQueue {
     /// Streams that send little at a time.
     Quick,
     /// All other streams.
@@ -30,27 +30,27 @@ pub(super) enum Line {
 }
 
 impl Scheduler {
-    pub(super) fn push(&mut self, line: Line, id: StreamId) {
+    pub(super) fn push(&mut self, line: SendQueue, id: StreamId) {
         self.of_mut(line).push_back(id);
     }
 
-    pub(super) fn push_front(&mut self, line: Line, id: StreamId) {
+    pub(super) fn push_front(&mut self, line: SendQueue, id: StreamId) {
         self.of_mut(line).push_front(id);
     }
 
-    pub(super) fn pop(&mut self, line: Line) -> Option<StreamId> {
+    pub(super) fn pop(&mut self, line: SendQueue) -> Option<StreamId> {
         self.of_mut(line).pop_front()
     }
 
-    pub(super) fn len(&self, line: Line) -> usize {
+    pub(super) fn len(&self, line: SendQueue) -> usize {
         match line {
-            Line::Quick => self.quick.len(),
-            Line::Steady => self.steady.len(),
+            SendQueue::Quick => self.quick.len(),
+            SendQueue::Steady => self.steady.len(),
         }
     }
 
     pub(super) fn remove(&mut self, id: StreamId) {
-        for line in [Line::Quick, Line::Steady] {
+        for line in [SendQueue::Quick, SendQueue::Steady] {
             self.of_mut(line).retain(|turn| *turn != id);
         }
     }
@@ -64,10 +64,10 @@ impl Scheduler {
         self.quick.iter().chain(&self.steady).copied()
     }
 
-    fn of_mut(&mut self, line: Line) -> &mut VecDeque<StreamId> {
+    fn of_mut(&mut self, line: SendQueue) -> &mut VecDeque<StreamId> {
         match line {
-            Line::Quick => &mut self.quick,
-            Line::Steady => &mut self.steady,
+            SendQueue::Quick => &mut self.quick,
+            SendQueue::Steady => &mut self.steady,
         }
     }
 }

@@ -30,11 +30,11 @@ use crate::wire::smux::StreamId;
 /// Unconfirmed FINs.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    pending: Vec<End>,
+    pending: Vec<StreamEnd>,
 }
 
 #[derive(Debug)]
-struct End {
+struct StreamEnd {
     stream: StreamId,
     /// Messages sent before the FIN was received have lower numbers.
     before: Seq,
@@ -72,7 +72,7 @@ impl Tunnel {
             if last.is_some_and(|last| !self.channel.sender().has_arrived(last)) {
                 self.streams.cut_short(stream);
             }
-            self.ends.pending.push(End {
+            self.ends.pending.push(StreamEnd {
                 stream,
                 before: self.channel.sender().next_seq(),
                 due: self.channel.is_connected().then(|| now + HOLD),

@@ -44,7 +44,7 @@ impl Tunnel {
     /// same seed and the same calls give the same bytes.
     pub fn new(now: Instant, wall: SystemTime, seed: u64, options: Options) -> Self {
         let mut channel = Channel::new(now, wall, seed, options.upload_rate, options.upload_window);
-        channel.claim(options.client_version);
+        channel.announce(options.client_version);
         Self {
             options,
             state: State::Opening,
@@ -104,7 +104,7 @@ impl Tunnel {
             if *reason == Reason::Closed && self.channel.is_whole(now) {
                 self.streams.handle_end();
             }
-            self.end(self.told_apart(reason.clone()));
+            self.end(self.distinguished(reason.clone()));
         }
         self.settle_early();
         self.channel.handle_intake(now, self.wants_input());
@@ -197,7 +197,7 @@ impl Tunnel {
         }
         self.send_probes(now);
         if self.keep_alive_due().is_some_and(|due| due <= now) {
-            self.keep_alive.handle_said(now);
+            self.keep_alive.handle_sent(now);
             match &mut self.streams {
                 Streams::Mux(mux) => mux.send_nop(),
                 Streams::Single(_) => self.channel.send_size(size()),

@@ -105,7 +105,7 @@ impl Tunnel {
 
     /// Distinguishes a refused dial from other closes: an agent without a mux dials first, so one
     /// that closes before it sent or acknowledged anything was refused.
-    pub(super) fn told_apart(&self, reason: Reason) -> Reason {
+    pub(super) fn distinguished(&self, reason: Reason) -> Reason {
         let is_probing = matches!(self.state, State::Probing { .. });
         let is_single = matches!(self.streams, Streams::Single(_));
         if reason == Reason::Closed && is_probing && is_single {
@@ -119,7 +119,7 @@ impl Tunnel {
     pub(super) fn handle_ready(&mut self, is_proved: bool) {
         if let State::Probing { agent_version, .. } = &mut self.state {
             if let (Streams::Mux(mux), false) = (&mut self.streams, is_proved) {
-                mux.doubt_start();
+                mux.suspect_start();
             }
             let agent_version = std::mem::take(agent_version);
             self.channel.handle_ready();

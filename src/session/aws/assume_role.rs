@@ -19,7 +19,7 @@ use super::refusal::{find, kind_of, unreached};
 use super::values::{OF_PROVIDER, checked};
 use crate::network::Proxy;
 use crate::printable::Printable;
-use crate::session::error::{Kind, Transience, sources};
+use crate::session::error::{ErrorKind, Transience, sources};
 
 /// Returns a provider that assumes `role` with the credentials of `own`.
 pub(super) fn assuming(
@@ -28,7 +28,7 @@ pub(super) fn assuming(
     proxy: Option<&Proxy>,
     own: SharedCredentialsProvider,
 ) -> SharedCredentialsProvider {
-    SharedCredentialsProvider::new(Role {
+    SharedCredentialsProvider::new(RoleProvider {
         arn: role.to_owned(),
         config: config.clone(),
         proxy: proxy.cloned(),
@@ -37,7 +37,7 @@ pub(super) fn assuming(
 }
 
 /// Assumes a role for each request.
-struct Role {
+struct RoleProvider {
     arn: String,
     /// Configuration of the SDK client.
     config: SdkConfig,
@@ -47,7 +47,7 @@ struct Role {
     own: SharedCredentialsProvider,
 }
 
-impl Role {
+impl RoleProvider {
     async fn credentials(&self) -> provider::Result {
         // Requested here, so that missing credentials are not reported as an error of the role.
         let own = self.own.provide_credentials().await?;
@@ -70,7 +70,7 @@ impl Role {
     }
 }
 
-impl ProvideCredentials for Role {
+impl ProvideCredentials for RoleProvider {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
@@ -79,7 +79,7 @@ impl ProvideCredentials for Role {
     }
 }
 
-impl fmt::Debug for Role {
+impl fmt::Debug for RoleProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Role({})", self.arn)
     }
@@ -91,7 +91,7 @@ impl fmt::Debug for Role {
 pub(super) struct AssumeRoleError {
     role: Printable,
     why: Printable,
-    kind: Kind,
+    kind: ErrorKind,
     transience: Transience,
 }
 
@@ -99,8 +99,8 @@ impl AssumeRoleError {
     /// Creates the error of a `role`. `proxy` is that of the failed call.
     pub(super) fn new(role: &str, error: &CredentialsError, proxy: Option<&Proxy>) -> Self {
         let meta = find::<ErrorMetadata>(error);
-        let said = meta.and_then(|meta| Some((meta.code()?, meta.message().unwrap_or_default())));
-        let (kind, why) = match said {
+        let sent = meta.and_then(|meta| Some((meta.code()?, meta.message().unwrap_or_default())));
+        let (kind, why) = match sent {
             Some((code, message)) => (refused(code), format!("{code}: {message}")),
             None => unreached(STS, proxy, &sources(error)),
         };
@@ -119,18 +119,18 @@ impl AssumeRoleError {
     }
 
     /// Returns the class of the error.
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> ErrorKind {
         self.kind
     }
 }
 
 /// Returns the class of an error code. Transient errors and those that another login may fix are
 /// not errors of the role.
-fn refused(code: &str) -> Kind {
+fn refused(code: &str) -> ErrorKind {
     let kind = kind_of(code);
     let is_other = matches!(
         kind,
-        Kind::Throttled | Kind::ServiceFault | Kind::Credentials
+        ErrorKind::Throttled | ErrorKind::ServiceFault | ErrorKind::Credentials
     );
-    if is_other { kind } else { Kind::Role }
+    if is_other { kind } else { ErrorKind::Role }
 }

@@ -6,7 +6,7 @@ use aws_types::os_shim_internal::Env;
 
 use super::files::{DEFAULT, Profiles, in_home};
 use crate::network::Network;
-use crate::session::error::{Error, Kind, PROFILE_BUNDLE, sources};
+use crate::session::error::{Error, ErrorKind, PROFILE_BUNDLE, sources};
 
 /// The CA certificates that a profile adds to those of the platform.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ impl ProfileBundle {
             Ok(network) => Ok(Some(Self { path, network })),
             Err(error) => {
                 let why = format!("profile {profile:?}: {}", sources(&error));
-                Err(Error::new(PROFILE_BUNDLE, Kind::Profile, why))
+                Err(Error::new(PROFILE_BUNDLE, ErrorKind::Profile, why))
             }
         }
     }

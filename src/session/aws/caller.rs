@@ -7,7 +7,7 @@
 //!                         └─ else wait ─▶ one task asks the provider ────────────▶ Caller or error
 //! ```
 //!
-//! No lock is held while a provider is asked, so each waiter can be cancelled. A [`Caller`] is
+//! No lock is held while a provider is asked, so each waiter can be cancelled. A [`ApiClient`] is
 //! immutable: the SDK's client and the signature of an upgrade request use the same credentials.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,15 +22,15 @@ use tracing::debug;
 
 use super::guard::guarded;
 use super::settings::{self, Settings, Transport};
-use super::source::Source;
+use super::source::ConfiguredProvider;
 use crate::clock;
-use crate::session::error::{Error, Kind};
+use crate::session::error::{Error, ErrorKind};
 
 /// A client and the credentials it uses.
-pub(in crate::session) struct Caller {
+pub(in crate::session) struct ApiClient {
     pub(super) client: Client,
     pub(super) credentials: Credentials,
-    source: Arc<Source>,
+    source: Arc<ConfiguredProvider>,
     times: Option<Times>,
 }
 
@@ -52,8 +52,8 @@ impl Times {
     }
 }
 
-impl Caller {
-    fn new(source: Arc<Source>, settings: &Settings, credentials: Credentials) -> Self {
+impl ApiClient {
+    fn new(source: Arc<ConfiguredProvider>, settings: &Settings, credentials: Credentials) -> Self {
         let now = clock::wall();
         Self {
             client: settings::client(&source.config, settings, credentials.clone()),
@@ -88,7 +88,7 @@ impl Caller {
 /// The cached credentials of one identity, and how to get others.
 pub(super) struct Callers {
     asked: Arc<Asked>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ClientState>>,
     /// The request in progress. Dropping this cancels it.
     task: Mutex<JoinSet<()>>,
 }
@@ -100,10 +100,10 @@ struct Asked {
 }
 
 #[derive(Default)]
-struct State {
-    known: Option<Arc<Caller>>,
+struct ClientState {
+    known: Option<Arc<ApiClient>>,
     /// The source of credentials. `None` if AWS's files must be read again.
-    source: Option<Arc<Source>>,
+    source: Option<Arc<ConfiguredProvider>>,
     /// AWS's files may have changed: the cached credentials are valid only if they have not.
     is_doubtful: bool,
     question: Option<Question>,
@@ -116,17 +116,21 @@ struct State {
 struct Question {
     number: u64,
     asked: Instant,
-    answer: watch::Receiver<Option<Answer>>,
+    answer: watch::Receiver<Option<Lookup>>,
 }
 
-type Answer = Result<Arc<Caller>, Error>;
+type Lookup = Result<Arc<ApiClient>, Error>;
 
 impl Callers {
     /// Creates an empty cache. `source` has just been read.
-    pub(super) fn new(settings: Settings, transport: Transport, source: Source) -> Self {
-        let state = State {
+    pub(super) fn new(
+        settings: Settings,
+        transport: Transport,
+        source: ConfiguredProvider,
+    ) -> Self {
+        let state = ClientState {
             source: Some(Arc::new(source)),
-            ..State::default()
+            ..ClientState::default()
         };
         Self {
             asked: Arc::new(Asked {
@@ -143,7 +147,7 @@ impl Callers {
     ///
     /// A failed request is answered to all that were waiting. A later call causes another request,
     /// at most one per second, so that a login takes effect at once.
-    pub(super) async fn caller(&self) -> Answer {
+    pub(super) async fn caller(&self) -> Lookup {
         let asked = clock::now();
         loop {
             let mut answer = {
@@ -180,7 +184,7 @@ impl Callers {
         &self,
         refused: &Credentials,
         error: Option<&Error>,
-    ) -> Option<Answer> {
+    ) -> Option<Lookup> {
         self.drop_if_known(refused);
         let other = match self.caller().await {
             Ok(other) => other,
@@ -213,7 +217,7 @@ impl Callers {
     }
 
     /// Makes the next call check whether AWS's files have changed.
-    pub(super) fn doubt(&self) {
+    pub(super) fn suspicion(&self) {
         let mut state = lock(&self.state);
         state.is_doubtful = true;
         self.give_up(&mut state);
@@ -240,7 +244,7 @@ impl Callers {
     }
 
     /// Cancels the request in progress. All waiters make a new one.
-    fn give_up(&self, state: &mut State) {
+    fn give_up(&self, state: &mut ClientState) {
         state.question = None;
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         task.abort_all();
@@ -254,7 +258,7 @@ impl Callers {
     }
 
     /// Returns the result of the request in progress, or of a new one.
-    fn ask(&self, state: &mut State) -> watch::Receiver<Option<Answer>> {
+    fn ask(&self, state: &mut ClientState) -> watch::Receiver<Option<Lookup>> {
         if let Some(question) = &state.question {
             return question.answer.clone();
         }
@@ -286,20 +290,20 @@ impl Callers {
 }
 
 impl Asked {
-    async fn ask(&self, state: &Mutex<State>) -> Answer {
+    async fn ask(&self, state: &Mutex<ClientState>) -> Lookup {
         let limited = guarded("credentials", MAX_QUESTION, self.ask_provider(state));
         limited.await.unwrap_or_else(|error| {
             let why = "the credential provider did not respond in time";
             // The error of `guarded` for a timeout.
-            let is_late = error.kind() == Kind::Unreachable;
+            let is_late = error.kind() == ErrorKind::Unreachable;
             Err(match is_late {
-                true => Error::new("credentials", Kind::Credentials, why),
+                true => Error::new("credentials", ErrorKind::Credentials, why),
                 false => error,
             })
         })
     }
 
-    async fn ask_provider(&self, state: &Mutex<State>) -> Answer {
+    async fn ask_provider(&self, state: &Mutex<ClientState>) -> Lookup {
         let (known, mut source, is_doubtful) = {
             let state = lock(state);
             (state.known.clone(), state.source.clone(), state.is_doubtful)
@@ -318,21 +322,21 @@ impl Asked {
         }
         let source = match source {
             Some(source) => source,
-            None => Arc::new(Source::load(&self.settings, &self.transport).await?),
+            None => Arc::new(ConfiguredProvider::load(&self.settings, &self.transport).await?),
         };
         let credentials = source.ask().await;
         let credentials = credentials.map_err(|error| source.explained(&error, &self.settings))?;
-        let caller = Caller::new(source, &self.settings, credentials);
+        let caller = ApiClient::new(source, &self.settings, credentials);
         if !caller.is_good(clock::wall()) {
             let why = "the credentials have expired, or the clock of this machine is wrong";
-            return Err(Error::new("credentials", Kind::Credentials, why));
+            return Err(Error::new("credentials", ErrorKind::Credentials, why));
         }
         Ok(Arc::new(caller))
     }
 }
 
-impl State {
-    fn handle(&mut self, answer: &Answer) {
+impl ClientState {
+    fn handle(&mut self, answer: &Lookup) {
         self.question = None;
         match answer {
             Ok(caller) => {
@@ -358,7 +362,7 @@ impl State {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock(state: &Mutex<ClientState>) -> MutexGuard<'_, ClientState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -16,7 +16,7 @@ use super::files::Profiles;
 use super::machine::{Machine, OfMachine, STS};
 use super::refusal::{find, kind_of, unreached};
 use super::settings::Settings;
-use crate::session::error::{Error, Kind, sources};
+use crate::session::error::{Error, ErrorKind, sources};
 
 /// Where credentials were looked up.
 pub(super) struct Place<'a> {
@@ -41,12 +41,12 @@ impl Place<'_> {
                 None => self.settings.looked_at(),
             };
             let why = self.profiles.with_problems(why);
-            return Error::new(WHAT, Kind::Credentials, why);
+            return Error::new(WHAT, ErrorKind::Credentials, why);
         }
         let machine = find::<OfMachine>(error).map(|of| of.machine);
         let tried = plain(&tried);
         let (kind, why) = match tried.strip_prefix(NOT_BUILT) {
-            Some(why) => (Kind::Profile, why.to_owned()),
+            Some(why) => (ErrorKind::Profile, why.to_owned()),
             None => self.cause(error, tried, machine),
         };
         let why = match machine {
@@ -62,7 +62,7 @@ impl Place<'_> {
         error: &CredentialsError,
         tried: String,
         machine: Option<Machine>,
-    ) -> (Kind, String) {
+    ) -> (ErrorKind, String) {
         let service = match machine {
             Some(machine) => machine.name(),
             None if is_of_sts(error) => STS,
@@ -74,41 +74,47 @@ impl Place<'_> {
         let is_of_aws = !NOT_OF_AWS.iter().any(|words| tried.contains(words));
         if !is_of_aws && !tried.contains(LOGIN_TOKEN) {
             let why = format!("{service} returned a response that is not from AWS");
-            return (Kind::Stranger, why);
+            return (ErrorKind::NotAws, why);
         }
         if let Some((code, message)) = refusal(error, &tried) {
             return self.refused(service, code, message, &tried);
         }
         if let Some(path) = self.missing(error, machine) {
             let why = format!("cannot read the token in {path}: {tried}");
-            return (Kind::Credentials, why);
+            return (ErrorKind::Credentials, why);
         }
         let kind = kind_of_status(&tried);
-        match self.login().filter(|_| kind == Kind::Credentials) {
+        match self.login().filter(|_| kind == ErrorKind::Credentials) {
             Some(login) => (kind, format!("{tried}; {login}")),
             None => (kind, tried),
         }
     }
 
     /// Returns class and message for an error response of a service.
-    fn refused(&self, service: &str, code: &str, message: &str, tried: &str) -> (Kind, String) {
-        let said = format!("{service} returned {code}: {message}");
+    fn refused(
+        &self,
+        service: &str,
+        code: &str,
+        message: &str,
+        tried: &str,
+    ) -> (ErrorKind, String) {
+        let sent = format!("{service} returned {code}: {message}");
         let kind = match code {
-            "UnauthorizedException" | "InvalidGrantException" => Kind::Credentials,
-            "AccessDeniedException" if tried.contains(LOGIN_TOKEN) => Kind::Credentials,
-            "ForbiddenException" => return (Kind::Role, said + &self.of_permission_set()),
+            "UnauthorizedException" | "InvalidGrantException" => ErrorKind::Credentials,
+            "AccessDeniedException" if tried.contains(LOGIN_TOKEN) => ErrorKind::Credentials,
+            "ForbiddenException" => return (ErrorKind::Role, sent + &self.of_permission_set()),
             code => {
                 let kind = kind_of(code);
                 let is_own = matches!(
                     kind,
-                    Kind::Throttled | Kind::ServiceFault | Kind::Credentials
+                    ErrorKind::Throttled | ErrorKind::ServiceFault | ErrorKind::Credentials
                 );
-                if is_own { kind } else { Kind::Role }
+                if is_own { kind } else { ErrorKind::Role }
             }
         };
         match (kind, self.login()) {
-            (Kind::Credentials, Some(login)) => (kind, format!("{said}; {login}")),
-            _ => (kind, said),
+            (ErrorKind::Credentials, Some(login)) => (kind, format!("{sent}; {login}")),
+            _ => (kind, sent),
         }
     }
 
@@ -235,13 +241,13 @@ fn plain(text: &str) -> String {
 const STATUS: &str = "Non-success status from HTTP credential provider: StatusCode(";
 
 /// Classifies the HTTP status in a message of the SDK.
-fn kind_of_status(text: &str) -> Kind {
+fn kind_of_status(text: &str) -> ErrorKind {
     let status = text.split_once("(code: ");
     let status = status.and_then(|(_, rest)| rest.split_once(')'));
     match status.map(|(status, _)| status.parse::<u16>()) {
-        Some(Ok(429)) => Kind::Throttled,
-        Some(Ok(500..)) => Kind::ServiceFault,
-        _ => Kind::Credentials,
+        Some(Ok(429)) => ErrorKind::Throttled,
+        Some(Ok(500..)) => ErrorKind::ServiceFault,
+        _ => ErrorKind::Credentials,
     }
 }
 

@@ -26,7 +26,7 @@ static BEFORE: OnceLock<fn()> = OnceLock::new();
 /// Locked while a prompt is open.
 static QUESTION: Mutex<()> = Mutex::new(());
 
-static SETTINGS: Mutex<Settings> = Mutex::new(Settings::Own);
+static SETTINGS: Mutex<TerminalSettings> = Mutex::new(TerminalSettings::Own);
 
 /// Allows this process to ask for MFA codes on its terminal, if it has one. `flush` writes pending
 /// output to the terminal; it may block.
@@ -55,7 +55,7 @@ pub fn unless_asking(draw: impl FnOnce()) -> bool {
 /// Restores the settings of the terminal and prevents further prompts. Called before the process
 /// exits.
 pub fn restore_terminal() {
-    settings().restore(OptionalActions::Flush, Settings::Final);
+    settings().restore(OptionalActions::Flush, TerminalSettings::Final);
 }
 
 /// No code was entered.
@@ -143,7 +143,7 @@ impl HiddenInput {
     /// If the process is about to exit. A terminal that does not allow the change keeps its echo.
     fn new(terminal: &File) -> Result<Self, String> {
         let mut settings = settings();
-        if matches!(*settings, Settings::Final) {
+        if matches!(*settings, TerminalSettings::Final) {
             return Err("the program is exiting".to_owned());
         }
         if let (Ok(former), Ok(own)) = (tcgetattr(terminal), terminal.try_clone()) {
@@ -157,7 +157,7 @@ impl HiddenInput {
             // Discards earlier input.
             if tcsetattr(terminal, OptionalActions::Flush, &hidden).is_ok() {
                 let terminal = own;
-                *settings = Settings::Hidden { terminal, former };
+                *settings = TerminalSettings::Hidden { terminal, former };
             }
         }
         Ok(Self { is_answered: false })
@@ -171,12 +171,12 @@ impl Drop for HiddenInput {
             true => OptionalActions::Now,
             false => OptionalActions::Flush,
         };
-        settings().restore(action, Settings::Own);
+        settings().restore(action, TerminalSettings::Own);
     }
 }
 
 /// State of the terminal's settings.
-enum Settings {
+enum TerminalSettings {
     /// Not changed.
     Own,
     /// The echo is off.
@@ -189,7 +189,7 @@ enum Settings {
     Final,
 }
 
-impl Settings {
+impl TerminalSettings {
     /// Reverts the changes of [`HiddenInput`] only: another program may have changed other settings.
     fn restore(&mut self, action: OptionalActions, next: Self) {
         if matches!(self, Self::Final) {
@@ -215,7 +215,7 @@ impl Settings {
     }
 }
 
-fn settings() -> MutexGuard<'static, Settings> {
+fn settings() -> MutexGuard<'static, TerminalSettings> {
     SETTINGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use tokio::time::timeout;
 
 use crate::panics::{Panic, take_place};
-use crate::session::error::{Error, Kind};
+use crate::session::error::{Error, ErrorKind};
 
 /// Awaits `work` for at most `limit`. `what` names the call in the error.
 ///
@@ -37,11 +37,11 @@ pub(super) async fn guarded<T>(
                 place.unwrap_or_default(),
                 panic.message()
             );
-            Err(Error::new(what, Kind::Internal, why))
+            Err(Error::new(what, ErrorKind::Internal, why))
         }
         Err(_) => {
             let why = format!("no response within {} s", limit.as_secs());
-            Err(Error::new(what, Kind::Unreachable, why))
+            Err(Error::new(what, ErrorKind::Unreachable, why))
         }
     }
 }
@@ -90,7 +90,7 @@ mod tests {
         let error = guarded("call", Duration::from_secs(60), work).await;
 
         let error = error.unwrap_err();
-        assert_eq!(error.kind(), Kind::Internal);
+        assert_eq!(error.kind(), ErrorKind::Internal);
         let text = error.to_string();
         assert!(text.contains("the AWS SDK panicked"), "{text}");
         assert!(text.contains("in a test"), "{text}");
@@ -114,6 +114,6 @@ mod tests {
     async fn what_does_not_end_is_an_error() {
         let error = guarded("call", Duration::from_millis(1), pending::<()>()).await;
 
-        assert_eq!(error.unwrap_err().kind(), Kind::Unreachable);
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Unreachable);
     }
 }

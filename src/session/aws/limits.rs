@@ -7,14 +7,14 @@
 use tokio::sync::Semaphore;
 
 /// The limits of one service.
-pub(in crate::session) struct Limits {
+pub(in crate::session) struct ServiceLimits {
     /// Calls of ResumeSession.
     pub(in crate::session) resume: Semaphore,
     /// Calls of TerminateSession.
     pub(in crate::session) terminate: Semaphore,
 }
 
-impl Limits {
+impl ServiceLimits {
     pub(super) fn new() -> Self {
         Self {
             resume: Semaphore::new(MAX_RESUME),

@@ -45,22 +45,22 @@ use tokio::time::timeout_at;
 use tracing::warn;
 
 pub use self::bundle::ProfileBundle;
-pub(super) use self::caller::Caller;
+pub(super) use self::caller::ApiClient;
 use self::caller::Callers;
 pub use self::code_prompt::{allow_questions, restore_terminal, unless_asking};
 use self::effect::transience;
 use self::guard::guarded;
-use self::limits::Limits;
+use self::limits::ServiceLimits;
 pub use self::process::kill_credential_processes;
 use self::refusal::classify;
 use self::settings::Transport;
 pub use self::settings::{Identity, Settings};
-use self::source::Source;
+use self::source::ConfiguredProvider;
 pub use self::source::check_profile;
 pub(super) use self::start::Started;
 pub(super) use self::tag_lookup::Found;
 use self::tag_lookup::TagCache;
-use super::error::{Error, Kind};
+use super::error::{Error, ErrorKind};
 use super::journal::Origin;
 use super::sigv4::{Signature, Upgrade, presigned, signed};
 use super::stream_url::{EndpointOverride, StreamUrl, StreamUrlError};
@@ -101,15 +101,19 @@ impl Service {
             .as_deref()
             .map(EndpointOverride::new);
         let gateway = gateway.transpose().map_err(|error| {
-            Error::new("ssmmessages_endpoint", Kind::Endpoint, error.to_string())
+            Error::new(
+                "ssmmessages_endpoint",
+                ErrorKind::Endpoint,
+                error.to_string(),
+            )
         })?;
-        let source = Source::load(&settings, &transport).await?;
+        let source = ConfiguredProvider::load(&settings, &transport).await?;
         let region = source.region()?;
         Ok(Self(Arc::new(Inner {
             callers: Callers::new(settings.clone(), transport.clone(), source),
             transport,
             directory: TagCache::default(),
-            limits: Limits::new(),
+            limits: ServiceLimits::new(),
             settings,
             region,
             gateway,
@@ -122,12 +126,12 @@ impl Service {
     }
 
     /// Returns the limits on concurrent calls.
-    pub(super) fn limits(&self) -> &Limits {
+    pub(super) fn limits(&self) -> &ServiceLimits {
         &self.0.limits
     }
 
     /// Returns the current credentials and their client, or waits for them. Can be cancelled.
-    pub(super) async fn caller(&self) -> Result<Arc<Caller>, Error> {
+    pub(super) async fn caller(&self) -> Result<Arc<ApiClient>, Error> {
         self.0.callers.caller().await
     }
 
@@ -151,9 +155,9 @@ impl Service {
     /// there are no others. Can be cancelled.
     pub(super) async fn other_than(
         &self,
-        caller: &Caller,
+        caller: &ApiClient,
         error: &Error,
-    ) -> Option<Result<Arc<Caller>, Error>> {
+    ) -> Option<Result<Arc<ApiClient>, Error>> {
         let callers = &self.0.callers;
         callers.other_than(&caller.credentials, Some(error)).await
     }
@@ -167,7 +171,7 @@ impl Service {
         let token = answer.token_value.filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| {
             let why = "the session has ended: it timed out, or was terminated";
-            Error::new(RESUME, Kind::Ended, why)
+            Error::new(RESUME, ErrorKind::Ended, why)
         })?;
         let url = answer.stream_url.filter(|url| !url.is_empty());
         let url = match url.map(|url| self.stream_url(&url)) {
@@ -192,7 +196,7 @@ impl Service {
         let token = token.filter(|token| !token.is_empty());
         let token = Token(token.ok_or_else(|| incomplete(call, "a token"))?);
         let url = self.stream_url(&url);
-        let url = url.map_err(|error| Error::new(call, Kind::Endpoint, error.to_string()))?;
+        let url = url.map_err(|error| Error::new(call, ErrorKind::Endpoint, error.to_string()))?;
         Ok(Access { url, token })
     }
 
@@ -207,7 +211,7 @@ impl Service {
     pub(super) async fn terminate(&self, id: &str) -> Result<(), Error> {
         let call = |client: Client| client.terminate_session().session_id(id).send();
         match self.call(TERMINATE, call).await {
-            Err(error) if error.kind() == Kind::Ended => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Ended => Ok(()),
             answer => answer.map(drop),
         }
     }
@@ -234,7 +238,7 @@ impl Service {
         }
     }
 
-    async fn sign(&self, url: &StreamUrl, caller: &Caller) -> Result<Upgrade, Error> {
+    async fn sign(&self, url: &StreamUrl, caller: &ApiClient) -> Result<Upgrade, Error> {
         let signed = async { signed(url, self.region(), caller.credentials.clone()) };
         guarded("signature", MAX_CALL, signed).await?
     }
@@ -252,7 +256,7 @@ impl Service {
     {
         let caller = self.caller().await?;
         let error = match self.call_once(&caller, what, &call).await {
-            Err(error) if error.kind() == Kind::Credentials => error,
+            Err(error) if error.kind() == ErrorKind::Credentials => error,
             outcome => return outcome,
         };
         match self.other_than(&caller, &error).await {
@@ -263,7 +267,7 @@ impl Service {
 
     async fn call_once<T, E, F>(
         &self,
-        caller: &Caller,
+        caller: &ApiClient,
         what: &'static str,
         call: impl Fn(Client) -> F,
     ) -> Result<T, Error>
@@ -278,7 +282,7 @@ impl Service {
 
     fn classified<T, E>(
         &self,
-        caller: &Caller,
+        caller: &ApiClient,
         what: &'static str,
         answer: Result<T, SdkError<E, HttpResponse>>,
     ) -> Result<T, Error>
@@ -294,7 +298,7 @@ impl Service {
         });
         answer.inspect_err(|error| {
             // Another login may have the permission.
-            if error.kind() == Kind::Denied {
+            if error.kind() == ErrorKind::Denied {
                 self.0.callers.drop_if_known(&caller.credentials);
             }
         })
@@ -302,8 +306,8 @@ impl Service {
 
     /// Makes the next call check whether AWS's files have changed. Active sessions are not
     /// affected.
-    pub fn doubt_files(&self) {
-        self.0.callers.doubt();
+    pub fn invalidate_credential_files(&self) {
+        self.0.callers.suspicion();
     }
 
     /// Makes the next call request credentials at once, without a pause. A request in progress is
@@ -367,7 +371,7 @@ struct Inner {
     callers: Callers,
     transport: Transport,
     directory: TagCache,
-    limits: Limits,
+    limits: ServiceLimits,
     settings: Settings,
     region: String,
     /// Endpoint of all data channels, in place of that of the stream URL.
@@ -377,7 +381,7 @@ struct Inner {
 fn incomplete(call: &'static str, missing: &str) -> Error {
     Error::new(
         call,
-        Kind::ServiceFault,
+        ErrorKind::ServiceFault,
         format!("the response lacks {missing}"),
     )
 }

@@ -2,35 +2,35 @@
 
 use aws_types::os_shim_internal::Env;
 
-use super::caller::Caller;
+use super::caller::ApiClient;
 use super::settings::Settings;
-use crate::session::error::{Error, Kind};
+use crate::session::error::{Error, ErrorKind};
 
 /// Returns the text to append to an error; empty if the error does not depend on the caller.
-pub(super) fn of(error: &Error, caller: &Caller, settings: &Settings, region: &str) -> String {
+pub(super) fn of(error: &Error, caller: &ApiClient, settings: &Settings, region: &str) -> String {
     let kind = error.kind();
-    if kind == Kind::Unreachable && settings.ssm_endpoint.is_none() {
+    if kind == ErrorKind::Unreachable && settings.ssm_endpoint.is_none() {
         let setting = caller
             .endpoint_setting()
             .map(|setting| format!(" ({setting}, and may not exist in this region)"));
         return setting.unwrap_or_default();
     }
     let place = place(caller, settings, region);
-    if kind == Kind::TargetNotConnected {
+    if kind == ErrorKind::TargetNotConnected {
         return format!(" (searched in {place})");
     }
-    if kind == Kind::Credentials && are_of_environment(caller) {
+    if kind == ErrorKind::Credentials && are_of_environment(caller) {
         return format!(
             " (in {place}; the keys come from the environment of this process, which does not change: restart it with new keys, or use a profile)"
         );
     }
-    match matches!(kind, Kind::Credentials | Kind::Denied) {
+    match matches!(kind, ErrorKind::Credentials | ErrorKind::Denied) {
         true => format!(" (in {place})"),
         false => String::new(),
     }
 }
 
-fn place(caller: &Caller, settings: &Settings, region: &str) -> String {
+fn place(caller: &ApiClient, settings: &Settings, region: &str) -> String {
     let mut text = format!("region {region}");
     match &settings.profile {
         Some(profile) => text += &format!(", profile {profile:?}"),
@@ -43,7 +43,7 @@ fn place(caller: &Caller, settings: &Settings, region: &str) -> String {
     text
 }
 
-fn are_of_environment(caller: &Caller) -> bool {
+fn are_of_environment(caller: &ApiClient) -> bool {
     let key = Env::real().get("AWS_ACCESS_KEY_ID").unwrap_or_default();
     key.trim() == caller.credentials.access_key_id()
 }

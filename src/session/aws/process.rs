@@ -79,7 +79,7 @@ impl Process {
         let mut child = command
             .spawn()
             .map_err(|error| format!("could not be started: {error}"))?;
-        let group = Group::of(child.id());
+        let group = ProcessGroup::of(child.id());
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let status = {
@@ -109,12 +109,12 @@ impl Process {
         let status = status.map_err(|error| format!("could not be waited for: {error}"))?;
         group.ended();
         if !status.success() {
-            let said = String::from_utf8_lossy(&err);
-            let said = match said.trim() {
+            let sent = String::from_utf8_lossy(&err);
+            let sent = match sent.trim() {
                 "" => "it printed no error".to_owned(),
-                said => format!("it printed: {said}"),
+                sent => format!("it printed: {sent}"),
             };
-            return Err(format!("failed with {status}; {said}"));
+            return Err(format!("failed with {status}; {sent}"));
         }
         Ok(out)
     }
@@ -228,9 +228,9 @@ async fn read(from: Option<impl AsyncRead + Unpin>, max: usize, kept: &mut Vec<u
 }
 
 /// The process group of a running program. Killed when this is dropped.
-struct Group(Option<Pid>);
+struct ProcessGroup(Option<Pid>);
 
-impl Group {
+impl ProcessGroup {
     fn of(id: Option<u32>) -> Self {
         let id = id.and_then(|id| Pid::from_raw(id.try_into().ok()?));
         if let Some(id) = id {
@@ -251,7 +251,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(id) = self.forget() {
             // An error means that it has just ended.

@@ -16,7 +16,7 @@ use super::sso::Login;
 
 /// Changes to the profiles.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
+pub(super) struct ProfileChanges {
     /// The text to add after that of the files.
     pub(super) text: String,
     /// The credential sources in `text` that run a process.
@@ -28,7 +28,7 @@ pub(super) struct Changes {
     pub(super) bases: BTreeMap<String, String>,
 }
 
-impl Changes {
+impl ProfileChanges {
     /// Returns the changes for these profiles.
     pub(super) fn to(profiles: &Profiles) -> Self {
         let mut changes = Self::default();
@@ -164,10 +164,10 @@ mod tests {
 
     use super::*;
 
-    fn changes(text: &str) -> Changes {
+    fn changes(text: &str) -> ProfileChanges {
         let mut profiles = Profiles::default();
         profiles.add_config(Path::new("config"), text);
-        Changes::to(&profiles)
+        ProfileChanges::to(&profiles)
     }
 
     #[test]

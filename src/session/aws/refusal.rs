@@ -7,7 +7,7 @@ use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
 use super::settings::{CALL_TIMEOUT, Settings, Unencrypted};
 use crate::network::{Proxy, shortage};
-use crate::session::error::{Error, Kind, sources};
+use crate::session::error::{Error, ErrorKind, sources};
 
 /// Returns the class and message of an error of the SDK. The only place where these errors are
 /// classified.
@@ -35,7 +35,7 @@ where
             let why = format!("no response from the SSM API of {region} within {seconds} s");
             Error::new(
                 what,
-                Kind::Unreachable,
+                ErrorKind::Unreachable,
                 with_proxy(why, settings.proxy.as_ref()),
             )
         }
@@ -43,11 +43,11 @@ where
         // The enum is non-exhaustive: without a response, AWS counts as not reached.
         other @ (SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | _) => {
             if let Some(unencrypted) = find::<Unencrypted>(other) {
-                return Error::new(what, Kind::Endpoint, unencrypted.to_string());
+                return Error::new(what, ErrorKind::Endpoint, unencrypted.to_string());
             }
             if let Some(shortage) = shortage_behind(other) {
                 let why = format!("cannot reach the SSM API of {region}: {shortage}");
-                return Error::new(what, Kind::Shortage, why);
+                return Error::new(what, ErrorKind::Shortage, why);
             }
             let api = format!("the SSM API of {region}");
             let (kind, why) = unreached(&api, settings.proxy.as_ref(), &sources(other));
@@ -58,7 +58,11 @@ where
 
 /// Returns class and message for a service that was not reached. `sources` is the error of the HTTP
 /// client.
-pub(super) fn unreached(service: &str, proxy: Option<&Proxy>, sources: &str) -> (Kind, String) {
+pub(super) fn unreached(
+    service: &str,
+    proxy: Option<&Proxy>,
+    sources: &str,
+) -> (ErrorKind, String) {
     match proxy {
         Some(proxy) if sources.contains(TUNNEL_ERROR) => {
             let status = match sources.contains(UNAUTHORIZED) {
@@ -67,11 +71,11 @@ pub(super) fn unreached(service: &str, proxy: Option<&Proxy>, sources: &str) -> 
             };
             let why =
                 format!("cannot connect through the proxy {proxy} to {service}: {sources}{status}");
-            (Kind::Proxy, why)
+            (ErrorKind::Proxy, why)
         }
         _ => {
             let why = format!("cannot reach {service}: {sources}");
-            (Kind::Unreachable, with_proxy(why, proxy))
+            (ErrorKind::Unreachable, with_proxy(why, proxy))
         }
     }
 }
@@ -109,21 +113,21 @@ fn no_answer_of_aws(what: &'static str, response: &HttpResponse) -> Error {
     };
     let why = format!("HTTP {status}, not a response from AWS{quoted}");
     let kind = match status {
-        429 => Kind::Throttled,
-        300..=499 => Kind::Stranger,
-        _ => Kind::ServiceFault,
+        429 => ErrorKind::Throttled,
+        300..=499 => ErrorKind::NotAws,
+        _ => ErrorKind::ServiceFault,
     };
     Error::new(what, kind, why)
 }
 
 /// Classifies error codes, those of the operations and the common ones (docs/protocol.md, section
 /// 1.2).
-pub(super) fn kind_of(code: &str) -> Kind {
+pub(super) fn kind_of(code: &str) -> ErrorKind {
     match code {
-        "TargetNotConnected" => Kind::TargetNotConnected,
-        "InvalidDocument" | "InvalidDocumentVersion" | "InvalidParameters" => Kind::Document,
+        "TargetNotConnected" => ErrorKind::TargetNotConnected,
+        "InvalidDocument" | "InvalidDocumentVersion" | "InvalidParameters" => ErrorKind::Document,
         "AccessDeniedException" | "AccessDenied" | "NotAuthorized" | "OptInRequired" => {
-            Kind::Denied
+            ErrorKind::Denied
         }
         "ThrottlingException"
         | "Throttling"
@@ -131,7 +135,7 @@ pub(super) fn kind_of(code: &str) -> Kind {
         | "TooManyRequestsException"
         | "RequestThrottledException"
         | "RequestThrottled"
-        | "SlowDown" => Kind::Throttled,
+        | "SlowDown" => ErrorKind::Throttled,
         "ExpiredTokenException"
         | "ExpiredToken"
         | "RequestExpired"
@@ -141,14 +145,14 @@ pub(super) fn kind_of(code: &str) -> Kind {
         | "SignatureDoesNotMatch"
         | "IncompleteSignature"
         | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException" => Kind::Credentials,
+        | "MissingAuthenticationTokenException" => ErrorKind::Credentials,
         "ValidationException"
         | "ValidationError"
         | "InvalidTarget"
         | "InvalidFilterKey"
-        | "InvalidInstanceInformationFilterValue" => Kind::Invalid,
-        "DoesNotExistException" => Kind::Ended,
-        _ => Kind::ServiceFault,
+        | "InvalidInstanceInformationFilterValue" => ErrorKind::Invalid,
+        "DoesNotExistException" => ErrorKind::Ended,
+        _ => ErrorKind::ServiceFault,
     }
 }
 
@@ -182,14 +186,14 @@ mod tests {
     #[test]
     fn the_codes_of_the_protocol_have_their_class() {
         for (code, kind) in [
-            ("TargetNotConnected", Kind::TargetNotConnected),
-            ("InvalidDocument", Kind::Document),
-            ("AccessDeniedException", Kind::Denied),
-            ("ThrottlingException", Kind::Throttled),
-            ("ExpiredTokenException", Kind::Credentials),
-            ("ValidationException", Kind::Invalid),
-            ("DoesNotExistException", Kind::Ended),
-            ("InternalServerError", Kind::ServiceFault),
+            ("TargetNotConnected", ErrorKind::TargetNotConnected),
+            ("InvalidDocument", ErrorKind::Document),
+            ("AccessDeniedException", ErrorKind::Denied),
+            ("ThrottlingException", ErrorKind::Throttled),
+            ("ExpiredTokenException", ErrorKind::Credentials),
+            ("ValidationException", ErrorKind::Invalid),
+            ("DoesNotExistException", ErrorKind::Ended),
+            ("InternalServerError", ErrorKind::ServiceFault),
         ] {
             assert_eq!(kind_of(code), kind, "{code}");
         }

@@ -6,7 +6,7 @@ use aws_sdk_ssm::types::{SessionFilter, SessionFilterKey, SessionState};
 use super::Service;
 use super::start::is_session_id;
 use crate::session::StartRequest;
-use crate::session::error::{Error, Kind};
+use crate::session::error::{Error, ErrorKind};
 
 impl Service {
     /// Returns the id of the active session on the target of `request` with exactly its reason.
@@ -22,7 +22,7 @@ impl Service {
             .key(SessionFilterKey::TargetId)
             .value(&request.target)
             .build()
-            .map_err(|error| Error::new(DESCRIBE, Kind::Invalid, error.to_string()))?;
+            .map_err(|error| Error::new(DESCRIBE, ErrorKind::Invalid, error.to_string()))?;
         let mut next = None;
         for _ in 0..MAX_PAGES {
             let call = |client: Client| {

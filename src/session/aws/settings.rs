@@ -23,7 +23,7 @@ use aws_smithy_http_client::{Builder, Connector};
 use tracing::warn;
 
 use crate::network::{Proxy, platform_roots, read_ca_bundle};
-use crate::session::error::{Error, Kind, sources};
+use crate::session::error::{Error, ErrorKind, sources};
 use crate::session::stream_url::is_loopback_url;
 
 /// AWS settings of the configuration. The rest comes from AWS's environment variables and files.
@@ -72,7 +72,7 @@ impl Settings {
             "the credential provider of the profile {profile:?} has run for {seconds:.0} s and has \
              not answered; raise `connect_timeout` if it is only slow"
         );
-        Error::new("credentials", Kind::Credentials, why)
+        Error::new("credentials", ErrorKind::Credentials, why)
     }
 }
 
@@ -118,7 +118,7 @@ impl Transport {
                 .map_err(|_| {
                     Error::new(
                         "proxy",
-                        Kind::Invalid,
+                        ErrorKind::Invalid,
                         format!("{proxy} is not a valid proxy URL"),
                     )
                 })?
@@ -169,7 +169,7 @@ fn trusting(settings: &Settings) -> Result<TlsContext, Error> {
     // that failed.
     let of_platform = platform_roots().map_err(|error| {
         let why = sources(&error);
-        Error::new(CERTIFICATES, Kind::Shortage, why)
+        Error::new(CERTIFICATES, ErrorKind::Shortage, why)
     })?;
     let has_roots = !of_platform.is_empty();
     let mut roots = TrustStore::empty();
@@ -182,16 +182,16 @@ fn trusting(settings: &Settings) -> Result<TlsContext, Error> {
         None => {}
     }
     let context = TlsContext::builder().with_trust_store(roots).build();
-    context.map_err(|error| Error::new(CERTIFICATES, Kind::Invalid, error.to_string()))
+    context.map_err(|error| Error::new(CERTIFICATES, ErrorKind::Invalid, error.to_string()))
 }
 
 /// Warns that TLS cannot work without CA certificates. Logged once, however many services are
 /// loaded.
 fn warn_of_no_roots(settings: &Settings) {
-    static TOLD: Once = Once::new();
+    static LOGGED: Once = Once::new();
     let endpoint = settings.ssm_endpoint.as_deref();
     if !endpoint.is_some_and(|url| url.starts_with("http://")) {
-        TOLD.call_once(|| {
+        LOGGED.call_once(|| {
             warn!(
                 hint = "install the package ca-certificates, or set `ca_bundle` in [aws] to a file of CA certificates",
                 "this machine has no CA certificates, so AWS cannot be called"
@@ -203,7 +203,7 @@ fn warn_of_no_roots(settings: &Settings) {
 fn read(ca_bundle: &Path) -> Result<Vec<u8>, Error> {
     read_ca_bundle(ca_bundle).map_err(|error| {
         let why = format!("cannot read {}: {error}", ca_bundle.display());
-        Error::new(CERTIFICATES, Kind::Invalid, why)
+        Error::new(CERTIFICATES, ErrorKind::Invalid, why)
     })
 }
 

@@ -37,16 +37,16 @@ use super::files::{DEFAULT, Profiles};
 use super::guard::guarded;
 use super::machine::{Machine, Named};
 use super::mfa;
-use super::profiles::Changes;
+use super::profiles::ProfileChanges;
 use super::settings::{Identity, Settings, Transport, timeouts};
 use super::sso::SsoProvider;
 use super::values::{Environment, OF_PROVIDER, checked};
 use super::web_identity::WebIdentity;
-use crate::session::error::{Error, Kind};
+use crate::session::error::{Error, ErrorKind};
 
 /// A configured credential provider.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct ConfiguredProvider {
     /// The SDK configuration without credentials.
     pub(super) config: SdkConfig,
     provider: SharedCredentialsProvider,
@@ -57,7 +57,7 @@ pub(super) struct Source {
     is_region_found: bool,
 }
 
-impl Source {
+impl ConfiguredProvider {
     /// Reads AWS's environment variables and files. Requests no credentials.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl Source {
             )?;
         }
         let profile = settings.profile.as_deref().unwrap_or(DEFAULT);
-        let changes = Changes::to(&profiles);
+        let changes = ProfileChanges::to(&profiles);
         let files = ProfileFiles::builder()
             .with_contents(ProfileFileKind::Config, profiles.for_sdk())
             .with_contents(ProfileFileKind::Config, changes.text.as_str())
@@ -152,8 +152,8 @@ impl Source {
             // If a file could not be read, it may contain the region: the profile is at fault, not
             // our configuration.
             let kind = match profiles.problems().is_empty() {
-                true => Kind::Region,
-                false => Kind::Profile,
+                true => ErrorKind::Region,
+                false => ErrorKind::Profile,
             };
             let why = profiles.with_problems(why);
             return Err(Error::new("no region", kind, why));
@@ -167,7 +167,7 @@ impl Source {
             };
             return Err(Error::new(
                 "region",
-                Kind::Profile,
+                ErrorKind::Profile,
                 profiles.with_problems(why),
             ));
         }
@@ -259,7 +259,7 @@ fn check(profiles: &Profiles, profile: Option<&str>, is_first: bool) -> Result<(
         Ok(chain) if !has_keys => check_mfa(profiles, &chain.profiles),
         Err(error) if !has_keys || !profiles.contains(name) => {
             let why = profiles.with_problems(error);
-            Err(Error::new("credentials", Kind::Profile, why))
+            Err(Error::new("credentials", ErrorKind::Profile, why))
         }
         Ok(_) | Err(_) => Ok(()),
     }
@@ -281,13 +281,13 @@ fn check_mfa(profiles: &Profiles, chain: &[String]) -> Result<(), Error> {
          --profile {used}` into another profile and use that, or get a session with \
          `aws configure mfa-login`"
     );
-    Err(Error::new("credentials", Kind::Profile, why))
+    Err(Error::new("credentials", ErrorKind::Profile, why))
 }
 
 async fn read_profiles() -> Result<Profiles, Error> {
     let reading = spawn_blocking(|| Profiles::read(&Env::real()));
     let read = reading.await;
-    read.map_err(|fault| Error::new("AWS settings", Kind::Internal, fault.to_string()))
+    read.map_err(|fault| Error::new("AWS settings", ErrorKind::Internal, fault.to_string()))
 }
 
 /// Logs the problems in AWS's files, each once per process, however many services are loaded.
@@ -356,7 +356,7 @@ fn imds(profiles: &Profiles, profile: &str) -> imds::client::Builder {
 fn of_profile(
     environment: &ProviderConfig,
     files: ProfileFiles,
-    changes: &Changes,
+    changes: &ProfileChanges,
     config: &SdkConfig,
     profile: &str,
 ) -> ProfileFileCredentialsProvider {

@@ -119,10 +119,10 @@ impl SsoProvider {
 
     async fn refreshed(
         &self,
-        mut token: Token,
+        mut token: CachedToken,
         refresh: Refresh,
         now: SystemTime,
-    ) -> Result<Token, CredentialsError> {
+    ) -> Result<CachedToken, CredentialsError> {
         let answer = aws_sdk_ssooidc::Client::new(&self.config)
             .create_token()
             .grant_type("refresh_token")
@@ -158,7 +158,7 @@ impl ProvideCredentials for SsoProvider {
 
 /// The JSON object in a token file. Not `Debug`: it contains secrets.
 #[derive(Clone, PartialEq, Eq)]
-struct Token(Map<String, Value>);
+struct CachedToken(Map<String, Value>);
 
 /// Parameters of a refresh.
 struct Refresh {
@@ -167,7 +167,7 @@ struct Refresh {
     token: String,
 }
 
-impl Token {
+impl CachedToken {
     fn parse(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok().map(Self)
     }
@@ -216,14 +216,14 @@ impl Token {
 struct Unwritten {
     /// The content of the file that the token replaces.
     instead_of: Vec<u8>,
-    token: Token,
+    token: CachedToken,
 }
 
 /// Unwritten tokens by file. Shared by forwards and reloads.
 static UNWRITTEN: Mutex<BTreeMap<PathBuf, Unwritten>> = Mutex::new(BTreeMap::new());
 
 /// Returns the token in a file, or the newer one that could not be written to it. Blocks.
-fn current(path: &Path) -> Result<Token, Unusable> {
+fn current(path: &Path) -> Result<CachedToken, Unusable> {
     let bytes = read(path).map_err(|error| {
         let why = format!("failed to read the SSO token {}: {error}", path.display());
         Unusable(why)
@@ -236,11 +236,11 @@ fn current(path: &Path) -> Result<Token, Unusable> {
         None => {}
     }
     let why = || format!("the SSO token {} is not a JSON object", path.display());
-    Token::parse(&bytes).ok_or_else(|| Unusable(why()))
+    CachedToken::parse(&bytes).ok_or_else(|| Unusable(why()))
 }
 
 /// Writes a token to its file. Keeps it in memory if that fails. Blocks.
-fn keep(path: &Path, token: Token) {
+fn keep(path: &Path, token: CachedToken) {
     let Err(error) = write(path, &token) else {
         return;
     };
@@ -260,7 +260,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Other programs may read the file at the same time.
-fn write(path: &Path, token: &Token) -> io::Result<()> {
+fn write(path: &Path, token: &CachedToken) -> io::Result<()> {
     let bytes = serde_json::to_vec(&token.0)?;
     files::replace(path, &bytes, Links::Replaced)
 }
@@ -301,9 +301,9 @@ mod tests {
 
     use super::*;
 
-    fn token(access: &str) -> Token {
+    fn token(access: &str) -> CachedToken {
         let text = format!("{{\"accessToken\":\"{access}\",\"other\":1}}");
-        Token::parse(text.as_bytes()).unwrap()
+        CachedToken::parse(text.as_bytes()).unwrap()
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
         keep(&path, token("new"));
 
         let former: Map<String, Value> = serde_json::from_reader(other).unwrap();
-        assert!(Token(former) == token("former"));
+        assert!(CachedToken(former) == token("former"));
         assert!(current(&path).unwrap() == token("new"));
     }
 

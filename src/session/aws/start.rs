@@ -1,6 +1,6 @@
 //! StartSession.
 
-use super::caller::Caller;
+use super::caller::ApiClient;
 use super::effect::Transmission;
 use super::guard::guarded;
 use super::{MAX_CALL, Service, incomplete};
@@ -12,7 +12,7 @@ impl Service {
     /// started.
     pub(in crate::session) async fn start(
         &self,
-        caller: &Caller,
+        caller: &ApiClient,
         request: &StartRequest,
     ) -> Result<Started, Error> {
         let transmission = Transmission::default();

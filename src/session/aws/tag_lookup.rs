@@ -14,7 +14,7 @@ use tokio::time::sleep_until;
 use super::Service;
 use crate::clock;
 use crate::session::Target;
-use crate::session::error::{DESCRIBE, Error, Kind};
+use crate::session::error::{DESCRIBE, Error, ErrorKind};
 use crate::session::node_order::{Node, in_order};
 
 /// Result of a lookup.
@@ -34,9 +34,9 @@ pub(super) struct TagCache(Mutex<BTreeMap<Tags, CacheEntry>>);
 type Tags = BTreeMap<String, String>;
 
 /// A cache entry. Locked during the lookup.
-type CacheEntry = Arc<tokio::sync::Mutex<Option<Known>>>;
+type CacheEntry = Arc<tokio::sync::Mutex<Option<Unchanged>>>;
 
-struct Known {
+struct Unchanged {
     at: Instant,
     nodes: Result<Vec<String>, Error>,
 }
@@ -68,7 +68,7 @@ impl Service {
         let entry = self.0.directory.entry(tags);
         let mut known = entry.lock().await;
         match known.as_ref() {
-            Some(Known {
+            Some(Unchanged {
                 at,
                 nodes: Ok(nodes),
             }) if asked < *at + REMEMBERED => {
@@ -78,16 +78,16 @@ impl Service {
                     at: *at,
                 });
             }
-            Some(Known {
+            Some(Unchanged {
                 at,
                 nodes: Err(error),
             }) if asked < *at => return Err(error.clone()),
-            Some(Known { at, nodes: Err(_) }) => sleep_until((*at + PAUSE).into()).await,
-            Some(Known { nodes: Ok(_), .. }) | None => {}
+            Some(Unchanged { at, nodes: Err(_) }) => sleep_until((*at + PAUSE).into()).await,
+            Some(Unchanged { nodes: Ok(_), .. }) | None => {}
         }
         let nodes = self.look_up(target, tags).await;
         let at = clock::now();
-        *known = Some(Known {
+        *known = Some(Unchanged {
             at,
             nodes: nodes.clone(),
         });
@@ -116,7 +116,7 @@ impl Service {
         let nodes = in_order(self.describe(tags).await?);
         if nodes.is_empty() {
             let why = format!("no managed node in {} has the tags {target}", self.region());
-            return Err(Error::new(DESCRIBE, Kind::TargetNotConnected, why));
+            return Err(Error::new(DESCRIBE, ErrorKind::TargetNotConnected, why));
         }
         Ok(nodes)
     }
@@ -126,7 +126,7 @@ impl Service {
         let filters = tags.iter().map(|(key, value)| {
             let filter = InstanceInformationStringFilter::builder();
             let filter = filter.key(format!("tag:{key}")).values(value).build();
-            filter.map_err(|error| Error::new(DESCRIBE, Kind::Invalid, error.to_string()))
+            filter.map_err(|error| Error::new(DESCRIBE, ErrorKind::Invalid, error.to_string()))
         });
         let filters = filters.collect::<Result<Vec<_>, _>>()?;
         let (mut nodes, mut next) = (Vec::new(), None);
@@ -156,7 +156,7 @@ impl Service {
 fn node(information: InstanceInformation) -> Option<Node> {
     Some(Node {
         is_online: information.ping_status == Some(PingStatus::Online),
-        heard: information
+        received: information
             .last_ping_date_time
             .map_or(0, |time| time.secs()),
         id: information.instance_id?,

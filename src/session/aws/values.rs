@@ -8,20 +8,20 @@ use aws_credential_types::provider::{self, ProvideCredentials, future};
 
 /// The names of the three values in messages.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Names {
+pub(super) struct ValueNames {
     key: &'static str,
     secret: &'static str,
     token: &'static str,
 }
 
 /// Names for values that do not come from the environment.
-pub(super) const OF_PROVIDER: Names = Names {
+pub(super) const OF_PROVIDER: ValueNames = ValueNames {
     key: "the access key id",
     secret: "the secret access key",
     token: "the session token",
 };
 
-const OF_ENVIRONMENT: Names = Names {
+const OF_ENVIRONMENT: ValueNames = ValueNames {
     key: "AWS_ACCESS_KEY_ID",
     secret: "AWS_SECRET_ACCESS_KEY",
     token: "AWS_SESSION_TOKEN",
@@ -41,7 +41,7 @@ pub(super) struct BadValue {
 ///
 /// [`BadValue`], as an invalid configuration, if a value is empty or contains anything but
 /// printable ASCII characters.
-pub(super) fn checked(credentials: &Credentials, names: Names) -> provider::Result {
+pub(super) fn checked(credentials: &Credentials, names: ValueNames) -> provider::Result {
     let value = |text: &str, name| {
         let text = text.trim();
         let why = match text {

@@ -27,12 +27,12 @@ use tracing::{Instrument, Span, error, warn};
 use self::lost::{FIND_BY_REASON, Reasons};
 use self::start::{Start, counted};
 use super::aws::Service;
-use super::error::{Error, Kind};
-use super::journal::{Entry, Journal, Origin};
+use super::error::{Error, ErrorKind};
+use super::journal::{Journal, JournalEntry, Origin};
 use super::registry::{Registration, Registry};
 use super::shutdown_mode::{ShutdownMode, time_is_up};
 use super::start_queue::{Queues, Waiting};
-use super::terminate::{Pace, Source, TerminatePolicy, Termination, TimeLeft};
+use super::terminate::{StartedBy, TerminatePolicy, TerminateSignals, Termination, TimeLeft};
 use crate::clock;
 use crate::panics::{self, Panic, caught};
 
@@ -109,13 +109,18 @@ impl Sessions {
     /// was started for.
     pub(super) fn end(&self, service: Service, registration: Arc<Registration>, span: Span) {
         let id = registration.id().to_owned();
-        let source = Source::Own(registration);
+        let source = StartedBy::Own(registration);
         self.try_to_end(service, id, span, TerminatePolicy::Required, source);
     }
 
     /// Terminates a session that a former process left active.
-    pub fn terminate_orphans(&self, service: Service, entry: Entry, effort: TerminatePolicy) {
-        let source = Source::Former(Arc::clone(&self.shared.is_refusal_reported));
+    pub fn terminate_orphans(
+        &self,
+        service: Service,
+        entry: JournalEntry,
+        effort: TerminatePolicy,
+    ) {
+        let source = StartedBy::Former(Arc::clone(&self.shared.is_refusal_reported));
         self.try_to_end(service, entry.session, Span::current(), effort, source);
     }
 
@@ -125,7 +130,7 @@ impl Sessions {
         id: String,
         span: Span,
         effort: TerminatePolicy,
-        source: Source,
+        source: StartedBy,
     ) {
         let ending = Termination {
             service,
@@ -141,7 +146,7 @@ impl Sessions {
             }) = lost.0
             && effort == TerminatePolicy::Required
         {
-            if let Source::Own(registration) = source {
+            if let StartedBy::Own(registration) = source {
                 registration.lose();
             }
             span.in_scope(|| warn!(session = %id, "session not terminated: the daemon stopped"));
@@ -239,13 +244,13 @@ impl Dispatcher {
     /// Runs [`Dispatcher::work`]. Restarts it after a panic.
     async fn work_on(&mut self, left: &mut usize) {
         while let Err(panic) = caught(self.work(left)).await {
-            self.start_anew(&panic);
+            self.restart(&panic);
             sleep_until((clock::now() + RESTART_PAUSE).into()).await;
         }
     }
 
     /// Drops the state that a panic may have left inconsistent: the waiters and rate limiters.
-    fn start_anew(&mut self, panic: &Panic) {
+    fn restart(&mut self, panic: &Panic) {
         panics::point("terminator-restart");
         error!(%panic, "the session dispatcher panicked; restarting");
         self.queues.clear();
@@ -293,7 +298,7 @@ impl Dispatcher {
             }
             Job::End(ending) => {
                 let span = ending.span.clone();
-                let pace = Pace {
+                let pace = TerminateSignals {
                     time_left: self.time_left.subscribe(),
                     retry_now: self.retry_now.subscribe(),
                 };
@@ -342,11 +347,11 @@ pub fn unix_seconds() -> u64 {
 }
 
 fn internal(why: &str) -> Error {
-    Error::new("StartSession", Kind::Internal, why)
+    Error::new("StartSession", ErrorKind::Internal, why)
 }
 
 fn ending() -> Error {
-    Error::new("StartSession", Kind::Ended, "the daemon is stopping")
+    Error::new("StartSession", ErrorKind::Ended, "the daemon is stopping")
 }
 
 #[derive(Debug)]

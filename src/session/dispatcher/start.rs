@@ -12,8 +12,8 @@ use super::lost::Lost;
 use super::{Job, Sessions, ending, internal, unix_seconds};
 use crate::panics::{self, caught};
 use crate::session::aws::{Service, Started};
-use crate::session::error::{Effect, Error, Kind};
-use crate::session::journal::Entry;
+use crate::session::error::{Effect, Error, ErrorKind};
+use crate::session::journal::JournalEntry;
 use crate::session::priority::Priority;
 use crate::session::registry::Registration;
 use crate::session::start::{Unsettled, start};
@@ -147,7 +147,7 @@ impl Sessions {
         let registration = self.register(&service, &id).await.ok_or_else(|| {
             // One of the two guards would terminate the session of the other.
             let why = format!("Session Manager returned the id of another session: {id}");
-            Error::new("StartSession", Kind::ServiceFault, why)
+            Error::new("StartSession", ErrorKind::ServiceFault, why)
         })?;
         match access {
             Ok(access) => Ok(Session {
@@ -175,7 +175,7 @@ impl Sessions {
     ) -> Option<Arc<Registration>> {
         let origin = service.origin();
         let registration = self.shared.registry.add(origin.clone(), id)?;
-        let entry = Entry {
+        let entry = JournalEntry {
             session: id.to_owned(),
             since: unix_seconds(),
             origin,
@@ -205,7 +205,7 @@ pub(super) fn follow_up(
     let answered = || Some(Job::Answered(service.origin(), called));
     match started {
         Ok(_) => answered(),
-        Err(error) if error.kind() == Kind::Throttled => throttled(),
+        Err(error) if error.kind() == ErrorKind::Throttled => throttled(),
         Err(error) if error.effect() == Effect::Answered => answered(),
         Err(_) => None,
     }

@@ -33,7 +33,7 @@ fn request() -> StartRequest {
 /// A task that panics drops its reply channel.
 #[tokio::test]
 async fn a_lost_call_is_an_internal_error_unless_the_daemon_stops() {
-    for (is_stopping, kind) in [(false, Kind::Internal), (true, Kind::Ended)] {
+    for (is_stopping, kind) in [(false, ErrorKind::Internal), (true, ErrorKind::Ended)] {
         let (sessions, mut incoming) = unattended();
         let lost = async {
             let job = incoming.recv().await;
@@ -139,7 +139,7 @@ async fn a_session_that_is_not_handed_over_when_the_time_is_up_is_counted() {
     );
 
     assert_eq!(left, 1);
-    assert_eq!(started.unwrap_err().kind(), Kind::Ended);
+    assert_eq!(started.unwrap_err().kind(), ErrorKind::Ended);
     drop(writes);
 }
 
@@ -185,12 +185,12 @@ async fn only_answers_of_aws_tell_of_its_rate() {
         follow_up(&service, &Err(error), called)
     };
 
-    let throttled = failed(Kind::Throttled, Effect::Answered);
-    let denied = failed(Kind::Denied, Effect::Answered);
+    let throttled = failed(ErrorKind::Throttled, Effect::Answered);
+    let denied = failed(ErrorKind::Denied, Effect::Answered);
 
     assert!(matches!(throttled, Some(Job::Throttled(..))));
     assert!(matches!(denied, Some(Job::Answered(..))));
-    assert!(failed(Kind::Unreachable, Effect::NotSent).is_none());
-    assert!(failed(Kind::Credentials, Effect::NotSent).is_none());
-    assert!(failed(Kind::Unreachable, Effect::Unknown).is_none());
+    assert!(failed(ErrorKind::Unreachable, Effect::NotSent).is_none());
+    assert!(failed(ErrorKind::Credentials, Effect::NotSent).is_none());
+    assert!(failed(ErrorKind::Unreachable, Effect::Unknown).is_none());
 }

@@ -47,7 +47,7 @@ impl Journal {
     /// # Errors
     ///
     /// Fails if the directory cannot be used, or its file system does not support locks.
-    pub fn open(directory: &Path, now: u64) -> io::Result<(Self, Vec<Entry>)> {
+    pub fn open(directory: &Path, now: u64) -> io::Result<(Self, Vec<JournalEntry>)> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(directory)?;
         let mut book = JournalFile::begin(directory)?;
@@ -71,7 +71,7 @@ impl Journal {
 
     /// Records the start of a session. Returns once it is written, or after two seconds: a hanging
     /// disk must not delay connections.
-    pub(super) async fn add(&self, entry: Entry) {
+    pub(super) async fn add(&self, entry: JournalEntry) {
         if let Some(shared) = &self.0 {
             shared.pending().insert(entry.session.clone(), Some(entry));
             shared.write().await;
@@ -100,7 +100,7 @@ impl Journal {
 
 /// An active session and its origin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Entry {
+pub struct JournalEntry {
     /// The session id.
     pub session: String,
     /// When it was started, in seconds since the Unix epoch.
@@ -110,7 +110,7 @@ pub struct Entry {
     pub origin: Origin,
 }
 
-impl Entry {
+impl JournalEntry {
     fn may_live(&self, now: u64) -> bool {
         now.saturating_sub(self.since) < MAX_LIFE
     }
@@ -145,8 +145,8 @@ pub struct Origin {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Line {
-    Started(Entry),
+enum JournalLine {
+    Started(JournalEntry),
     Ended(String),
 }
 
@@ -155,7 +155,7 @@ enum Line {
 struct JournalFile {
     path: PathBuf,
     file: File,
-    open: BTreeMap<String, Entry>,
+    open: BTreeMap<String, JournalEntry>,
     /// Lines in the file.
     lines: usize,
     /// Start time of the most recent session.
@@ -197,7 +197,7 @@ impl JournalFile {
     }
 
     /// Copies the active sessions of another file, and removes that file.
-    fn adopt(&mut self, (path, file): (PathBuf, File), now: u64) -> io::Result<Vec<Entry>> {
+    fn adopt(&mut self, (path, file): (PathBuf, File), now: u64) -> io::Result<Vec<JournalEntry>> {
         let left: Vec<_> = read(&file)?.into_values().map(|e| e.dated(now)).collect();
         self.apply(started(&left))?;
         fs::remove_file(path)?;
@@ -205,16 +205,18 @@ impl JournalFile {
     }
 
     /// Writes changes by session: `Some` if it was started, `None` if it has ended.
-    fn apply(&mut self, changes: BTreeMap<String, Option<Entry>>) -> io::Result<()> {
+    fn apply(&mut self, changes: BTreeMap<String, Option<JournalEntry>>) -> io::Result<()> {
         let mut lines = Vec::new();
         for (session, entry) in changes {
             match entry {
                 Some(entry) => {
                     self.newest = self.newest.max(entry.since);
                     self.open.insert(session, entry.clone());
-                    lines.push(Line::Started(entry));
+                    lines.push(JournalLine::Started(entry));
                 }
-                None if self.open.remove(&session).is_some() => lines.push(Line::Ended(session)),
+                None if self.open.remove(&session).is_some() => {
+                    lines.push(JournalLine::Ended(session))
+                }
                 None => {}
             }
         }
@@ -242,7 +244,12 @@ impl JournalFile {
         // Sessions that could not be terminated have reached the idle timeout.
         let newest = self.newest;
         self.open.retain(|_, entry| entry.may_live(newest));
-        let lines: Vec<_> = self.open.values().cloned().map(Line::Started).collect();
+        let lines: Vec<_> = self
+            .open
+            .values()
+            .cloned()
+            .map(JournalLine::Started)
+            .collect();
         let written = write_lines(&mut file, &lines).and_then(|()| fs::rename(&path, &self.path));
         if let Err(error) = written {
             // Before the lock is released: another process would terminate the sessions in it.
@@ -256,7 +263,7 @@ impl JournalFile {
     }
 }
 
-fn started(entries: &[Entry]) -> BTreeMap<String, Option<Entry>> {
+fn started(entries: &[JournalEntry]) -> BTreeMap<String, Option<JournalEntry>> {
     let entries = entries.iter().cloned();
     entries.map(|e| (e.session.clone(), Some(e))).collect()
 }
@@ -332,16 +339,16 @@ fn abandoned(directory: &Path, ours: &Path) -> io::Result<Vec<(PathBuf, File)>> 
 
 /// Returns the sessions that were started and have not ended. Invalid lines are ignored: they were
 /// being written when their process was killed, or were not written by this program.
-fn read(file: &File) -> io::Result<BTreeMap<String, Entry>> {
+fn read(file: &File) -> io::Result<BTreeMap<String, JournalEntry>> {
     let mut text = Vec::new();
     file.take(MAX_FILE).read_to_end(&mut text)?;
     let mut open = BTreeMap::new();
     for line in text.split(|byte| *byte == b'\n') {
         match serde_json::from_slice(line) {
             // Ids from AWS are always printable, but others may be able to write to the directory.
-            Ok(Line::Started(entry)) if !entry.session.chars().all(is_printable) => {}
-            Ok(Line::Started(entry)) => drop(open.insert(entry.session.clone(), entry)),
-            Ok(Line::Ended(session)) => drop(open.remove(&session)),
+            Ok(JournalLine::Started(entry)) if !entry.session.chars().all(is_printable) => {}
+            Ok(JournalLine::Started(entry)) => drop(open.insert(entry.session.clone(), entry)),
+            Ok(JournalLine::Ended(session)) => drop(open.remove(&session)),
             Err(_) => {}
         }
     }
@@ -349,7 +356,7 @@ fn read(file: &File) -> io::Result<BTreeMap<String, Entry>> {
 }
 
 /// Writes all lines in one call, so that a kill leaves either all of them or none.
-fn write_lines(file: &mut File, lines: &[Line]) -> io::Result<()> {
+fn write_lines(file: &mut File, lines: &[JournalLine]) -> io::Result<()> {
     let mut text = Vec::new();
     for line in lines {
         serde_json::to_writer(&mut text, line)?;

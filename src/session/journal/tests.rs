@@ -6,8 +6,8 @@ use super::*;
 
 const NOW: u64 = 1_795_618_385;
 
-fn entry(session: &str) -> Entry {
-    Entry {
+fn entry(session: &str) -> JournalEntry {
+    JournalEntry {
         session: session.to_owned(),
         since: NOW,
         origin: Origin {
@@ -25,13 +25,13 @@ fn killed(directory: &Path, sessions: &[&str]) -> PathBuf {
     let path = directory.join(format!("{PREFIX}1-{}{SUFFIX}", sessions.len()));
     let mut file = File::create(&path).unwrap();
     let started = sessions.iter().chain(&["over"]);
-    let mut lines: Vec<_> = started.map(|s| Line::Started(entry(s))).collect();
-    lines.push(Line::Ended("over".to_owned()));
+    let mut lines: Vec<_> = started.map(|s| JournalLine::Started(entry(s))).collect();
+    lines.push(JournalLine::Ended("over".to_owned()));
     write_lines(&mut file, &lines).unwrap();
     path
 }
 
-fn names(entries: &[Entry]) -> Vec<&str> {
+fn names(entries: &[JournalEntry]) -> Vec<&str> {
     let mut names: Vec<_> = entries.iter().map(|e| e.session.as_str()).collect();
     names.sort_unstable();
     names
@@ -251,7 +251,7 @@ fn a_date_that_cannot_be_right_counts_as_now_once() {
         let since = started;
         write_lines(
             &mut file,
-            &[Line::Started(Entry {
+            &[JournalLine::Started(JournalEntry {
                 since,
                 ..entry("a")
             })],

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{Entry, JournalFile};
+use super::{JournalEntry, JournalFile};
 
 /// State shared by the handles of a journal. Files are written on blocking threads, by one writer
 /// at a time, which writes the changes of all handles.
@@ -19,7 +19,7 @@ use super::{Entry, JournalFile};
 pub(super) struct Shared {
     /// Changes not yet written, by session: `Some` if it was started, `None` if it has ended. Never
     /// more than the sessions that were active since the disk last responded.
-    pub(super) pending: Mutex<Changes>,
+    pub(super) pending: Mutex<JournalChanges>,
     pub(super) book: Arc<tokio::sync::Mutex<JournalFile>>,
     /// A write has timed out. Pending changes are written after it.
     pub(super) is_stuck: AtomicBool,
@@ -37,7 +37,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn pending(&self) -> MutexGuard<'_, Changes> {
+    pub(super) fn pending(&self) -> MutexGuard<'_, JournalChanges> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -97,7 +97,11 @@ impl Shared {
 
     /// Ends a writer. Under the lock of the changes, so that a change that is added later is written
     /// by another writer.
-    fn release(&self, book: OwnedMutexGuard<JournalFile>, _pending: &MutexGuard<'_, Changes>) {
+    fn release(
+        &self,
+        book: OwnedMutexGuard<JournalFile>,
+        _pending: &MutexGuard<'_, JournalChanges>,
+    ) {
         self.is_stuck.store(false, Relaxed);
         drop(book);
     }
@@ -110,7 +114,7 @@ impl Shared {
 }
 
 /// Changes by session: `Some` if it was started, `None` if it has ended.
-type Changes = BTreeMap<String, Option<Entry>>;
+type JournalChanges = BTreeMap<String, Option<JournalEntry>>;
 
 /// Timeout of a write, after which connections continue without it.
 const TIMEOUT: Duration = Duration::from_secs(2);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::wire::message::{DecodeError, Draft, FIN, Kind, Message, PayloadType, SYN};
 use crate::wire::payload::{self, Flag};
 
-use super::receiver::Place;
+use super::receiver::Position;
 use super::{Agent, Digests, End, Phase, Plugin, Violation, handshake};
 
 impl Agent {
@@ -83,15 +83,15 @@ impl Agent {
 
     fn receive(&mut self, now: Instant, message: Message) {
         match self.receiver.place(message.header.seq.0) {
-            Place::Expected => self.take(now, message),
-            Place::Early => {
+            Position::Expected => self.take(now, message),
+            Position::Early => {
                 self.stats.early_in += 1;
                 if self.receiver.has_room() && self.connected {
                     self.acknowledge(now, &message);
                     self.receiver.keep(message);
                 }
             }
-            Place::Duplicate => {
+            Position::Duplicate => {
                 self.stats.duplicates_in += 1;
                 if self.options.version.acknowledges_duplicates() {
                     self.acknowledge(now, &message);
@@ -145,12 +145,12 @@ impl Agent {
     /// Processes a message that is in order. Returns true if it was consumed and acknowledged.
     fn process(&mut self, now: Instant, message: Message, owed: AckState) -> bool {
         match self.consume(now, &message) {
-            Verdict::Done => self.conclude(now, &message, owed),
-            Verdict::InHand => {
+            InputOutcome::Done => self.conclude(now, &message, owed),
+            InputOutcome::InHand => {
                 self.pending_write = Some(PendingWrite { message, owed });
                 false
             }
-            Verdict::Refused => false,
+            InputOutcome::Refused => false,
         }
     }
 
@@ -194,15 +194,15 @@ impl Agent {
         self.receiver.advance();
     }
 
-    fn consume(&mut self, now: Instant, message: &Message) -> Verdict {
+    fn consume(&mut self, now: Instant, message: &Message) -> InputOutcome {
         match (message.header.payload_type, &self.phase) {
             (PayloadType::HandshakeResponse, Phase::Waiting { .. }) => {
                 let Some(response) = handshake::response(&message.payload) else {
                     self.stats.note(Violation::Unreadable);
-                    return Verdict::Refused;
+                    return InputOutcome::Refused;
                 };
                 self.complete_handshake(now, response);
-                Verdict::Done
+                InputOutcome::Done
             }
             (PayloadType::HandshakeResponse, _) => {
                 self.stop_reading(Violation::SecondHandshakeResponse)
@@ -212,12 +212,12 @@ impl Agent {
             }
             (_, Phase::Launching { .. } | Phase::Waiting { .. }) => {
                 self.stats.note(Violation::DataBeforeHandshake);
-                Verdict::Done
+                InputOutcome::Done
             }
             // Not a violation, because the client cannot know.
             (_, Phase::Completing { .. }) => {
                 self.stats.discarded_in += 1;
-                Verdict::Done
+                InputOutcome::Done
             }
             (_, Phase::Up) => self.consume_data(now, message),
             // A broken mux continues to acknowledge until the plugin has noticed.
@@ -227,12 +227,12 @@ impl Agent {
                 | Phase::Ending {
                     earliest: Some(_), ..
                 },
-            ) => Verdict::Done,
-            (_, _) => Verdict::Refused,
+            ) => InputOutcome::Done,
+            (_, _) => InputOutcome::Refused,
         }
     }
 
-    fn consume_data(&mut self, now: Instant, message: &Message) -> Verdict {
+    fn consume_data(&mut self, now: Instant, message: &Message) -> InputOutcome {
         let payload = &message.payload;
         match message.header.payload_type {
             PayloadType::Output => {
@@ -241,7 +241,7 @@ impl Agent {
             }
             PayloadType::Flag => {
                 self.consume_flag(now, Flag::decode(payload));
-                Verdict::Done
+                InputOutcome::Done
             }
             // Ignored by port plugins, but acknowledged (docs/protocol.md, section 4.2).
             PayloadType::None
@@ -251,24 +251,24 @@ impl Agent {
             | PayloadType::HandshakeComplete
             | PayloadType::EncChallengeRequest
             | PayloadType::EncChallengeResponse
-            | PayloadType::Other(_) => Verdict::Done,
+            | PayloadType::Other(_) => InputOutcome::Done,
         }
     }
 
-    fn consume_output(&mut self, payload: Bytes) -> Verdict {
+    fn consume_output(&mut self, payload: Bytes) -> InputOutcome {
         match &mut self.plugin {
-            Plugin::None => Verdict::Refused,
+            Plugin::None => InputOutcome::Refused,
             Plugin::Mux(mux) => {
                 if mux.receive(&mut self.out, payload).is_err() {
                     self.stats.note(Violation::BrokenMux);
                     self.break_mux();
                 }
-                Verdict::Done
+                InputOutcome::Done
             }
-            Plugin::Basic(_) if payload.is_empty() => Verdict::Done,
+            Plugin::Basic(_) if payload.is_empty() => InputOutcome::Done,
             Plugin::Basic(basic) => {
                 basic.receive(&mut self.out, payload);
-                Verdict::InHand
+                InputOutcome::InHand
             }
         }
     }
@@ -287,10 +287,10 @@ impl Agent {
     }
 
     /// Stops the reader permanently, as if blocked or dead; everything else continues.
-    fn stop_reading(&mut self, violation: Violation) -> Verdict {
+    fn stop_reading(&mut self, violation: Violation) -> InputOutcome {
         self.stats.note(violation);
         self.input_closed = true;
-        Verdict::Refused
+        InputOutcome::Refused
     }
 
     fn acknowledge(&mut self, now: Instant, message: &Message) {
@@ -329,7 +329,7 @@ enum AckState {
 }
 
 /// Result of processing a message that was in order.
-enum Verdict {
+enum InputOutcome {
     /// Consumed.
     Done,
     /// Consumed once its payload is written.

@@ -53,7 +53,7 @@ pub use event::{ConnectionId, DestinationEnd, End, Event, Outcome};
 use input::PendingWrite;
 use lifecycle::{CRASHED, Phase};
 use mux::Mux;
-pub use options::{Digests, FAITHFUL_INTERVAL, Job, Options, Pace, Race, Retransmission};
+pub use options::{Digests, FAITHFUL_INTERVAL, Job, Options, Race, Retransmission, SendRate};
 use outbox::Outbox;
 use pacer::Pacer;
 use receiver::Receiver;

@@ -22,7 +22,7 @@ use super::{ConnectionId, Event, Out};
 #[derive(Debug, Default)]
 pub(super) struct Mux {
     decoder: Decoder,
-    streams: BTreeMap<StreamId, Stream>,
+    streams: BTreeMap<StreamId, AgentStream>,
     /// Streams opened by the client and not yet taken by the accept loop.
     backlog: VecDeque<StreamId>,
     dialling: Option<StreamId>,
@@ -189,7 +189,7 @@ impl Mux {
         if self.streams.contains_key(&id) {
             return;
         }
-        self.streams.insert(id, Stream::default());
+        self.streams.insert(id, AgentStream::default());
         self.backlog.push_back(id);
         self.dial_next(out);
     }
@@ -264,7 +264,7 @@ impl Mux {
 pub(super) struct Silent;
 
 #[derive(Debug, Default)]
-struct Stream {
+struct AgentStream {
     /// The dial, once started.
     connection: Option<ConnectionId>,
     open: bool,
@@ -275,7 +275,7 @@ struct Stream {
     finished: bool,
 }
 
-impl Stream {
+impl AgentStream {
     /// Returns true if the client has finished and all its data was written.
     fn is_done(&self) -> bool {
         self.finished && self.open && self.unwritten == 0

@@ -14,7 +14,7 @@ pub struct Options {
     /// Maximum payload bytes per message to the client; at least 1. Real agents: 1024.
     pub message_size: usize,
     /// Send rate of data messages.
-    pub pace: Pace,
+    pub pace: SendRate,
     /// Retransmission strategy.
     pub retransmission: Retransmission,
     /// Handling of digests.
@@ -53,8 +53,8 @@ pub struct Options {
 impl Options {
     pub(super) fn window(&self) -> usize {
         self.window.unwrap_or(match self.pace {
-            Pace::Every(_) => PACED_WINDOW,
-            Pace::Unlimited => UNPACED_WINDOW,
+            SendRate::Every(_) => PACED_WINDOW,
+            SendRate::Unlimited => UNPACED_WINDOW,
         })
     }
 }
@@ -64,7 +64,7 @@ impl Default for Options {
         Self {
             version: Version::parse(DEFAULT_VERSION),
             message_size: 1024,
-            pace: Pace::Every(FAITHFUL_INTERVAL),
+            pace: SendRate::Every(FAITHFUL_INTERVAL),
             retransmission: Retransmission::OldestOnly,
             digests: Digests::Ignored,
             process_start: Duration::from_millis(21)..Duration::from_millis(29),
@@ -115,7 +115,7 @@ pub(super) fn draw(range: &Range<Duration>, random: &mut fastrand::Rng) -> Durat
 
 /// Send rate of an agent's data messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum SendRate {
     /// One message per interval, on an absolute schedule.
     Every(Duration),
     /// As fast as messages can be carried.

@@ -7,24 +7,24 @@
 
 use std::time::Instant;
 
-use super::options::Pace;
+use super::options::SendRate;
 
 /// The schedule of one agent.
 #[derive(Debug)]
 pub(super) struct Pacer {
-    pace: Pace,
+    pace: SendRate,
     /// When the next message is due; `None` if it may be sent at once.
     due: Option<Instant>,
 }
 
 impl Pacer {
-    pub(super) fn new(pace: Pace) -> Self {
+    pub(super) fn new(pace: SendRate) -> Self {
         Self { pace, due: None }
     }
 
     /// Records that a message was sent.
     pub(super) fn sent(&mut self, now: Instant) {
-        let Pace::Every(interval) = self.pace else {
+        let SendRate::Every(interval) = self.pace else {
             return;
         };
         let due = self.due.unwrap_or(now) + interval;
@@ -62,7 +62,7 @@ mod tests {
     /// Runs a pacer with a timer that is late by `late(n)` and counts messages in `span`.
     fn messages(span: Duration, late: impl Fn(u32) -> Duration) -> u32 {
         let start = clock::now();
-        let mut pacer = Pacer::new(Pace::Every(FAITHFUL_INTERVAL));
+        let mut pacer = Pacer::new(SendRate::Every(FAITHFUL_INTERVAL));
         let (mut now, mut count, mut wakes) = (start, 0, 0);
         while now < start + span {
             while pacer.is_due(now) {
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn idleness_is_not_caught_up() {
         let start = clock::now();
-        let mut pacer = Pacer::new(Pace::Every(FAITHFUL_INTERVAL));
+        let mut pacer = Pacer::new(SendRate::Every(FAITHFUL_INTERVAL));
         pacer.sent(start);
         let later = start + Duration::from_secs(10);
         pacer.rest(later);
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_stall_is_caught_up_by_a_few_messages_at_most() {
         let start = clock::now();
-        let mut pacer = Pacer::new(Pace::Every(FAITHFUL_INTERVAL));
+        let mut pacer = Pacer::new(SendRate::Every(FAITHFUL_INTERVAL));
         pacer.sent(start);
         let later = start + Duration::from_secs(10);
 

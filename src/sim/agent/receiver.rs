@@ -17,11 +17,11 @@ pub(super) struct Receiver {
 
 impl Receiver {
     /// Returns the position of a sequence number relative to the expected one.
-    pub(super) fn place(&self, seq: u64) -> Place {
+    pub(super) fn place(&self, seq: u64) -> Position {
         match seq.cmp(&self.expected) {
-            std::cmp::Ordering::Less => Place::Duplicate,
-            std::cmp::Ordering::Equal => Place::Expected,
-            std::cmp::Ordering::Greater => Place::Early,
+            std::cmp::Ordering::Less => Position::Duplicate,
+            std::cmp::Ordering::Equal => Position::Expected,
+            std::cmp::Ordering::Greater => Position::Early,
         }
     }
 
@@ -53,7 +53,7 @@ impl Receiver {
 
 /// Position of a message relative to the expected one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Position {
     Duplicate,
     Expected,
     /// After the expected message.

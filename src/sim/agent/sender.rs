@@ -15,7 +15,7 @@ use super::options::Retransmission;
 #[derive(Debug)]
 pub(super) struct Sender {
     next: u64,
-    kept: BTreeMap<u64, Kept>,
+    kept: BTreeMap<u64, Unacknowledged>,
     /// Total length of the frames in `kept`.
     bytes: usize,
     retransmission: Retransmission,
@@ -43,14 +43,14 @@ impl Sender {
     /// Assigns the next number to `frame` and keeps a copy. An acknowledgement that arrives before
     /// `recorded` has no effect.
     pub(super) fn keep(&mut self, now: Instant, recorded: Instant, frame: &Bytes) {
-        if self.kept.len() < MAX_KEPT {
+        if self.kept.len() < MAX_UNACKNOWLEDGED {
             self.bytes += frame.len();
-            let kept = Kept {
+            let kept = Unacknowledged {
                 frame: frame.clone(),
                 sent: now,
                 recorded,
             };
-            let _former: Option<Kept> = self.kept.insert(self.next, kept);
+            let _former: Option<Unacknowledged> = self.kept.insert(self.next, kept);
             self.tick.get_or_insert(now + TICK);
         }
         self.next += 1;
@@ -58,7 +58,7 @@ impl Sender {
 
     /// Handles an acknowledgement. Returns false for a number that was never sent.
     pub(super) fn acknowledge(&mut self, now: Instant, seq: u64) -> bool {
-        let is_recorded = |kept: &Kept| kept.recorded <= now;
+        let is_recorded = |kept: &Unacknowledged| kept.recorded <= now;
         if self.kept.get(&seq).is_some_and(is_recorded)
             && let Some(kept) = self.kept.remove(&seq)
         {
@@ -105,7 +105,7 @@ impl Sender {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct Unacknowledged {
     frame: Bytes,
     sent: Instant,
     recorded: Instant,
@@ -138,7 +138,7 @@ impl Rtt {
 }
 
 // Constants of the agent (docs/protocol.md, appendix A).
-const MAX_KEPT: usize = 100_000;
+const MAX_UNACKNOWLEDGED: usize = 100_000;
 const TICK: Duration = Duration::from_millis(100);
 const GRANULARITY: Duration = Duration::from_millis(10);
 const MAX_TIMEOUT: Duration = Duration::from_secs(1);
@@ -214,11 +214,11 @@ mod tests {
     fn the_message_beyond_the_limit_is_numbered_and_not_kept() {
         let now = clock::now();
         let mut sender = Sender::new(Retransmission::OldestOnly);
-        for _ in 0..=MAX_KEPT {
+        for _ in 0..=MAX_UNACKNOWLEDGED {
             sender.keep(now, now, &Bytes::from_static(b"x"));
         }
 
-        assert_eq!(sender.unacknowledged(), MAX_KEPT);
+        assert_eq!(sender.unacknowledged(), MAX_UNACKNOWLEDGED);
         assert_eq!(sender.next(), 100_001);
     }
 }

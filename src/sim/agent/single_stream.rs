@@ -19,7 +19,7 @@ use super::{ConnectionId, Event, Out};
 /// The destination of a session.
 #[derive(Debug)]
 pub(super) struct SingleStream {
-    state: State,
+    state: DestinationState,
     serial: u64,
     /// Payload that waits for the dial.
     payload: Option<Bytes>,
@@ -30,7 +30,7 @@ impl SingleStream {
     /// Starts with a dial.
     pub(super) fn new(out: &mut Out) -> Self {
         let mut basic = Self {
-            state: State::Closed,
+            state: DestinationState::Closed,
             serial: 0,
             payload: None,
             unwritten: 0,
@@ -43,21 +43,21 @@ impl SingleStream {
     pub(super) fn receive(&mut self, out: &mut Out, payload: Bytes) {
         self.unwritten = payload.len();
         match self.state {
-            State::Open(id) => out.events.push_back(Event::Write(id, payload)),
-            State::Closed => {
+            DestinationState::Open(id) => out.events.push_back(Event::Write(id, payload)),
+            DestinationState::Closed => {
                 self.payload = Some(payload);
                 self.dial(out);
             }
-            State::Dialling(_) => self.payload = Some(payload),
+            DestinationState::Dialling(_) => self.payload = Some(payload),
         }
     }
 
     /// Handles a successful dial.
     pub(super) fn connected(&mut self, out: &mut Out, id: ConnectionId) {
-        if !matches!(self.state, State::Dialling(dialled) if dialled == id) {
+        if !matches!(self.state, DestinationState::Dialling(dialled) if dialled == id) {
             return;
         }
-        self.state = State::Open(id);
+        self.state = DestinationState::Open(id);
         let payload = self.payload.take();
         out.events
             .extend(payload.map(|data| Event::Write(id, data)));
@@ -74,20 +74,20 @@ impl SingleStream {
 
     /// Closes the destination, because it ended or the client requested it.
     pub(super) fn close(&mut self, out: &mut Out) {
-        if let State::Open(id) | State::Dialling(id) = self.state {
+        if let DestinationState::Open(id) | DestinationState::Dialling(id) = self.state {
             out.events.push_back(Event::Close(id));
         }
-        self.state = State::Closed;
+        self.state = DestinationState::Closed;
         self.payload = None;
         self.unwritten = 0;
     }
 
     pub(super) fn is_open(&self, id: ConnectionId) -> bool {
-        matches!(self.state, State::Open(open) if open == id)
+        matches!(self.state, DestinationState::Open(open) if open == id)
     }
 
     pub(super) fn is_dialling(&self, id: ConnectionId) -> bool {
-        matches!(self.state, State::Dialling(dialled) if dialled == id)
+        matches!(self.state, DestinationState::Dialling(dialled) if dialled == id)
     }
 
     fn dial(&mut self, out: &mut Out) {
@@ -96,13 +96,13 @@ impl SingleStream {
             stream: StreamId(0),
             serial: self.serial,
         };
-        self.state = State::Dialling(id);
+        self.state = DestinationState::Dialling(id);
         out.events.push_back(Event::Dial(id));
     }
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum DestinationState {
     Dialling(ConnectionId),
     Open(ConnectionId),
     Closed,

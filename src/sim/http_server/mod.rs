@@ -171,7 +171,7 @@ fn verify(
         service: name,
         wall: clock::wall(),
     };
-    let request = signature::Request {
+    let request = signature::SignedRequest {
         method,
         path: uri.path(),
         query: uri.query().unwrap_or_default(),
@@ -187,7 +187,7 @@ fn upgrade(
     request: &Request<Incoming>,
     session_id: &str,
     upgrade: OnUpgrade,
-) -> Result<Response<Full<Bytes>>, Refusal> {
+) -> Result<Response<Full<Bytes>>, UpgradeRefusal> {
     let headers = request.headers();
     let signature = verify(service, "ssmmessages", "GET", request.uri(), headers, b"");
     let entry = service.find(session_id);
@@ -195,27 +195,30 @@ fn upgrade(
         entry.record.lock().record_upgrade(&signature.to_string());
     }
     if service.options.require_signature && signature != Signature::Valid {
-        return Err(Refusal(
+        return Err(UpgradeRefusal(
             StatusCode::FORBIDDEN,
             "the signature is missing or invalid",
         ));
     }
-    let entry = entry.ok_or(Refusal(StatusCode::NOT_FOUND, "the session does not exist"))?;
+    let entry = entry.ok_or(UpgradeRefusal(
+        StatusCode::NOT_FOUND,
+        "the session does not exist",
+    ))?;
     if entry.has_ended() {
-        return Err(Refusal(StatusCode::GONE, "the session has ended"));
+        return Err(UpgradeRefusal(StatusCode::GONE, "the session has ended"));
     }
     if let Some(status) = service.refuse_upgrade() {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-        return Err(Refusal(status, "rejected by an injected fault"));
+        return Err(UpgradeRefusal(status, "rejected by an injected fault"));
     }
     let is_second = entry.record.lock().is_attached;
     if is_second && service.faults().second_websocket == SecondWebsocket::Refused {
-        return Err(Refusal(
+        return Err(UpgradeRefusal(
             StatusCode::CONFLICT,
             "the session already has a websocket",
         ));
     }
-    let key = websocket_key(headers).ok_or(Refusal(
+    let key = websocket_key(headers).ok_or(UpgradeRefusal(
         StatusCode::BAD_REQUEST,
         "not a websocket upgrade request",
     ))?;
@@ -225,7 +228,7 @@ fn upgrade(
 }
 
 /// Status and text of a rejected upgrade.
-struct Refusal(StatusCode, &'static str);
+struct UpgradeRefusal(StatusCode, &'static str);
 
 fn websocket_key(headers: &HeaderMap) -> Option<&HeaderValue> {
     let says = |name, word: &str| {

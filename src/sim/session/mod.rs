@@ -28,7 +28,7 @@ use super::connection::Connection;
 use super::fault_rules::{FaultyPath, Rate};
 use super::faults::{Direction, Faults, Join};
 use super::one_off_fault::ScheduledFault;
-use super::queue::Queue;
+use super::queue::MessageQueue;
 use super::records::SharedRecord;
 use super::service::Service;
 use super::session_spec::{Command, SessionSpec, StartedSession};
@@ -70,12 +70,12 @@ pub(super) struct Session {
     idle_at: Option<Instant>,
     messages_before: u64,
     /// Input that the agent does not accept yet.
-    inbox: Queue,
+    inbox: MessageQueue,
     /// Output held while no client is attached.
-    held: Queue,
+    held: MessageQueue,
     discarded: u64,
     /// Input kept while the agent's own websocket is down.
-    kept: Queue,
+    kept: MessageQueue,
     discarded_in: u64,
     /// Number of client messages of a type that only Session Manager may send.
     unexpected: u64,
@@ -116,10 +116,10 @@ impl Session {
             amid_message: false,
             idle_at: None,
             messages_before: 0,
-            inbox: Queue::new(service.options.gateway_inbox),
-            held: Queue::new(service.options.gateway_buffer),
+            inbox: MessageQueue::new(service.options.gateway_inbox),
+            held: MessageQueue::new(service.options.gateway_buffer),
             discarded: 0,
-            kept: Queue::new(service.options.gateway_input_buffer),
+            kept: MessageQueue::new(service.options.gateway_input_buffer),
             discarded_in: 0,
             unexpected: 0,
             connections: BTreeMap::new(),

@@ -60,7 +60,7 @@ pub(super) struct Expected<'a> {
 
 /// A request as received.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Request<'a> {
+pub(super) struct SignedRequest<'a> {
     /// `GET` or `POST`.
     pub method: &'a str,
     /// Path as sent.
@@ -79,7 +79,7 @@ pub enum Signature {
     /// The signature is valid.
     Valid,
     /// The signature is wrong.
-    Wrong(Fault),
+    Wrong(SignatureError),
 }
 
 impl fmt::Display for Signature {
@@ -94,7 +94,7 @@ impl fmt::Display for Signature {
 
 /// Reason why a signature is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum SignatureError {
     /// The signature cannot be parsed.
     #[error("malformed ({0})")]
     Malformed(&'static str),
@@ -119,20 +119,20 @@ pub enum Fault {
 }
 
 /// Recomputes the signature and compares it.
-pub(super) fn verify(request: Request<'_>, expected: Expected<'_>) -> Signature {
-    let claim = match Claim::find(request) {
-        Ok(Some(claim)) => claim,
+pub(super) fn verify(request: SignedRequest<'_>, expected: Expected<'_>) -> Signature {
+    let announce = match SignatureHeader::find(request) {
+        Ok(Some(announce)) => announce,
         Ok(None) => return Signature::Unsigned,
         Err(fault) => return Signature::Wrong(fault),
     };
-    match claim.check(request, expected) {
+    match announce.check(request, expected) {
         Ok(()) => Signature::Valid,
         Err(fault) => Signature::Wrong(fault),
     }
 }
 
 /// Signature data of a request.
-struct Claim {
+struct SignatureHeader {
     key: String,
     /// `date/region/service/aws4_request`.
     scope: String,
@@ -144,8 +144,8 @@ struct Claim {
     presigned: bool,
 }
 
-impl Claim {
-    fn find(request: Request<'_>) -> Result<Option<Self>, Fault> {
+impl SignatureHeader {
+    fn find(request: SignedRequest<'_>) -> Result<Option<Self>, SignatureError> {
         if let Some(header) = text(request.headers, "authorization") {
             return Self::from_header(header, request.headers).map(Some);
         }
@@ -155,10 +155,10 @@ impl Claim {
         Ok(None)
     }
 
-    fn from_header(header: &str, headers: &HeaderMap) -> Result<Self, Fault> {
+    fn from_header(header: &str, headers: &HeaderMap) -> Result<Self, SignatureError> {
         let fields = header
             .strip_prefix(ALGORITHM)
-            .ok_or(Fault::Malformed("algorithm"))?;
+            .ok_or(SignatureError::Malformed("algorithm"))?;
         let field = |name: &'static str| {
             let mut parts = fields
                 .split(',')
@@ -166,7 +166,7 @@ impl Claim {
             let found = parts.find(|(key, _)| *key == name);
             found
                 .map(|(_, value)| value.to_owned())
-                .ok_or(Fault::Malformed(name))
+                .ok_or(SignatureError::Malformed(name))
         };
         let (key, scope) = split_credential(&field("Credential")?)?;
         Ok(Self {
@@ -175,15 +175,16 @@ impl Claim {
             signed_headers: field("SignedHeaders")?,
             signature: field("Signature")?,
             date: text(headers, "x-amz-date")
-                .ok_or(Fault::Malformed("x-amz-date"))?
+                .ok_or(SignatureError::Malformed("x-amz-date"))?
                 .to_owned(),
             token: text(headers, "x-amz-security-token").map(str::to_owned),
             presigned: false,
         })
     }
 
-    fn from_query(query: &str) -> Result<Self, Fault> {
-        let field = |name: &'static str| parameter(query, name).ok_or(Fault::Malformed(name));
+    fn from_query(query: &str) -> Result<Self, SignatureError> {
+        let field =
+            |name: &'static str| parameter(query, name).ok_or(SignatureError::Malformed(name));
         let (key, scope) = split_credential(&field("X-Amz-Credential")?)?;
         Ok(Self {
             key,
@@ -196,20 +197,24 @@ impl Claim {
         })
     }
 
-    fn check(&self, request: Request<'_>, expected: Expected<'_>) -> Result<(), Fault> {
+    fn check(
+        &self,
+        request: SignedRequest<'_>,
+        expected: Expected<'_>,
+    ) -> Result<(), SignatureError> {
         if self.key != expected.credentials.access_key_id {
-            return Err(Fault::UnknownKey);
+            return Err(SignatureError::UnknownKey);
         }
         if self.token != expected.credentials.session_token {
-            return Err(Fault::UnknownToken);
+            return Err(SignatureError::UnknownToken);
         }
-        let date = parse_date(&self.date).ok_or(Fault::Malformed("date"))?;
+        let date = parse_date(&self.date).ok_or(SignatureError::Malformed("date"))?;
         let off = expected
             .wall
             .duration_since(date)
             .unwrap_or_else(|early| early.duration());
         if off > MAX_SKEW {
-            return Err(Fault::Date(off.as_secs()));
+            return Err(SignatureError::Date(off.as_secs()));
         }
         let day = self.date.get(..8).unwrap_or_default();
         let scope = format!(
@@ -217,18 +222,23 @@ impl Claim {
             expected.region, expected.service
         );
         if self.scope != scope {
-            return Err(Fault::Scope(self.scope.clone()));
+            return Err(SignatureError::Scope(self.scope.clone()));
         }
         if !self.signed_headers.split(';').any(|name| name == "host") {
-            return Err(Fault::HostUnsigned);
+            return Err(SignatureError::HostUnsigned);
         }
         match self.signature == self.compute(request, expected, date) {
             true => Ok(()),
-            false => Err(Fault::Mismatch),
+            false => Err(SignatureError::Mismatch),
         }
     }
 
-    fn compute(&self, request: Request<'_>, expected: Expected<'_>, date: SystemTime) -> String {
+    fn compute(
+        &self,
+        request: SignedRequest<'_>,
+        expected: Expected<'_>,
+        date: SystemTime,
+    ) -> String {
         let canonical = self.canonical(request);
         let to_sign = format!(
             "AWS4-HMAC-SHA256\n{}\n{}\n{}",
@@ -241,8 +251,8 @@ impl Claim {
         calculate_signature(key, to_sign.as_bytes())
     }
 
-    fn canonical(&self, request: Request<'_>) -> String {
-        let Request {
+    fn canonical(&self, request: SignedRequest<'_>) -> String {
+        let SignedRequest {
             method, headers, ..
         } = request;
         let path = canonical_path(request.path);
@@ -259,10 +269,10 @@ impl Claim {
     }
 }
 
-fn split_credential(credential: &str) -> Result<(String, String), Fault> {
+fn split_credential(credential: &str) -> Result<(String, String), SignatureError> {
     let (key, scope) = credential
         .split_once('/')
-        .ok_or(Fault::Malformed("Credential"))?;
+        .ok_or(SignatureError::Malformed("Credential"))?;
     Ok((key.to_owned(), scope.to_owned()))
 }
 

@@ -72,7 +72,7 @@ fn signed(credentials: &Credentials, location: SignatureLocation, query: &str) -
 
 impl Signed {
     fn verify(&self, credentials: &Credentials, service: &str, late: u64) -> Signature {
-        let request = Request {
+        let request = SignedRequest {
             method: "POST",
             path: "/a/b%20c",
             query: &self.query,
@@ -125,7 +125,7 @@ fn a_request_without_a_signature_is_unsigned() {
 #[test]
 fn every_change_of_the_request_is_a_mismatch() {
     let known = Credentials::default();
-    let mismatch = Signature::Wrong(Fault::Mismatch);
+    let mismatch = Signature::Wrong(SignatureError::Mismatch);
 
     let mut body = in_headers(&known);
     body.body.push(b' ');
@@ -151,16 +151,16 @@ fn a_wrong_key_secret_token_date_or_scope_is_reported() {
     };
 
     let key = with(|other| other.access_key_id = "AKIDOTHER".to_owned());
-    assert_eq!(key, Signature::Wrong(Fault::UnknownKey));
+    assert_eq!(key, Signature::Wrong(SignatureError::UnknownKey));
     let secret = with(|other| other.secret_access_key = "other".to_owned());
-    assert_eq!(secret, Signature::Wrong(Fault::Mismatch));
+    assert_eq!(secret, Signature::Wrong(SignatureError::Mismatch));
     let token = with(|other| other.session_token = Some("other".to_owned()));
-    assert_eq!(token, Signature::Wrong(Fault::UnknownToken));
+    assert_eq!(token, Signature::Wrong(SignatureError::UnknownToken));
     let late = in_headers(&known).verify(&known, "ssm", 301);
-    assert_eq!(late, Signature::Wrong(Fault::Date(301)));
+    assert_eq!(late, Signature::Wrong(SignatureError::Date(301)));
     let scope = in_headers(&known).verify(&known, "ssmmessages", 0);
     assert!(
-        matches!(scope, Signature::Wrong(Fault::Scope(_))),
+        matches!(scope, Signature::Wrong(SignatureError::Scope(_))),
         "{scope}"
     );
 }

@@ -73,10 +73,8 @@ pub(super) fn read_filter(words: &str) -> Result<EnvFilter, FilterError> {
     if words.trim().is_empty() {
         return Err(fail("it is empty; use `off` to disable logging".to_owned()));
     }
-    if let Some(stranger) = words.split(',').find(|word| !may_match(word)) {
-        return Err(fail(format!(
-            "{stranger:?} is neither a level nor a module"
-        )));
+    if let Some(unknown) = words.split(',').find(|word| !may_match(word)) {
+        return Err(fail(format!("{unknown:?} is neither a level nor a module")));
     }
     parser()
         .parse(words)

@@ -17,7 +17,7 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::line::{MAX_VALUE, Value};
-use super::writer::{Report, Writer};
+use super::writer::{ReportDropped, Writer};
 
 /// Socket of journald.
 pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
@@ -34,7 +34,7 @@ impl Journal {
     /// # Errors
     ///
     /// If the socket does not exist or accepts no connection.
-    pub(super) fn open(path: &'static Path, report: Report) -> io::Result<Self> {
+    pub(super) fn open(path: &'static Path, report: ReportDropped) -> io::Result<Self> {
         // Test without sending, which would block while journald hangs.
         UnixDatagram::unbound()?.connect(path)?;
         let socket = UnixDatagram::unbound()?;

@@ -80,7 +80,7 @@ impl Log {
         let filter = self.filter.unwrap_or_else(|| verbosity.filter());
         let words = filter.to_string();
         let (filter, handle) = reload::Layer::new(filter);
-        let shape = Shape::default();
+        let shape = FormatLayer::default();
         let journal = match format {
             Format::Journald => Some(journal().map_err(LogError::Journal)?),
             Format::Auto | Format::Text | Format::Json => journal().ok(),
@@ -126,7 +126,7 @@ pub struct Control(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     handle: reload::Handle<EnvFilter, Registry>,
-    shape: Shape,
+    shape: FormatLayer,
     has_journal: bool,
     journal: bool,
     /// A flag or the environment determines the filter.
@@ -219,9 +219,9 @@ impl Format {
 
 /// The current format. Every layer receives every span, and one of them writes the events.
 #[derive(Clone, Debug, Default)]
-struct Shape(Arc<AtomicU8>);
+struct FormatLayer(Arc<AtomicU8>);
 
-impl Shape {
+impl FormatLayer {
     fn set(&self, format: Format) {
         self.0.store(format as u8, Relaxed);
         rebuild_interest_cache();

@@ -18,7 +18,7 @@ use std::time::Duration;
 pub(super) type Sink = Box<dyn Fn(&[u8]) -> io::Result<()> + Send + Sync>;
 
 /// Logs the given number of dropped lines.
-pub(super) type Report = fn(u64);
+pub(super) type ReportDropped = fn(u64);
 
 /// Handle of the queue; its thread lives as long as the process.
 #[derive(Clone)]
@@ -29,19 +29,19 @@ pub(super) struct Writer {
 }
 
 struct Shared {
-    queue: Mutex<Queue>,
+    queue: Mutex<LineQueue>,
     /// Notified when a line is queued.
     filled: Condvar,
     /// Notified when everything has been written.
     emptied: Condvar,
     sink: Sink,
-    report: Report,
+    report: ReportDropped,
     /// Maximum size in bytes of lines written together; 0: each line is written separately.
     batch: usize,
 }
 
 #[derive(Default)]
-struct Queue {
+struct LineQueue {
     lines: VecDeque<Vec<u8>>,
     /// Queued bytes, including those being written.
     size: usize,
@@ -53,7 +53,7 @@ struct Queue {
 
 impl Writer {
     /// Starts the thread. `batch` is the maximum size in bytes of whole lines written together.
-    pub(super) fn start(name: &str, batch: usize, sink: Sink, report: Report) -> Self {
+    pub(super) fn start(name: &str, batch: usize, sink: Sink, report: ReportDropped) -> Self {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             filled: Condvar::new(),
@@ -97,7 +97,7 @@ impl Writer {
 
     /// Waits until everything is written, for `timeout` at most.
     pub(super) fn flush(&self, timeout: Duration) {
-        let waits = |queue: &mut Queue| queue.size > 0;
+        let waits = |queue: &mut LineQueue| queue.size > 0;
         let waited = self
             .shared
             .emptied
@@ -137,7 +137,7 @@ impl Shared {
 
     /// Waits for the next batch.
     fn next(&self) -> Batch {
-        let empty = |queue: &mut Queue| queue.lines.is_empty();
+        let empty = |queue: &mut LineQueue| queue.lines.is_empty();
         let filled = self.filled.wait_while(self.lock(), empty);
         let mut queue = filled.unwrap_or_else(PoisonError::into_inner);
         let mut batch = Batch::default();
@@ -153,7 +153,7 @@ impl Shared {
         batch
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, LineQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     /// Creates a writer whose reader takes one batch per unit that is sent.
-    fn writer(batch: usize, report: Report) -> (Writer, Sender<()>, Receiver<Vec<u8>>) {
+    fn writer(batch: usize, report: ReportDropped) -> (Writer, Sender<()>, Receiver<Vec<u8>>) {
         let (permit, permits) = channel();
         let permits = Mutex::new(permits);
         let (written, batches) = channel();

@@ -6,12 +6,12 @@ use super::{
 };
 
 /// The JSON keys of a payload type, for case-insensitive matching.
-pub trait Keys {
+pub trait JsonKeys {
     /// All keys, in their canonical spelling.
     const KEYS: &'static [&'static str];
 }
 
-impl Keys for OpenDataChannel {
+impl JsonKeys for OpenDataChannel {
     const KEYS: &'static [&'static str] = &[
         "MessageSchemaVersion",
         "RequestId",
@@ -21,7 +21,7 @@ impl Keys for OpenDataChannel {
     ];
 }
 
-impl Keys for Acknowledge {
+impl JsonKeys for Acknowledge {
     const KEYS: &'static [&'static str] = &[
         "AcknowledgedMessageType",
         "AcknowledgedMessageId",
@@ -30,7 +30,7 @@ impl Keys for Acknowledge {
     ];
 }
 
-impl Keys for HandshakeRequest {
+impl JsonKeys for HandshakeRequest {
     const KEYS: &'static [&'static str] = &[
         "AgentVersion",
         "RequestedClientActions",
@@ -39,7 +39,7 @@ impl Keys for HandshakeRequest {
     ];
 }
 
-impl Keys for SessionType {
+impl JsonKeys for SessionType {
     const KEYS: &'static [&'static str] = &[
         "SessionType",
         "Properties",
@@ -50,7 +50,7 @@ impl Keys for SessionType {
     ];
 }
 
-impl Keys for HandshakeResponse {
+impl JsonKeys for HandshakeResponse {
     const KEYS: &'static [&'static str] = &[
         "ClientVersion",
         "ProcessedClientActions",
@@ -62,11 +62,11 @@ impl Keys for HandshakeResponse {
     ];
 }
 
-impl Keys for HandshakeComplete {
+impl JsonKeys for HandshakeComplete {
     const KEYS: &'static [&'static str] = &["HandshakeTimeToComplete", "CustomerMessage"];
 }
 
-impl Keys for ChannelClosed {
+impl JsonKeys for ChannelClosed {
     const KEYS: &'static [&'static str] = &[
         "MessageId",
         "CreatedDate",

@@ -14,7 +14,7 @@ mod acknowledgement;
 mod json_keys;
 
 pub use acknowledgement::{Acknowledge, Acknowledged, acknowledge, decode_acknowledge};
-pub use json_keys::Keys;
+pub use json_keys::JsonKeys;
 
 /// The first frame on a websocket, sent as text (docs/protocol.md, section 2.2).
 ///
@@ -238,7 +238,7 @@ pub enum PayloadError {
 /// # Errors
 ///
 /// Fails if the payload exceeds [`MAX_JSON`] or is not JSON, or a value is missing or mistyped.
-pub fn decode<T: DeserializeOwned + Keys>(payload: &[u8]) -> Result<T, PayloadError> {
+pub fn decode<T: DeserializeOwned + JsonKeys>(payload: &[u8]) -> Result<T, PayloadError> {
     if payload.len() > MAX_JSON {
         return Err(PayloadError::TooLong { got: payload.len() });
     }

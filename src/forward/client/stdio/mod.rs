@@ -68,7 +68,7 @@ impl Standard {
 
 /// Failure of a read or write, other than a closed reader.
 #[derive(Clone, Debug)]
-pub(in crate::forward) struct Fault {
+pub(in crate::forward) struct IoFault {
     /// What failed, with the system's error.
     pub(in crate::forward) what: String,
     /// What to do about it.
@@ -76,7 +76,7 @@ pub(in crate::forward) struct Fault {
 }
 
 /// Receives the first fault, even after the connection is closed.
-pub(in crate::forward) type Faults = watch::Receiver<Option<Fault>>;
+pub(in crate::forward) type IoFaults = watch::Receiver<Option<IoFault>>;
 
 #[derive(Debug)]
 pub(in crate::forward) struct StandardSocket {
@@ -90,7 +90,7 @@ pub(in crate::forward) struct StandardSocket {
     writer: Arc<OwnedFd>,
     /// The read in progress: it outlives a cancelled caller, so that its bytes are not lost.
     reading: Mutex<Option<JoinHandle<io::Result<Vec<u8>>>>>,
-    fault: watch::Sender<Option<Fault>>,
+    fault: watch::Sender<Option<IoFault>>,
 }
 
 impl StandardSocket {
@@ -115,7 +115,7 @@ impl StandardSocket {
     }
 
     /// Returns a receiver of the first fault.
-    pub(super) fn faults(&self) -> Faults {
+    pub(super) fn faults(&self) -> IoFaults {
         self.fault.subscribe()
     }
 
@@ -140,7 +140,7 @@ impl StandardSocket {
             let what = what.to_owned();
             self.fault.send_if_modified(|fault| {
                 let is_first = fault.is_none();
-                fault.get_or_insert(Fault { what, hint });
+                fault.get_or_insert(IoFault { what, hint });
                 is_first
             });
         }

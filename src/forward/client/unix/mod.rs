@@ -31,7 +31,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{LINGER, READ_BUFFER, take_urgent_bytes_as_others};
+use super::{CLOSE_TIMEOUT, READ_BUFFER, take_urgent_bytes_as_others};
 use crate::forward::peer::Credentials;
 
 /// An accepted Unix socket.
@@ -39,12 +39,12 @@ use crate::forward::peer::Credentials;
 pub(in crate::forward) struct UnixSocket {
     stream: UnixStream,
     credentials: Credentials,
-    queue: Mutex<Queue>,
+    queue: Mutex<ReceiveQueue>,
 }
 
 /// State of the receive queue of a socket.
 #[derive(Debug, Default)]
-struct Queue {
+struct ReceiveQueue {
     /// Bytes at its head that were relayed already; they came with short writes.
     kept: usize,
     /// The first byte after them may belong to a write that was partly read.
@@ -142,7 +142,7 @@ impl UnixSocket {
     /// waited for: one left unread would cause a reset.
     pub(super) async fn finish(self) {
         let ended = SockRef::from(&self.stream).shutdown(Shutdown::Write);
-        if ended.is_ok() && timeout(LINGER, self.discard()).await.is_err() {
+        if ended.is_ok() && timeout(CLOSE_TIMEOUT, self.discard()).await.is_err() {
             self.refuse();
         }
     }

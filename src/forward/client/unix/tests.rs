@@ -12,7 +12,7 @@ fn pair() -> (net::UnixStream, UnixSocket) {
     (client, UnixSocket::new(accepted).unwrap())
 }
 
-async fn say(socket: &UnixSocket, words: &[u8]) {
+async fn send(socket: &UnixSocket, words: &[u8]) {
     socket.stream.writable().await.unwrap();
     assert_eq!(socket.stream.try_write(words).unwrap(), words.len());
 }
@@ -63,11 +63,11 @@ async fn a_byte_at_a_time_is_read_when_it_comes() {
 
 #[tokio::test]
 async fn a_client_that_spoke_sees_a_reset_after_every_byte() {
-    for said in [&b"x"[..], b"a longer question"] {
+    for sent in [&b"x"[..], b"a longer question"] {
         let (mut client, socket) = pair();
-        client.write_all(said).unwrap();
-        assert_eq!(socket.read().await.unwrap(), said);
-        say(&socket, b"half an answer").await;
+        client.write_all(sent).unwrap();
+        assert_eq!(socket.read().await.unwrap(), sent);
+        send(&socket, b"half an answer").await;
 
         drop(socket);
 
@@ -108,7 +108,7 @@ async fn a_true_end_is_an_end_whatever_the_client_has_said() {
     client.write_all(b"question").unwrap();
     socket.read().await.unwrap();
     client.write_all(b"and more that nobody reads").unwrap();
-    say(&socket, b"answer").await;
+    send(&socket, b"answer").await;
 
     let reader = std::thread::spawn(move || {
         let mut came = Vec::new();
@@ -123,7 +123,7 @@ async fn a_true_end_is_an_end_whatever_the_client_has_said() {
 async fn a_client_that_never_stops_sees_an_end_too() {
     let (mut client, socket) = pair();
     client.write_all(b"question").unwrap();
-    say(&socket, b"answer").await;
+    send(&socket, b"answer").await;
 
     socket.stream.readable().await.unwrap();
     socket.refuse();
@@ -155,7 +155,7 @@ async fn a_half_closed_client_is_there_and_a_closed_one_is_gone() {
 #[tokio::test]
 async fn a_client_that_leaves_without_reading_is_gone_after_its_words() {
     let (mut client, socket) = pair();
-    say(&socket, b"unread").await;
+    send(&socket, b"unread").await;
     client.write_all(b"words").unwrap();
     drop(client);
 

@@ -38,9 +38,9 @@ impl LockFile {
         let path = path_of(socket);
         for _ in 0..ATTEMPTS {
             match try_acquire(&path) {
-                Ok(Attempt::Held(file)) => return Ok(Some(Self { path, file })),
-                Ok(Attempt::Busy) => thread::sleep(PAUSE),
-                Ok(Attempt::Foreign) => {
+                Ok(LockAttempt::Held(file)) => return Ok(Some(Self { path, file })),
+                Ok(LockAttempt::Busy) => thread::sleep(PAUSE),
+                Ok(LockAttempt::Foreign) => {
                     let path = path.display();
                     warn!(%path, "binding without a lock: the lock file is not a private file of this user");
                     return Ok(None);
@@ -78,7 +78,7 @@ fn path_of(socket: &Path) -> PathBuf {
     path.into()
 }
 
-enum Attempt {
+enum LockAttempt {
     Held(File),
     /// Another process holds it, or has just removed it.
     Busy,
@@ -86,7 +86,7 @@ enum Attempt {
     Foreign,
 }
 
-fn try_acquire(path: &Path) -> io::Result<Attempt> {
+fn try_acquire(path: &Path) -> io::Result<LockAttempt> {
     // Without NONBLOCK, opening a FIFO could block indefinitely.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let opened = OpenOptions::new()
@@ -101,16 +101,16 @@ fn try_acquire(path: &Path) -> io::Result<Attempt> {
         // A file of another user, a link, a directory or a socket. With nothing at the path,
         // the directory refused a new file, which `bind` reports.
         Err(error) if error.kind() != io::ErrorKind::NotFound && exists(path) => {
-            return Ok(Attempt::Foreign);
+            return Ok(LockAttempt::Foreign);
         }
         Err(error) => return Err(error),
     };
     if !is_private(&file.metadata()?) {
-        return Ok(Attempt::Foreign);
+        return Ok(LockAttempt::Foreign);
     }
     match file.try_lock() {
-        Ok(()) if is_at(path, &file) => Ok(Attempt::Held(file)),
-        Ok(()) | Err(TryLockError::WouldBlock) => Ok(Attempt::Busy),
+        Ok(()) if is_at(path, &file) => Ok(LockAttempt::Held(file)),
+        Ok(()) | Err(TryLockError::WouldBlock) => Ok(LockAttempt::Busy),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }

@@ -89,8 +89,8 @@ async fn a_socket_that_a_program_holds_is_left_to_it_and_it_notices_nothing() {
 async fn a_socket_that_is_bound_and_does_not_listen_yet_is_left_alone() {
     let directory = directory();
     let path = directory.path().join("a.sock");
-    let young = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-    young.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+    let newer = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    newer.bind(&SockAddr::unix(&path).unwrap()).unwrap();
 
     assert!(is_in_use(SocketFile::bind(&path, 0o600).await));
     assert!(path.exists());

@@ -31,7 +31,7 @@ fn nobody_is_forgotten_whatever_happens() {
                 5 if !called.is_empty() && chance.bool() => {
                     let id = called[chance.usize(..called.len())];
                     harness.pool.handle_started(harness.now, id);
-                    harness.act();
+                    harness.apply();
                 }
                 5..7 if !called.is_empty() => {
                     let id = called.swap_remove(chance.usize(..called.len()));
@@ -43,7 +43,7 @@ fn nobody_is_forgotten_whatever_happens() {
                         let severity = weights[chance.usize(..3)];
                         harness.pool.handle_failed(harness.now, id, "why", severity);
                     }
-                    harness.act();
+                    harness.apply();
                 }
                 7 if !live.is_empty() => {
                     let (&id, &taken) = live.iter().nth(chance.usize(..live.len())).unwrap();
@@ -53,7 +53,7 @@ fn nobody_is_forgotten_whatever_happens() {
                     } else if chance.bool() {
                         live.remove(&id);
                         harness.pool.handle_ended(harness.now, id);
-                        harness.act();
+                        harness.apply();
                     }
                 }
                 8 => harness.pass(Duration::from_millis(chance.u64(..20_000))),

@@ -6,12 +6,12 @@ use crate::clock;
 const CROWD: usize = 500;
 
 /// Serves all connections; takes the actions after each event, or once after all queued events.
-fn serve_crowd(are_batched: bool) -> (Duration, Harness) {
+fn serve_many(are_batched: bool) -> (Duration, Harness) {
     let mut harness = Harness::new(OWN);
     let begin = clock::now();
     let settle = |harness: &mut Harness| {
         if !are_batched {
-            harness.act();
+            harness.apply();
         }
     };
     let deadline = harness.now + Duration::from_secs(30);
@@ -20,25 +20,25 @@ fn serve_crowd(are_batched: bool) -> (Duration, Harness) {
         harness.pool.handle_acquire(now, WaiterId(id), deadline);
         settle(&mut harness);
     }
-    harness.act();
+    harness.apply();
     for n in 0..CROWD {
         let id = harness.call(n);
         harness.pool.handle_ready(harness.now, id);
         settle(&mut harness);
     }
-    harness.act();
+    harness.apply();
     for id in 0..CROWD as u64 {
         harness.pool.handle_cancel(harness.now, WaiterId(id));
         settle(&mut harness);
     }
-    harness.act();
+    harness.apply();
     (clock::since(begin), harness)
 }
 
 #[test]
 fn a_crowd_is_served_in_order_whether_events_come_one_by_one_or_together() {
-    let (one_by_one, single) = serve_crowd(false);
-    let (together, batched) = serve_crowd(true);
+    let (one_by_one, single) = serve_many(false);
+    let (together, batched) = serve_many(true);
 
     println!("{CROWD} connections: {one_by_one:?} one by one, {together:?} together");
     let order: Vec<u64> = (0..CROWD as u64).collect();

@@ -11,14 +11,14 @@ use super::*;
 use crate::clock;
 use crate::session::HoldTime;
 
-const OWN: Shape = Shape {
+const OWN: PoolMode = PoolMode {
     slots: 1,
     reuse: false,
     spares: 0,
     max_age: None,
     idle: Duration::ZERO,
 };
-const SHARED: Shape = Shape {
+const SHARED: PoolMode = PoolMode {
     slots: 3,
     reuse: true,
     spares: 0,
@@ -41,7 +41,7 @@ struct Harness {
 }
 
 impl Harness {
-    fn new(shape: Shape) -> Self {
+    fn new(shape: PoolMode) -> Self {
         let mut harness = Self {
             pool: Pool::new(shape, 1),
             now: clock::now(),
@@ -58,14 +58,14 @@ impl Harness {
     }
 
     fn with_spares(spares: usize) -> Self {
-        Self::new(Shape {
+        Self::new(PoolMode {
             spares,
             max_age: Some(Duration::from_secs(600)),
             ..OWN
         })
     }
 
-    fn act(&mut self) {
+    fn apply(&mut self) {
         while let Some(action) = self.pool.poll_action() {
             match action {
                 Action::Start { tunnel, .. } => self.started.push(tunnel),
@@ -81,7 +81,7 @@ impl Harness {
     fn pass(&mut self, time: Duration) {
         self.now += time;
         self.pool.handle_timeout(self.now);
-        self.act();
+        self.apply();
     }
 
     fn come(&mut self) -> u64 {
@@ -89,13 +89,13 @@ impl Harness {
         self.next += 1;
         let deadline = self.now + Duration::from_secs(30);
         self.pool.handle_acquire(self.now, WaiterId(id), deadline);
-        self.act();
+        self.apply();
         id
     }
 
     fn leave(&mut self, id: u64) {
         self.pool.handle_cancel(self.now, WaiterId(id));
-        self.act();
+        self.apply();
     }
 
     fn call(&mut self, n: usize) -> TunnelId {
@@ -108,30 +108,30 @@ impl Harness {
     fn answer(&mut self, n: usize) -> TunnelId {
         let id = self.call(n);
         self.pool.handle_started(self.now, id);
-        self.act();
+        self.apply();
         id
     }
 
     fn ready(&mut self, n: usize) -> TunnelId {
         let id = self.call(n);
         self.pool.handle_ready(self.now, id);
-        self.act();
+        self.apply();
         id
     }
 
     fn fail(&mut self, n: usize, error: &'static str, severity: Severity) {
         let id = self.call(n);
         self.pool.handle_failed(self.now, id, error, severity);
-        self.act();
+        self.apply();
     }
 
     fn give_back_unusable(&mut self, id: TunnelId) {
         self.pool.handle_returned(self.now, id, Returned::Unusable);
-        self.act();
+        self.apply();
     }
 
     fn release(&mut self, id: TunnelId) {
         self.pool.handle_returned(self.now, id, Returned::Used);
-        self.act();
+        self.apply();
     }
 }

@@ -55,7 +55,7 @@ fn a_tunnel_of_its_own_is_never_given_to_a_second_connection() {
 
 #[test]
 fn a_shared_tunnel_for_one_at_a_time_is_given_again() {
-    let mut harness = Harness::new(Shape { slots: 1, ..SHARED });
+    let mut harness = Harness::new(PoolMode { slots: 1, ..SHARED });
     let first = harness.come();
     let one = harness.ready(0);
     harness.release(one);
@@ -128,7 +128,7 @@ fn a_tunnel_that_is_not_ready_is_kept_for_another_connection_as_spare_and_if_sha
     let one = harness.answer(0);
     assert!(harness.retired.is_empty(), "the second connection needs it");
     harness.pool.handle_ready(harness.now, one);
-    harness.act();
+    harness.apply();
     assert_eq!(harness.given, [(second, one)]);
 
     for shape in [SHARED, Harness::with_spares(1).pool.shape] {
@@ -206,7 +206,7 @@ fn a_fresh_shared_tunnel_takes_over_while_the_old_one_finishes() {
 
 #[test]
 fn an_old_shared_tunnel_without_connections_needs_no_successor() {
-    let mut harness = Harness::new(Shape {
+    let mut harness = Harness::new(PoolMode {
         idle: Duration::from_secs(7200),
         ..SHARED
     });
@@ -231,7 +231,7 @@ fn a_tunnel_without_its_websocket_is_not_given() {
     assert_eq!(harness.given, []);
     assert_eq!(harness.started.len(), 2);
     harness.pool.handle_resumed(harness.now, one);
-    harness.act();
+    harness.apply();
     assert_eq!(harness.given, [(first, one)]);
 }
 

@@ -10,7 +10,7 @@ fn a_place_that_was_not_used_makes_a_spare_no_less() {
 
     let unused = Returned::Unused;
     harness.pool.handle_returned(harness.now, one, unused);
-    harness.act();
+    harness.apply();
 
     let second = harness.come();
     assert_eq!(harness.given[1], (second, one));

@@ -19,12 +19,12 @@ struct Load {
 impl Load {
     fn new(seed: u64) -> Self {
         let mut chance = Rng::with_seed(seed);
-        let successors = Shape {
+        let successors = PoolMode {
             max_age: Some(Duration::from_secs(20)),
             ..SHARED
         };
         let spares = Harness::with_spares(2).pool.shape;
-        let many_spares = Shape {
+        let many_spares = PoolMode {
             spares: 4,
             max_age: Some(Duration::from_secs(15)),
             ..OWN
@@ -126,7 +126,7 @@ impl Load {
 
     /// Takes the actions of the pool.
     fn settle(&mut self) {
-        self.harness.act();
+        self.harness.apply();
         self.queued.append(&mut self.harness.started);
         for id in self.harness.cancelled.drain(..) {
             self.queued.retain(|queued| *queued != id);
@@ -215,7 +215,7 @@ fn connections_that_ask_again_are_refused_at_their_own_deadlines() {
     let earlier = now + Duration::from_secs(5);
     harness.pool.handle_acquire(now, WaiterId(1), earlier);
     harness.next = 2;
-    harness.act();
+    harness.apply();
 
     assert_eq!(harness.pool.poll_timeout(), Some(earlier));
     harness.pass(Duration::from_secs(5));

@@ -41,7 +41,7 @@ pub(crate) use self::urgency::Urgency;
 #[derive(Debug)]
 pub(crate) struct Sender {
     /// By number.
-    kept: BTreeMap<u64, Kept>,
+    kept: BTreeMap<u64, Unacknowledged>,
     next: u64,
     /// Number of copies sent.
     copies: u64,
@@ -62,13 +62,13 @@ pub(crate) struct Sender {
     due: BTreeSet<u64>,
     /// Nothing is overdue before this.
     deadline: Option<Instant>,
-    silence: Silence,
+    silence: SilencePeriod,
     repeats: Repeats,
 }
 
 /// Period without acknowledgements; meaningless while nothing is unacknowledged.
 #[derive(Debug)]
-struct Silence {
+struct SilencePeriod {
     since: Instant,
     /// How often the oldest message was retransmitted in it, and when last.
     asked: u32,
@@ -77,7 +77,7 @@ struct Silence {
     replaced: Option<Instant>,
 }
 
-impl Silence {
+impl SilencePeriod {
     fn new(now: Instant) -> Self {
         Self {
             since: now,
@@ -105,7 +105,7 @@ impl Sender {
             rtt: RttEstimator::new(),
             due: BTreeSet::new(),
             deadline: None,
-            silence: Silence::new(now),
+            silence: SilencePeriod::new(now),
             repeats: Repeats::default(),
         }
     }
@@ -117,13 +117,13 @@ impl Sender {
     /// Keeps a message that is sent now as [`Sender::next_seq`]. `len` is its payload length.
     pub(crate) fn send(&mut self, now: Instant, message: Bytes, len: usize, urgency: Urgency) {
         if self.kept.is_empty() {
-            self.silence = Silence::new(now);
+            self.silence = SilencePeriod::new(now);
         }
         self.unacknowledged += len;
         let quiet = now + self.rtt.timeout(1);
         self.hasten(urgency.next().unwrap_or(quiet));
         self.copies += 1;
-        let kept = Kept {
+        let kept = Unacknowledged {
             message,
             len,
             sent: now,
@@ -185,7 +185,7 @@ impl Sender {
             let lost = self.kept.iter().filter(|(_, kept)| kept.sent <= replaced);
             self.due.extend(lost.map(|(seq, _)| *seq));
         }
-        self.silence = Silence::new(now);
+        self.silence = SilencePeriod::new(now);
         if self.kept.is_empty() {
             self.deadline = None;
         }
@@ -216,7 +216,7 @@ impl Sender {
         let Some((&oldest, kept)) = self.kept.iter().find(|(_, kept)| kept.is_patient()) else {
             return;
         };
-        let Silence {
+        let SilencePeriod {
             asked, asked_at, ..
         } = self.silence;
         let at = asked_at.max(kept.sent) + self.rtt.timeout(asked + 1);
@@ -241,7 +241,7 @@ impl Sender {
             self.silence.asked_at = now;
         } else {
             self.due = self.kept.keys().copied().collect();
-            self.silence = Silence::new(now);
+            self.silence = SilencePeriod::new(now);
         }
     }
 
@@ -297,7 +297,7 @@ impl Sender {
 
     /// Returns true if a payload of `len` bytes fits the window.
     pub(crate) fn has_room(&self, len: usize, share: Share) -> bool {
-        let fits = self.unacknowledged + len <= self.window && self.kept.len() < MAX_KEPT;
+        let fits = self.unacknowledged + len <= self.window && self.kept.len() < MAX_UNACKNOWLEDGED;
         fits && (share == Share::Alone || self.shared.has_room(self.unacknowledged, len))
     }
 
@@ -341,7 +341,7 @@ pub(crate) enum Share {
 }
 
 #[derive(Debug)]
-struct Kept {
+struct Unacknowledged {
     message: Bytes,
     len: usize,
     /// When the last copy was sent.
@@ -357,7 +357,7 @@ struct Kept {
     proofs: u32,
 }
 
-impl Kept {
+impl Unacknowledged {
     /// Returns true if the last copy was sent on this websocket and was not the first one.
     fn is_repeated_on(&self, websocket: u32) -> bool {
         self.is_patient() && self.attempts > 1 && self.websocket == websocket
@@ -385,7 +385,7 @@ fn earlier(one: Option<Instant>, other: Instant) -> Option<Instant> {
 
 /// Maximum number of kept messages. The window counts payloads only, and a payload may be a single
 /// byte, or be returned to the window before its message is dropped.
-const MAX_KEPT: usize = 10_000;
+const MAX_UNACKNOWLEDGED: usize = 10_000;
 
 /// Unanswered retransmissions of the oldest message after which an agent is considered silent.
 const SILENT: u32 = 2;

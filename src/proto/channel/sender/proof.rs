@@ -9,7 +9,7 @@
 
 use std::time::Instant;
 
-use super::{Kept, Sender, earlier};
+use super::{Sender, Unacknowledged, earlier};
 
 impl Sender {
     /// A message that was sent once, as `copy`, was acknowledged. Messages of which a copy other
@@ -45,7 +45,8 @@ impl Sender {
     /// Returns true if a small message must be sent so that missing acknowledgements of others can
     /// be interpreted. One at a time is enough.
     pub(crate) fn wants_question(&self) -> bool {
-        let is_asked = |kept: &Kept| kept.attempts == 1 && kept.websocket == self.websocket;
+        let is_asked =
+            |kept: &Unacknowledged| kept.attempts == 1 && kept.websocket == self.websocket;
         let asked = self.question.and_then(|seq| self.kept.get(&seq));
         self.question_due && self.due.is_empty() && !asked.is_some_and(is_asked)
     }

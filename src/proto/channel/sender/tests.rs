@@ -6,22 +6,22 @@ use crate::clock;
 const RTO: Duration = Duration::from_millis(200);
 const NOTHING: [u8; 0] = [];
 
-struct Desk {
+struct Fixture {
     sender: Sender,
     start: Instant,
     now: Instant,
 }
 
-impl Desk {
+impl Fixture {
     fn with_messages(count: u8) -> Self {
         let now = clock::now();
-        let mut desk = Self {
+        let mut fixture = Self {
             sender: Sender::new(now, 1000),
             start: now,
             now,
         };
-        desk.send(0..count);
-        desk
+        fixture.send(0..count);
+        fixture
     }
 
     fn send(&mut self, numbers: std::ops::Range<u8>) {
@@ -50,39 +50,39 @@ impl Desk {
 
 #[test]
 fn what_is_missed_goes_again_when_its_time_is_up_oldest_first_and_nothing_else() {
-    let mut desk = Desk::with_messages(2);
-    desk.pass(Duration::from_millis(1));
-    desk.send(2..5);
-    assert!(desk.sender.acknowledge(desk.now, Seq(3)));
+    let mut fixture = Fixture::with_messages(2);
+    fixture.pass(Duration::from_millis(1));
+    fixture.send(2..5);
+    assert!(fixture.sender.acknowledge(fixture.now, Seq(3)));
 
-    assert_eq!(desk.wait(RTO - Duration::from_millis(2)), NOTHING);
-    assert_eq!(desk.wait(Duration::from_millis(1)), [0, 1]);
-    assert_eq!(desk.wait(Duration::from_millis(1)), NOTHING);
+    assert_eq!(fixture.wait(RTO - Duration::from_millis(2)), NOTHING);
+    assert_eq!(fixture.wait(Duration::from_millis(1)), [0, 1]);
+    assert_eq!(fixture.wait(Duration::from_millis(1)), NOTHING);
 }
 
 #[test]
 fn what_is_under_way_does_not_go_again_while_acknowledgements_come() {
-    let mut desk = Desk::with_messages(0);
+    let mut fixture = Fixture::with_messages(0);
     let slot = Duration::from_millis(20);
-    desk.send(0..100);
+    fixture.send(0..100);
 
     for seq in 0..100 {
-        assert_eq!(desk.wait(slot), NOTHING, "the window takes two seconds");
-        assert!(desk.sender.acknowledge(desk.now, Seq(seq)));
+        assert_eq!(fixture.wait(slot), NOTHING, "the window takes two seconds");
+        assert!(fixture.sender.acknowledge(fixture.now, Seq(seq)));
     }
 }
 
 #[test]
 fn a_message_that_is_missed_again_goes_again_and_later() {
-    let mut desk = Desk::with_messages(1);
+    let mut fixture = Fixture::with_messages(1);
     let mut copies = 0;
 
     for n in 1..=100 {
-        desk.pass(Duration::from_millis(50));
-        desk.send(n..n + 1);
-        desk.pass(Duration::from_millis(1));
-        desk.sender.acknowledge(desk.now, Seq(u64::from(n)));
-        copies += desk.wait(Duration::ZERO).len();
+        fixture.pass(Duration::from_millis(50));
+        fixture.send(n..n + 1);
+        fixture.pass(Duration::from_millis(1));
+        fixture.sender.acknowledge(fixture.now, Seq(u64::from(n)));
+        copies += fixture.wait(Duration::ZERO).len();
     }
 
     // After 0.2, 0.6, 1.4 and 3 s of five.
@@ -91,91 +91,93 @@ fn a_message_that_is_missed_again_goes_again_and_later() {
 
 #[test]
 fn an_acknowledgement_frees_the_window_once() {
-    let mut desk = Desk::with_messages(3);
+    let mut fixture = Fixture::with_messages(3);
 
-    assert!(desk.sender.acknowledge(desk.now, Seq(2)));
-    assert!(!desk.sender.acknowledge(desk.now, Seq(2)));
-    assert!(!desk.sender.acknowledge(desk.now, Seq(99)));
-    assert_eq!(desk.sender.unacknowledged(), 20);
-    assert!(desk.sender.has_room(980, Share::Alone));
-    assert!(!desk.sender.has_room(981, Share::Alone));
+    assert!(fixture.sender.acknowledge(fixture.now, Seq(2)));
+    assert!(!fixture.sender.acknowledge(fixture.now, Seq(2)));
+    assert!(!fixture.sender.acknowledge(fixture.now, Seq(99)));
+    assert_eq!(fixture.sender.unacknowledged(), 20);
+    assert!(fixture.sender.has_room(980, Share::Alone));
+    assert!(!fixture.sender.has_room(981, Share::Alone));
 }
 
 #[test]
 fn a_message_that_is_never_acknowledged_keeps_nothing_but_itself() {
-    let mut desk = Desk::with_messages(1);
+    let mut fixture = Fixture::with_messages(1);
 
     for _ in 0..10_000 {
         let message = Bytes::from_static(b"m");
-        let seq = desk.sender.next_seq();
-        desk.sender.send(desk.now, message, 1, Urgency::Patient);
-        assert!(desk.sender.acknowledge(desk.now, seq));
+        let seq = fixture.sender.next_seq();
+        fixture
+            .sender
+            .send(fixture.now, message, 1, Urgency::Patient);
+        assert!(fixture.sender.acknowledge(fixture.now, seq));
     }
 
-    assert_eq!(desk.sender.kept.len(), 1);
-    assert_eq!(desk.sender.next_seq(), Seq(10_001));
+    assert_eq!(fixture.sender.kept.len(), 1);
+    assert_eq!(fixture.sender.next_seq(), Seq(10_001));
 }
 
 #[test]
 fn in_silence_only_the_oldest_asks_and_ever_more_rarely() {
-    let mut desk = Desk::with_messages(3);
+    let mut fixture = Fixture::with_messages(3);
 
-    assert_eq!(desk.wait(RTO), [0]);
-    assert_eq!(desk.wait(2 * RTO), [0]);
-    assert_eq!(desk.wait(2 * RTO), NOTHING);
-    assert_eq!(desk.wait(2 * RTO), [0]);
+    assert_eq!(fixture.wait(RTO), [0]);
+    assert_eq!(fixture.wait(2 * RTO), [0]);
+    assert_eq!(fixture.wait(2 * RTO), NOTHING);
+    assert_eq!(fixture.wait(2 * RTO), [0]);
     for _ in 0..10 {
-        desk.wait(Duration::from_secs(5));
+        fixture.wait(Duration::from_secs(5));
     }
-    assert_eq!(desk.wait(Duration::from_secs(5)), [0]);
+    assert_eq!(fixture.wait(Duration::from_secs(5)), [0]);
 }
 
 #[test]
 fn the_end_of_a_silence_retransmits_what_is_missed_after_a_round_trip() {
-    let mut desk = Desk::with_messages(3);
-    desk.wait(RTO);
+    let mut fixture = Fixture::with_messages(3);
+    fixture.wait(RTO);
 
-    desk.sender.acknowledge(desk.now, Seq(0));
+    fixture.sender.acknowledge(fixture.now, Seq(0));
 
-    assert_eq!(desk.wait(Duration::ZERO), NOTHING);
-    assert_eq!(desk.wait(Duration::from_millis(110)), [1, 2]);
+    assert_eq!(fixture.wait(Duration::ZERO), NOTHING);
+    assert_eq!(fixture.wait(Duration::from_millis(110)), [1, 2]);
 }
 
 #[test]
 fn a_reconnect_makes_everything_unacknowledged_due() {
-    let mut desk = Desk::with_messages(3);
-    desk.sender.acknowledge(desk.now, Seq(1));
+    let mut fixture = Fixture::with_messages(3);
+    fixture.sender.acknowledge(fixture.now, Seq(1));
 
-    desk.sender.handle_connected(desk.now);
+    fixture.sender.handle_connected(fixture.now);
 
-    assert_eq!(desk.retransmitted(), [0, 2]);
+    assert_eq!(fixture.retransmitted(), [0, 2]);
 }
 
 #[test]
 fn a_reconnect_to_a_silent_agent_asks_first() {
-    let mut desk = Desk::with_messages(3);
-    desk.wait(RTO);
-    desk.wait(2 * RTO);
+    let mut fixture = Fixture::with_messages(3);
+    fixture.wait(RTO);
+    fixture.wait(2 * RTO);
 
-    desk.sender.handle_connected(desk.now);
-    desk.pass(Duration::from_millis(1));
-    assert_eq!(desk.retransmitted(), [0, 2]);
-    assert_eq!(desk.sender.silent_since(), Some(desk.start), "still");
-    desk.pass(Duration::from_millis(50));
-    desk.sender.acknowledge(desk.now, Seq(0));
+    fixture.sender.handle_connected(fixture.now);
+    fixture.pass(Duration::from_millis(1));
+    assert_eq!(fixture.retransmitted(), [0, 2]);
+    assert_eq!(fixture.sender.silent_since(), Some(fixture.start), "still");
+    fixture.pass(Duration::from_millis(50));
+    fixture.sender.acknowledge(fixture.now, Seq(0));
 
-    assert_eq!(desk.retransmitted(), [1]);
+    assert_eq!(fixture.retransmitted(), [1]);
 }
 
 #[test]
 fn a_message_sent_twice_teaches_no_round_trip() {
-    let mut desk = Desk::with_messages(2);
-    desk.wait(RTO);
-    desk.now += Duration::from_secs(9);
+    let mut fixture = Fixture::with_messages(2);
+    fixture.wait(RTO);
+    fixture.now += Duration::from_secs(9);
 
-    desk.sender.acknowledge(desk.now, Seq(0));
+    fixture.sender.acknowledge(fixture.now, Seq(0));
 
-    assert_eq!(desk.sender.rtt(), Duration::from_millis(100));
+    assert_eq!(fixture.sender.rtt(), Duration::from_millis(100));
 }
 
 #[test]
@@ -208,5 +210,5 @@ fn messages_of_one_byte_are_bounded_in_number_too() {
         sent += 1;
     }
 
-    assert_eq!(sent, MAX_KEPT);
+    assert_eq!(sent, MAX_UNACKNOWLEDGED);
 }

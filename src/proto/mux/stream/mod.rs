@@ -21,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::proto::error::Reason;
 use crate::proto::mux::outcome::Upload;
-use crate::proto::mux::scheduler::Line;
+use crate::proto::mux::scheduler::SendQueue;
 use crate::wire::message::Seq;
 
 /// One stream of a mux.
@@ -229,10 +229,10 @@ impl Stream {
     }
 
     /// Returns the queue for a stream that has something to send again.
-    pub(in crate::proto::mux) fn line(&mut self) -> Line {
+    pub(in crate::proto::mux) fn line(&mut self) -> SendQueue {
         match std::mem::take(&mut self.spell) {
-            ..=LITTLE => Line::Quick,
-            _ => Line::Steady,
+            ..=LITTLE => SendQueue::Quick,
+            _ => SendQueue::Steady,
         }
     }
 

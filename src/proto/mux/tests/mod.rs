@@ -196,12 +196,12 @@ fn a_stream_that_was_left_before_it_had_its_turn_has_none() {
 #[test]
 fn what_comes_for_unknown_streams_is_swallowed() {
     let mut mux = Mux::new();
-    let stranger = StreamId(99);
+    let unknown_key = StreamId(99);
 
-    mux.handle_output(data(stranger, b"x")).unwrap();
-    mux.handle_output(frames(&[Header::bare(Command::Syn, stranger)]))
+    mux.handle_output(data(unknown_key, b"x")).unwrap();
+    mux.handle_output(frames(&[Header::bare(Command::Syn, unknown_key)]))
         .unwrap();
-    mux.handle_output(frames(&[Header::bare(Command::Fin, stranger)]))
+    mux.handle_output(frames(&[Header::bare(Command::Fin, unknown_key)]))
         .unwrap();
 
     assert!(mux.is_empty() && mux.wants_input());
@@ -229,24 +229,24 @@ fn a_local_program_that_does_not_read_stops_the_input() {
 fn a_message_that_is_processed_twice_breaks_the_mux_and_doubles_nothing() {
     for seed in 0..300 {
         let mut chance = fastrand::Rng::with_seed(seed);
-        let (messages, said) = conversation(&mut chance);
+        let (messages, sent) = conversation(&mut chance);
         let twice = chance.usize(..messages.len());
         let mut peer = Decoder::new();
-        let mut heard: BTreeMap<StreamId, Vec<u8>> = BTreeMap::new();
+        let mut received: BTreeMap<StreamId, Vec<u8>> = BTreeMap::new();
         let mut outcome = Ok(());
 
         // Nothing that follows is needed to detect it.
         for message in messages[..=twice].iter().chain(&messages[twice..=twice]) {
             peer.push(message.clone());
-            outcome = hear(&mut peer, &mut heard);
+            outcome = receive(&mut peer, &mut received);
             if outcome.is_err() {
                 break;
             }
         }
 
         assert!(outcome.is_err(), "seed {seed}: number {twice}");
-        for (id, heard) in heard {
-            assert!(said[&id].starts_with(&heard), "seed {seed}: stream {id}");
+        for (id, received) in received {
+            assert!(sent[&id].starts_with(&received), "seed {seed}: stream {id}");
         }
     }
 }
@@ -264,32 +264,35 @@ fn the_numbers_of_streams_end_before_the_seam_fails() {
 fn conversation(chance: &mut fastrand::Rng) -> (Vec<Bytes>, BTreeMap<StreamId, Vec<u8>>) {
     let mut mux = Mux::new();
     let mut messages = Vec::new();
-    let mut said: BTreeMap<StreamId, Vec<u8>> = BTreeMap::new();
+    let mut sent: BTreeMap<StreamId, Vec<u8>> = BTreeMap::new();
     for n in 0..chance.u8(2..40) {
-        match (chance.u32(..8), said.keys().next_back().copied()) {
+        match (chance.u32(..8), sent.keys().next_back().copied()) {
             (0, _) | (_, None) => {
                 let id = mux.open().unwrap();
-                said.insert(id, Vec::new());
+                sent.insert(id, Vec::new());
             }
             (1, Some(id)) => mux.reset(id),
             (2, _) => mux.send_nop(),
             (_, Some(id)) => {
                 let words = vec![n; chance.usize(1..300)];
                 if let Write::Accepted(taken) = mux.write(id, &words) {
-                    said.get_mut(&id).unwrap().extend(&words[..taken]);
+                    sent.get_mut(&id).unwrap().extend(&words[..taken]);
                 }
             }
         }
         let max = [64, 100, 1024][chance.usize(..3)];
         messages.extend(mux.has_output().then(|| message(&mut mux, max)));
     }
-    (messages, said)
+    (messages, sent)
 }
 
-fn hear(peer: &mut Decoder, heard: &mut BTreeMap<StreamId, Vec<u8>>) -> Result<(), FrameError> {
+fn receive(
+    peer: &mut Decoder,
+    received: &mut BTreeMap<StreamId, Vec<u8>>,
+) -> Result<(), FrameError> {
     while let Some(piece) = peer.poll()? {
         if let FrameEvent::Data(id, data) = piece {
-            heard.entry(id).or_default().extend(data);
+            received.entry(id).or_default().extend(data);
         }
     }
     Ok(())
@@ -299,7 +302,7 @@ fn hear(peer: &mut Decoder, heard: &mut BTreeMap<StreamId, Vec<u8>>) -> Result<(
 /// sent after the agent's answer.
 fn doubted(sizes: &[usize]) -> Vec<Bytes> {
     let mut mux = Mux::new();
-    mux.doubt_start();
+    mux.suspect_start();
     let id = mux.open().unwrap();
     let messages = sizes.iter().enumerate().map(|(at, size)| {
         if at == sizes.len() - 3 {

@@ -7,7 +7,7 @@
 
 /// A section, with its keys in the order of the file.
 #[derive(Default)]
-pub(super) struct Section {
+pub(super) struct IniSection {
     /// The text between the brackets, trimmed.
     pub(super) header: String,
     /// The line of the header, from 1.
@@ -25,7 +25,7 @@ pub(super) struct BadLine {
 }
 
 /// Parses the text of a file.
-pub(super) fn parse(text: &str) -> (Vec<Section>, Vec<BadLine>) {
+pub(super) fn parse(text: &str) -> (Vec<IniSection>, Vec<BadLine>) {
     let mut parser = Parser::default();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (index, line) in text.lines().enumerate() {
@@ -39,7 +39,7 @@ pub(super) fn parse(text: &str) -> (Vec<Section>, Vec<BadLine>) {
 
 #[derive(Default)]
 struct Parser {
-    sections: Vec<Section>,
+    sections: Vec<IniSection>,
     bad: Vec<BadLine>,
     /// The indentation of the last header or key.
     indent: usize,
@@ -72,7 +72,7 @@ impl Parser {
         let header = rest.split_once(']');
         self.is_lost = header.is_none();
         let (header, _behind) = header.ok_or("the section header has no closing `]`")?;
-        self.sections.push(Section {
+        self.sections.push(IniSection {
             header: header.trim().to_owned(),
             line: number,
             keys: Vec::new(),

@@ -21,18 +21,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use self::ini::Section;
+use self::ini::IniSection;
 pub(super) use self::read::in_home;
 
 /// The keys of a section. Values may be secrets.
-pub(super) type Keys = BTreeMap<String, String>;
+pub(super) type SectionKeys = BTreeMap<String, String>;
 
 /// The profiles of both files. Keys of the credentials file have priority, as in the AWS CLI.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Profiles {
-    profiles: BTreeMap<String, Keys>,
-    sso_sessions: BTreeMap<String, Keys>,
-    services: BTreeMap<String, Keys>,
+    profiles: BTreeMap<String, SectionKeys>,
+    sso_sessions: BTreeMap<String, SectionKeys>,
+    services: BTreeMap<String, SectionKeys>,
     problems: Vec<Problem>,
     /// Sections that would be a profile with another header, by the name of that profile.
     misnamed: BTreeMap<String, Problem>,
@@ -123,7 +123,7 @@ impl Profiles {
         self.misnamed.insert(name, Problem { path, line, why });
     }
 
-    fn sections(&mut self, path: &Path, text: &str) -> Vec<Section> {
+    fn sections(&mut self, path: &Path, text: &str) -> Vec<IniSection> {
         let (sections, bad) = ini::parse(text);
         for bad in bad {
             self.add_problem(path, bad.line, bad.why);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Keys, Profiles};
+use super::{Profiles, SectionKeys};
 
 impl Profiles {
     /// Returns one configuration file for the SDK. It contains secrets.
@@ -38,7 +38,7 @@ impl Profiles {
         }
     }
 
-    fn render(&self, text: &mut String, kind: &str, name: &str, keys: &Keys) {
+    fn render(&self, text: &mut String, kind: &str, name: &str, keys: &SectionKeys) {
         line(text, format_args!("[{kind} {}]", Self::alias(name)));
         for (key, value) in keys
             .iter()

@@ -11,9 +11,9 @@ fn early_messages_are_acknowledged_at_once_and_processed_in_order() {
     let id = bench.connect();
     let push = |byte: u8| [1, 2, 1, 0, 3, 0, 0, 0, byte];
 
-    bench.say_as(3, PayloadType::Output, &push(b'b'));
+    bench.send_as(3, PayloadType::Output, &push(b'b'));
     assert!(bench.written(id).is_empty());
-    bench.say_as(2, PayloadType::Output, &push(b'a'));
+    bench.send_as(2, PayloadType::Output, &push(b'a'));
 
     assert_eq!(bench.acknowledged(), [1, 3, 2]);
     assert_eq!(bench.written(id), b"ab");
@@ -28,8 +28,8 @@ fn a_duplicate_is_acknowledged_again_except_by_old_agents() {
         };
         let mut bench = Bench::port(options).after_handshake("1.2.764.0");
 
-        bench.say_as(1, PayloadType::Size, b"probe");
-        bench.say_as(1, PayloadType::Size, b"probe");
+        bench.send_as(1, PayloadType::Size, b"probe");
+        bench.send_as(1, PayloadType::Size, b"probe");
 
         assert_eq!(bench.acknowledged().len(), expected, "{version}");
     }
@@ -121,7 +121,7 @@ fn a_pause_stops_data_until_any_message_arrives() {
     bench.agent.handle_read(id, Bytes::from_static(b"x"));
     bench.wait(SECOND);
     assert!(bench.received.is_empty());
-    bench.say(PayloadType::Size, b"probe");
+    bench.send(PayloadType::Size, b"probe");
     bench.wait(SECOND);
 
     assert!(!bench.output(PayloadType::Output).is_empty());
@@ -184,7 +184,7 @@ fn old_agents_acknowledge_before_they_process() {
         let mut bench = Bench::port(options).after_handshake("1.1.69");
         bench.connect();
 
-        bench.say(PayloadType::Output, b"not yet written");
+        bench.send(PayloadType::Output, b"not yet written");
 
         assert_eq!(bench.acknowledged().len(), expected, "{version}");
     }
@@ -200,7 +200,7 @@ fn early_input_is_lost_by_old_agents_only() {
         let mut bench = Bench::port(options);
         bench.answer("1.2.764.0");
 
-        bench.say(PayloadType::Size, b"too soon");
+        bench.send(PayloadType::Size, b"too soon");
         bench.wait(SECOND);
         bench.frames(&[(Command::Syn, 3, b"")]);
 
@@ -213,7 +213,7 @@ fn early_input_is_lost_by_old_agents_only() {
 #[test]
 fn all_lost_messages_are_retransmitted_at_once_if_configured() {
     let options = Options {
-        pace: Pace::Unlimited,
+        pace: SendRate::Unlimited,
         retransmission: Retransmission::All,
         ..Options::default()
     };
@@ -235,7 +235,7 @@ fn all_lost_messages_are_retransmitted_at_once_if_configured() {
 #[test]
 fn without_a_pace_the_window_limits_unacknowledged_messages() {
     let options = Options {
-        pace: Pace::Unlimited,
+        pace: SendRate::Unlimited,
         window: Some(50_000),
         ..Options::default()
     };

@@ -36,7 +36,7 @@ fn a_failed_action_ends_the_session_with_its_error() {
     let mut bench = Bench::port(Options::default());
 
     let body = br#"{"ClientVersion":"1.2.764.0","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":2,"Error":"no"}]}"#;
-    bench.say(PayloadType::HandshakeResponse, body);
+    bench.send(PayloadType::HandshakeResponse, body);
 
     let output = &bench.end().unwrap().output;
     let expected = "\n----------ERROR-------\nEncountered error while initiating handshake. \
@@ -64,10 +64,10 @@ fn nothing_is_acknowledged_until_the_plugin_is_ready() {
     let mut bench = Bench::port(Options::default());
     bench.answer("1.2.764.0");
 
-    bench.say_as(1, PayloadType::Size, b"probe");
+    bench.send_as(1, PayloadType::Size, b"probe");
     assert_eq!(bench.acknowledged(), [0]);
     bench.wait(Duration::from_millis(10));
-    bench.say_as(1, PayloadType::Size, b"probe");
+    bench.send_as(1, PayloadType::Size, b"probe");
 
     assert_eq!(bench.acknowledged(), [0, 1]);
 }
@@ -79,7 +79,7 @@ fn some_agents_acknowledge_and_discard_data_right_after_the_handshake() {
         let mut bench = Bench::port(Options::default());
         bench.agent.rng = fastrand::Rng::with_seed(*seed);
         bench.answer("1.2.764.0");
-        bench.say_as(1, PayloadType::Size, b"probe");
+        bench.send_as(1, PayloadType::Size, b"probe");
         bench.acknowledged() == [0, 1]
     });
 
@@ -92,7 +92,7 @@ fn a_second_response_stops_the_agent_permanently() {
     let mut bench = Bench::ready();
 
     bench.answer("1.2.764.0");
-    bench.say_as(2, PayloadType::Size, b"probe");
+    bench.send_as(2, PayloadType::Size, b"probe");
     bench.wait(60 * SECOND);
 
     assert!(bench.acknowledged().is_empty());

@@ -68,17 +68,17 @@ impl Bench {
         let body = format!(
             r#"{{"ClientVersion":"{version}","ProcessedClientActions":[{{"ActionType":"SessionType","ActionStatus":1}}]}}"#
         );
-        self.say(PayloadType::HandshakeResponse, body.as_bytes());
+        self.send(PayloadType::HandshakeResponse, body.as_bytes());
     }
 
     /// Sends a message with the next number.
-    fn say(&mut self, payload_type: PayloadType, payload: &[u8]) {
+    fn send(&mut self, payload_type: PayloadType, payload: &[u8]) {
         let seq = self.next;
         self.next += 1;
-        self.say_as(seq, payload_type, payload);
+        self.send_as(seq, payload_type, payload);
     }
 
-    fn say_as(&mut self, seq: u64, payload_type: PayloadType, payload: &[u8]) {
+    fn send_as(&mut self, seq: u64, payload_type: PayloadType, payload: &[u8]) {
         let frame = message(Kind::Input, seq, payload_type, payload).encode();
         self.agent.handle_message(self.now, frame);
         self.settle();
@@ -92,7 +92,7 @@ impl Bench {
             bytes.extend_from_slice(&header.encode());
             bytes.extend_from_slice(data);
         }
-        self.say(PayloadType::Output, &bytes);
+        self.send(PayloadType::Output, &bytes);
     }
 
     /// Advances the clock by `span`, one millisecond at a time.

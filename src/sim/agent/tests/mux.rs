@@ -102,7 +102,7 @@ fn a_bad_frame_ends_the_session_with_a_fin_if_a_stream_is_open() {
             bench.frames(&[(Command::Syn, 3, b"")]);
         }
 
-        bench.say(PayloadType::Output, &[2, 0, 0, 0, 3, 0, 0, 0]);
+        bench.send(PayloadType::Output, &[2, 0, 0, 0, 3, 0, 0, 0]);
         bench.frames(&[(Command::Syn, 5, b"")]);
         assert!(bench.end().is_none());
         bench.wait(SECOND / 100);

@@ -6,7 +6,7 @@ use super::*;
 fn the_terminate_flag_is_acknowledged_and_ends_the_session() {
     let mut bench = Bench::ready();
 
-    bench.say(PayloadType::Flag, &[0, 0, 0, 2]);
+    bench.send(PayloadType::Flag, &[0, 0, 0, 2]);
 
     assert_eq!(bench.acknowledged(), [1]);
     assert_eq!(bench.end(), Some(&End::success()));
@@ -21,7 +21,7 @@ fn the_end_waits_two_seconds_for_acknowledgements() {
     bench.agent.handle_read(id, Bytes::from_static(b"x"));
     bench.wait(SECOND);
 
-    bench.say(PayloadType::Flag, &[0, 0, 0, 2]);
+    bench.send(PayloadType::Flag, &[0, 0, 0, 2]);
     bench.wait(Duration::from_millis(1_990));
     assert!(bench.end().is_none());
     bench.wait(SECOND);
@@ -33,7 +33,7 @@ fn the_end_waits_two_seconds_for_acknowledgements() {
 fn basic_mode_writes_before_it_acknowledges_and_dials_again_after_an_end() {
     let mut bench = Bench::port(Options::default()).after_handshake("1.1.69");
     let first = bench.connect();
-    bench.say(PayloadType::Output, b"one");
+    bench.send(PayloadType::Output, b"one");
     assert!(bench.acknowledged().is_empty());
     bench.agent.handle_written(bench.now, first, 3);
     bench.settle();
@@ -43,7 +43,7 @@ fn basic_mode_writes_before_it_acknowledges_and_dials_again_after_an_end() {
         .agent
         .handle_ended(bench.now, first, DestinationEnd::Finished);
     bench.settle();
-    bench.say(PayloadType::Output, b"two");
+    bench.send(PayloadType::Output, b"two");
     let second = bench.connect();
 
     assert_ne!(first, second);
@@ -60,9 +60,9 @@ fn output_of_a_connection_that_the_client_has_closed_is_discarded() {
         .handle_read(first, Bytes::from_static(&[b'x'; 50_000]));
     bench.settle();
 
-    bench.say(PayloadType::Flag, &[0, 0, 0, 1]);
+    bench.send(PayloadType::Flag, &[0, 0, 0, 1]);
     bench.received.clear();
-    bench.say(PayloadType::Output, b"two");
+    bench.send(PayloadType::Output, b"two");
     let second = bench.connect();
     bench.agent.handle_written(bench.now, second, 3);
     bench.agent.handle_read(second, Bytes::from_static(b"two"));
@@ -87,7 +87,7 @@ fn an_old_agent_loses_nothing_while_it_dials_for_the_first_time() {
     assert!(!bench.agent.wants_input(), "the dial is under way");
     let id = bench.connect();
     assert!(bench.agent.wants_input());
-    bench.say(PayloadType::Output, b"hello");
+    bench.send(PayloadType::Output, b"hello");
 
     assert_eq!(bench.written(id), b"hello");
 }
@@ -97,7 +97,7 @@ fn a_refused_dial_in_basic_mode_ends_the_session_soon_and_without_a_text() {
     let mut bench = Bench::port(Options::default()).after_handshake("1.1.69");
 
     bench.agent.handle_dial_failed(bench.now, bench.dial());
-    bench.say(PayloadType::Output, b"anyone?");
+    bench.send(PayloadType::Output, b"anyone?");
     bench.wait(Duration::from_millis(30));
     assert!(bench.received.is_empty() && bench.end().is_none());
     bench.wait(Duration::from_millis(10));
@@ -133,7 +133,7 @@ fn the_oldest_agents_do_not_know_the_terminate_flag() {
     let mut bench = Bench::port(options).after_handshake("1.2.764.0");
     bench.connect();
 
-    bench.say(PayloadType::Flag, &[0, 0, 0, 2]);
+    bench.send(PayloadType::Flag, &[0, 0, 0, 2]);
     bench.wait(3 * SECOND);
 
     assert!(bench.end().is_none());
@@ -147,7 +147,7 @@ fn a_crashed_worker_sends_nothing_until_it_is_reported() {
     let mut bench = Bench::ready();
 
     bench.agent.handle_crash(bench.now);
-    bench.say(PayloadType::Size, b"probe");
+    bench.send(PayloadType::Size, b"probe");
     bench.wait(59 * SECOND);
     assert!(bench.received.is_empty() && bench.end().is_none());
     bench.wait(2 * SECOND);

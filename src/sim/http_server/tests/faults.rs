@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Error;
 
 use super::*;
 use crate::sim::{
-    BreakEvery, DisconnectKind, Faults, Join, OneOffFault, Received, RefusedUpgrades,
+    BreakEvery, DisconnectKind, Faults, Join, OneOffFault, ReceivedData, RefusedUpgrades,
     SecondWebsocket, TokenLife,
 };
 
@@ -95,12 +95,12 @@ async fn a_black_hole_sends_nothing_when_its_session_ends_or_has_another_websock
 
     for client in [&mut first, &mut second] {
         // Messages already in flight may still arrive.
-        let hear = async {
+        let receive = async {
             while let Some(message) = client.next().await {
                 assert_ne!(message.header.kind, Kind::ChannelClosed);
             }
         };
-        let received = tokio::time::timeout(A_WHILE, hear).await;
+        let received = tokio::time::timeout(A_WHILE, receive).await;
         assert!(received.is_err(), "the websocket has closed");
     }
 }
@@ -240,7 +240,7 @@ async fn a_stalled_destination_holds_the_client_back_and_loses_nothing() {
 
     assert!(matches!(
         &sink.received()[..],
-        [Received {
+        [ReceivedData {
             len: 12_582_912,
             ..
         }]

@@ -12,7 +12,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 use super::*;
-use crate::sim::agent::{self, Pace};
+use crate::sim::agent::{self, SendRate};
 use crate::sim::{ApiFault, Destination, EndedBy, Operation, Options, Role, Simulator};
 use crate::wire::message::{FIN, Header, Kind, Message, MessageId, PayloadType, SYN, Seq};
 use crate::wire::payload::{Acknowledge, ChannelClosed};
@@ -33,7 +33,7 @@ async fn simulator(options: Options) -> Simulator {
 fn unpaced() -> Options {
     Options {
         agent: agent::Options {
-            pace: Pace::Unlimited,
+            pace: SendRate::Unlimited,
             readiness: Duration::ZERO..Duration::ZERO,
             ..agent::Options::default()
         },
@@ -176,7 +176,7 @@ impl Client {
         self.websocket.flush().await.unwrap();
     }
 
-    /// Like `say`, but without a flush.
+    /// Like `send`, but without a flush.
     async fn feed(&mut self, payload_type: PayloadType, payload: &[u8]) {
         let message = message(Kind::Input, self.next, 0, payload_type, payload);
         self.next += 1;
