@@ -104,7 +104,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Kind::Ended`] if the session has ended; otherwise the error of the call. Times out after
+    /// [`ErrorKind::Ended`] if the session has ended; otherwise the error of the call. Times out after
     /// 10 s for the credentials and 10 s for the call.
     pub async fn resume(&mut self) -> Result<(), Error> {
         // Before the permit, so that a hanging credential provider holds none.

@@ -124,7 +124,7 @@ impl<F: Fn(StartStage)> Attempt<'_, F> {
                 tried.push(node.clone());
                 match self.at(node).await {
                     Err(error) if error.kind() == ErrorKind::TargetNotConnected => {
-                        missed.push(error)
+                        missed.push(error);
                     }
                     outcome => return outcome,
                 }

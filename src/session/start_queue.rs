@@ -120,7 +120,7 @@ impl<T: Waiting> ServiceQueue<T> {
         Some(next)
     }
 
-    /// Returns when [`Queue::poll`] may next return a waiter.
+    /// Returns when [`ServiceQueue::poll`] may next return a waiter.
     fn poll_timeout(&self) -> Option<Instant> {
         (!self.waiting.is_empty()).then(|| self.limiter.next())
     }

@@ -212,7 +212,7 @@ impl PoolTask {
                 self.pool.handle_cancel(now, id);
             }
             PoolRequest::Release(id, returned, _slot) => {
-                self.pool.handle_returned(now, id, returned)
+                self.pool.handle_returned(now, id, returned);
             }
             PoolRequest::Tunnel(id, event) => {
                 // The meaning of an event depends on the pending connections.

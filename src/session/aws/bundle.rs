@@ -22,7 +22,7 @@ impl ProfileBundle {
     ///
     /// # Errors
     ///
-    /// [`Kind::Profile`], with profile, file and cause, if the bundle cannot be used.
+    /// [`ErrorKind::Profile`], with profile, file and cause, if the bundle cannot be used.
     pub fn read(profile: Option<&str>) -> Result<Option<Self>, Error> {
         let profile = profile.unwrap_or(DEFAULT);
         let Some(path) = path(profile) else {

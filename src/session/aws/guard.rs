@@ -15,7 +15,7 @@ use crate::session::error::{Error, ErrorKind};
 ///
 /// # Errors
 ///
-/// [`Kind::Unreachable`] after `limit`, [`Kind::Internal`] if `work` panics. In both cases the rest
+/// [`ErrorKind::Unreachable`] after `limit`, [`ErrorKind::Internal`] if `work` panics. In both cases the rest
 /// of `work` is dropped.
 pub(super) async fn guarded<T>(
     what: &'static str,

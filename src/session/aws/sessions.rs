@@ -13,7 +13,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// The error of the call: [`Kind::Denied`] without the permission for DescribeSessions.
+    /// The error of the call: [`ErrorKind::Denied`] without the permission for DescribeSessions.
     pub(in crate::session) async fn find_session(
         &self,
         request: &StartRequest,

@@ -243,7 +243,7 @@ fn instead_of_blank(profiles: &Profiles, profile: &str) -> Option<String> {
 ///
 /// # Errors
 ///
-/// [`Kind::Profile`], if the profile or one that it refers to does not exist.
+/// [`ErrorKind::Profile`], if the profile or one that it refers to does not exist.
 pub fn check_profile(profile: Option<&str>, is_first: bool) -> Result<(), Error> {
     check(&Profiles::read(&Env::real()), profile, is_first)
 }

@@ -215,7 +215,7 @@ impl JournalFile {
                     lines.push(JournalLine::Started(entry));
                 }
                 None if self.open.remove(&session).is_some() => {
-                    lines.push(JournalLine::Ended(session))
+                    lines.push(JournalLine::Ended(session));
                 }
                 None => {}
             }
