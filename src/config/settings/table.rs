@@ -158,7 +158,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
     flag("enabled", true).doc("Serve this forward; false: it is validated and listed only"),
     Setting::new(
         "mode",
-        Kind::Text("^[0-7]{3,4}$", check_mode),
+        Kind::Text("^[0-7]{1,4}$", check_mode),
         Absent::Text("0600"),
         "",
     )
