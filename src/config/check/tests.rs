@@ -28,17 +28,6 @@ fn messages(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_shared_session_has_no_age_if_nobody_says_so() {
-    let config = good(&format!("{MINIMAL}\nsessions = \"shared\"\n"));
-
-    let shared = Sessions::Shared {
-        max_streams: 64,
-        max_age: None,
-    };
-    assert_eq!(config.forwards[0].sessions, shared);
-}
-
-#[test]
 fn a_port_of_the_target_has_another_document() {
     let config = good(&MINIMAL.replace("\"db.internal:5432\"", "5432"));
 

@@ -367,29 +367,3 @@ pub(super) const PORT_DOCUMENT: &str = "AWS-StartPortForwardingSession";
 
 /// Document for a host that the target can reach.
 pub(super) const HOST_DOCUMENT: &str = "AWS-StartPortForwardingSessionToRemoteHost";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_remote_is_displayed_as_it_may_be_written() {
-        let host = |host: &str| Remote::Host {
-            host: host.to_owned(),
-            port: 5432,
-        };
-
-        assert_eq!(Remote::Port(22).to_string(), "localhost:22");
-        assert_eq!(host("db.internal").to_string(), "db.internal:5432");
-        assert_eq!(host("2001:db8::7").to_string(), "[2001:db8::7]:5432");
-    }
-
-    #[test]
-    fn a_mapped_loopback_address_is_loopback() {
-        let mapped = Listen::Tcp("[::ffff:127.0.0.1]:80".parse().unwrap());
-        let open = Listen::Tcp("[::]:80".parse().unwrap());
-
-        assert!(mapped.is_loopback());
-        assert!(!open.is_loopback());
-    }
-}
