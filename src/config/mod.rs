@@ -159,10 +159,7 @@ impl Error {
     pub fn summary(&self) -> Vec<(String, String)> {
         match self {
             Self::NotFound { .. } => vec![("no configuration found".to_owned(), CREATE.to_owned())],
-            Self::Unreadable { path, source } => {
-                let error = format!("cannot read the configuration {}: {source}", path.display());
-                vec![(error, remedy(source.kind()).to_owned())]
-            }
+            Self::Unreadable { path, source } => vec![unreadable(path, source)],
             Self::Wrong { path, problems } => problems.summary(path),
         }
     }
@@ -172,12 +169,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound { places } => write_not_found(f, places),
-            Self::Unreadable { path, source } => write!(
-                f,
-                "error: cannot read the configuration {}: {source}\n hint: {}",
-                path.display(),
-                remedy(source.kind())
-            ),
+            Self::Unreadable { path, source } => {
+                let (what, hint) = unreadable(path, source);
+                write!(f, "error: {what}\n hint: {hint}")
+            }
             Self::Wrong { path, problems } => problems.in_file(path).fmt(f),
         }
     }
@@ -196,9 +191,10 @@ fn write_not_found(f: &mut fmt::Formatter<'_>, places: &[PathBuf]) -> fmt::Resul
 
 const CREATE: &str = "create one of these files, or set `--config FILE`";
 
-fn remedy(kind: io::ErrorKind) -> &'static str {
+/// Returns why a file cannot be read, and what to do.
+fn unreadable(path: &Path, source: &io::Error) -> (String, String) {
     use io::ErrorKind::{FileTooLarge, InvalidData, IsADirectory, NotFound, PermissionDenied};
-    let remedies = [
+    let hints = [
         (NotFound, "check the path"),
         (
             PermissionDenied,
@@ -211,11 +207,13 @@ fn remedy(kind: io::ErrorKind) -> &'static str {
         (InvalidData, "save the file as UTF-8"),
         (FileTooLarge, "check the path"),
     ];
-    let known = remedies.iter().find(|(of, _)| *of == kind);
-    known.map_or(
+    let hint = hints.iter().find(|(kind, _)| *kind == source.kind());
+    let hint = hint.map_or(
         "check that the file can be read, for example with `cat`",
-        |(_, remedy)| remedy,
-    )
+        |(_, hint)| hint,
+    );
+    let what = format!("cannot read the configuration {}: {source}", path.display());
+    (what, hint.to_owned())
 }
 
 fn read_text(path: &Path) -> Result<String, Error> {
