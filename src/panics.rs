@@ -75,8 +75,8 @@ thread_local! {
     static PLACE: RefCell<Option<Printable>> = const { RefCell::new(None) };
 }
 
-/// Returns where the panic happened that was just caught on this thread, as file and line; `None` if
-/// no hook is installed.
+/// Returns where the panic happened that was just caught on this thread, as file and line; `None`
+/// if no hook is installed.
 pub fn take_place() -> Option<Printable> {
     PLACE.with(RefCell::take)
 }

@@ -343,5 +343,5 @@ fn unread(pair: &mut Pair, streams: &[StreamId]) -> usize {
 const MESSAGE: usize = 16 * 1024;
 const WINDOW: usize = 512 * 1024;
 
-/// Bytes that an agent buffers for destinations that do not read (protocol.md section 8.3).
+/// Bytes that an agent buffers for destinations that do not read (docs/protocol.md section 8.3).
 const AGENTS_BUDGET: usize = 4 << 20;

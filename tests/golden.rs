@@ -1,8 +1,8 @@
 //! Bytes of the reference implementation are decoded to their fields and encoded again.
 //!
 //! The files of `golden/` are written by an encoder that shares no code with ours
-//! (`golden/make.py`), checked against the values that protocol.md publishes. Each begins with its
-//! source.
+//! (`golden/make.py`), checked against the values that docs/protocol.md publishes. Each begins with
+//! its source.
 
 use std::fs;
 use std::path::Path;

@@ -157,7 +157,8 @@ pub(super) async fn stop(args: StopArgs) -> Exit {
 
 #[derive(Debug, Args)]
 pub(super) struct LogArgs {
-    /// error, warn, info, debug or trace, or a filter as in SSM_PROXYD_LOG [default: print the current filter]
+    /// error, warn, info, debug or trace, or a filter as in SSM_PROXYD_LOG [default: print the
+    /// current filter]
     level: Option<String>,
     #[command(flatten)]
     daemon: DaemonAddress,

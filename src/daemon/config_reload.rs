@@ -1,5 +1,5 @@
-//! Loads the configuration and all files that it names for a reload, in a task of its own: a disk may
-//! not respond for a long time. `binder.rs` applies it.
+//! Loads the configuration and all files that it names for a reload, in a task of its own: a disk
+//! may not respond for a long time. `binder.rs` applies it.
 //!
 //! A reload requested while one is in progress starts after it, because the file may have changed
 //! since the first one began.

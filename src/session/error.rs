@@ -195,7 +195,7 @@ pub enum ErrorKind {
     NotAws,
     /// The role could not be assumed.
     Role,
-    /// A profile does not exist, or AWS's files lack what it needs.
+    /// A profile does not exist, or the AWS configuration files lack what it needs.
     Profile,
     /// No region is configured.
     Region,

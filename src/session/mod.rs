@@ -104,8 +104,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Ended`] if the session has ended; otherwise the error of the call. Times out after
-    /// 10 s for the credentials and 10 s for the call.
+    /// [`ErrorKind::Ended`] if the session has ended; otherwise the error of the call. Times out
+    /// after 10 s for the credentials and 10 s for the call.
     pub async fn resume(&mut self) -> Result<(), Error> {
         // Before the permit, so that a hanging credential provider holds none.
         in_time(self.service.caller()).await?;

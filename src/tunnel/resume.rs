@@ -152,7 +152,8 @@ async fn dial(
     dialled
 }
 
-/// Logs errors that the user can fix once per outage and kind, others at debug level: they are transient.
+/// Logs errors that the user can fix once per outage and kind, others at debug level: they are
+/// transient.
 fn log_failure(failure: &Error, logged: &mut Vec<session::ErrorKind>) {
     match failure {
         Error::Session(error) if error.needs_a_person() && !logged.contains(&error.kind()) => {

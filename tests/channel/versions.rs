@@ -1,4 +1,4 @@
-//! Older agents (protocol.md appendix B, item 8).
+//! Older agents (docs/protocol.md appendix B, item 8).
 
 use std::time::Duration;
 

@@ -156,7 +156,8 @@ async fn a_client_that_aborts_while_it_receives_ends_its_session() {
     .await;
 }
 
-/// An agent closes a stream in the same way after an end and after a reset (protocol.md section
+/// An agent closes a stream in the same way after an end and after a reset (docs/protocol.md
+/// section
 /// 8.5), so the two cannot be distinguished here.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_aborts_looks_like_one_that_ends() {

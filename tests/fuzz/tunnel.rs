@@ -318,7 +318,7 @@ impl Owner {
         }
     }
 
-    /// No sent message would break an agent (protocol.md section 5.1).
+    /// No sent message would break an agent (docs/protocol.md section 5.1).
     fn watch(&mut self, transmit: Transmit) {
         let Transmit::Message(frame) = transmit else {
             panic!("expected one OpenDataChannel for each websocket");

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the golden files of this folder, with an encoder that shares no code with ours.
 
-The layouts are those of protocol.md sections 3 and 8.2, the bodies those of sections 2.2, 4, 5,
+The layouts are those of docs/protocol.md sections 3 and 8.2, the bodies those of sections 2.2, 4, 5,
 6.2 and 9.1. The values of section 3.1 were compared byte by byte with the serializer of the
 reference client; this script writes nothing unless it produces the same bytes.
 
@@ -128,15 +128,15 @@ OPEN_DATA_CHANNEL = body(
 
 GOLDEN = {
     "message_input": (
-        "An input message; protocol.md section 3.1, example A, all of it published there.",
+        "An input message; docs/protocol.md section 3.1, example A, all of it published there.",
         message("input_stream_data", b"payload", payload_type=1),
     ),
     "message_acknowledge": (
-        "An acknowledgement; protocol.md section 3.1, example B, with the body of section 6.2.",
+        "An acknowledgement; docs/protocol.md section 3.1, example B, with the body of section 6.2.",
         message("acknowledge", ACKNOWLEDGE, flags=SYN | FIN),
     ),
     "message_flag": (
-        "Every field with a value of its own; protocol.md section 3.1, the third check value.",
+        "Every field with a value of its own; docs/protocol.md section 3.1, the third check value.",
         message(
             "input_stream_data",
             bytes([0, 0, 0, 2]),
@@ -146,61 +146,61 @@ GOLDEN = {
         ),
     ),
     "message_output": (
-        "The first message of an agent; protocol.md sections 3 and 5.1, body of 5.2 (measured).",
+        "The first message of an agent; docs/protocol.md sections 3 and 5.1, body of 5.2 (measured).",
         message("output_stream_data", HANDSHAKE_REQUEST, flags=SYN, payload_type=5),
     ),
     "message_channel_closed": (
-        "The end of a session; by the layout of protocol.md section 3, body of 9.1.",
+        "The end of a session; by the layout of docs/protocol.md section 3, body of 9.1.",
         message("channel_closed", CHANNEL_CLOSED),
     ),
     "message_start_publication": (
-        "StartPublication; by the layout of protocol.md section 3, without a payload.",
+        "StartPublication; by the layout of docs/protocol.md section 3, without a payload.",
         message("start_publication", b""),
     ),
     "message_pause_publication": (
-        "PausePublication; by the layout of protocol.md section 3, without a payload.",
+        "PausePublication; by the layout of docs/protocol.md section 3, without a payload.",
         message("pause_publication", b""),
     ),
     "message_agent_session_state": (
-        "An agent's first binary message; by the layout of protocol.md section 3, body of 4.1.",
+        "An agent's first binary message; by the layout of docs/protocol.md section 3, body of 4.1.",
         message("agent_session_state", AGENT_SESSION_STATE, flags=SYN | FIN),
     ),
     "message_other": (
-        "A type that clients do not know; by the layout of protocol.md section 3, type of 2.2.",
+        "A type that clients do not know; by the layout of docs/protocol.md section 3, type of 2.2.",
         message("data_channel_ready", b"{}"),
     ),
     "payload_open_data_channel": (
-        "The first frame on a websocket; protocol.md section 2.2.",
+        "The first frame on a websocket; docs/protocol.md section 2.2.",
         OPEN_DATA_CHANNEL,
     ),
     "payload_acknowledge": (
-        "The body of an acknowledgement, 176 bytes; protocol.md section 6.2.",
+        "The body of an acknowledgement, 176 bytes; docs/protocol.md section 6.2.",
         ACKNOWLEDGE,
     ),
     "payload_handshake_request": (
-        "The request of a real agent; protocol.md section 5.2, the measured example.",
+        "The request of a real agent; docs/protocol.md section 5.2, the measured example.",
         HANDSHAKE_REQUEST,
     ),
     "payload_handshake_response": (
-        "The response of a client; protocol.md section 5.3, without spaces.",
+        "The response of a client; docs/protocol.md section 5.3, without spaces.",
         HANDSHAKE_RESPONSE,
     ),
     "payload_handshake_complete": (
-        "The end of a handshake; by the fields of protocol.md section 4.2.",
+        "The end of a handshake; by the fields of docs/protocol.md section 4.2.",
         HANDSHAKE_COMPLETE,
     ),
     "payload_channel_closed": (
-        "The end of a session; by the fields of protocol.md section 9.1.",
+        "The end of a session; by the fields of docs/protocol.md section 9.1.",
         CHANNEL_CLOSED,
     ),
-    "flag_disconnect_to_port": ("Flag 1; protocol.md section 4.2.", struct.pack(">I", 1)),
-    "flag_terminate_session": ("Flag 2; protocol.md section 4.2.", struct.pack(">I", 2)),
-    "flag_connect_to_port_error": ("Flag 3; protocol.md section 4.2.", struct.pack(">I", 3)),
+    "flag_disconnect_to_port": ("Flag 1; docs/protocol.md section 4.2.", struct.pack(">I", 1)),
+    "flag_terminate_session": ("Flag 2; docs/protocol.md section 4.2.", struct.pack(">I", 2)),
+    "flag_connect_to_port_error": ("Flag 3; docs/protocol.md section 4.2.", struct.pack(">I", 3)),
     "flag_other": ("A flag without a meaning.", struct.pack(">I", 0x01020304)),
-    "frame_syn": ("SYN of stream 3; protocol.md section 8.2, as published.", frame(0, 3)),
-    "frame_psh": ("PSH of stream 3; protocol.md section 8.2, as published.", frame(2, 3, b"hello")),
-    "frame_fin": ("FIN of stream 3; protocol.md section 8.2, as published.", frame(1, 3)),
-    "frame_nop": ("NOP; protocol.md section 8.2, as published.", frame(3, 0)),
+    "frame_syn": ("SYN of stream 3; docs/protocol.md section 8.2, as published.", frame(0, 3)),
+    "frame_psh": ("PSH of stream 3; docs/protocol.md section 8.2, as published.", frame(2, 3, b"hello")),
+    "frame_fin": ("FIN of stream 3; docs/protocol.md section 8.2, as published.", frame(1, 3)),
+    "frame_nop": ("NOP; docs/protocol.md section 8.2, as published.", frame(3, 0)),
 }
 
 PUBLISHED_FRAMES = {

@@ -149,7 +149,7 @@ async fn a_session_that_is_lost_resets_its_connections_and_the_next_one_gets_ano
 }
 
 /// The agent has one reader for all streams: while a destination does not read, and its intake is
-/// full, no other bytes are delivered (protocol.md section 8.5). Nothing may be lost.
+/// full, no other bytes are delivered (docs/protocol.md section 8.5). Nothing may be lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_does_not_read_delays_others_and_loses_none() {
     const LEN: usize = 24 << 20;

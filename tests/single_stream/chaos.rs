@@ -118,7 +118,7 @@ fn notify(totals: &mut Totals, seed: u64) {
         Some(End::Clean) => {
             totals.clean += 1;
             assert_eq!(pair.destination_of(id).state(), State::Ended);
-            // Agents do not report that a destination was reset (protocol.md section 0.2).
+            // Agents do not report that a destination was reset (docs/protocol.md section 0.2).
             assert_ne!(ends, Ends::Never);
             assert_whole(pair.local_of(id).received(), &sent);
         }

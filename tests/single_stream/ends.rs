@@ -129,7 +129,7 @@ fn the_bytes_of_a_destination_that_breaks_at_once_are_read() {
     pair.settle();
 
     assert_eq!(pair.local(id).received(), b"half a ban");
-    // Agents do not report that a destination was reset (protocol.md section 0.2).
+    // Agents do not report that a destination was reset (docs/protocol.md section 0.2).
     assert!(pair.local(id).end().is_some());
 }
 

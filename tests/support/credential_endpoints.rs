@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fake_api::Api;
 
-/// Starts both. `behaviour` is their response to a request for credentials: `good`, `denied`, `absent`,
-/// `fails`, `fails-once` or `html`.
+/// Starts both. `behaviour` is their response to a request for credentials: `good`, `denied`,
+/// `absent`, `fails`, `fails-once` or `html`.
 pub(crate) fn services(behaviour: &str) -> Api {
     let (behaviour, failures) = (behaviour.to_owned(), AtomicUsize::new(0));
     Api::new(move |_, call, text| {

@@ -4,7 +4,7 @@
 //!   local program ── TCP ──▶ OfficialClient ══ websocket ══▶ simulator ──▶ destination
 //! ```
 //!
-//! It behaves like the official client in everything that matters to an agent (protocol.md sections
+//! It behaves like the official client in everything that matters to an agent (docs/protocol.md sections
 //! 6, 7 and 9.2), its weaknesses included:
 //!
 //! - It opens its listener when HandshakeComplete arrives, and accepts one connection at a time.

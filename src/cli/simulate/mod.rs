@@ -92,8 +92,8 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Inject a fault into every session, this long after its start: break:MANNER, with reset, fin,
-    /// black-hole or a close code, pause-client, start-client, pause-agent, start-agent, kill-agent,
-    /// agent-away:DURATION, or agent-away-amid-message:DURATION
+    /// black-hole or a close code, pause-client, start-client, pause-agent, start-agent,
+    /// kill-agent, agent-away:DURATION, or agent-away-amid-message:DURATION
     #[arg(long, alias = "blow", value_name = "AFTER=FAULT", value_parser = scheduled)]
     inject: Vec<ScheduledFault>,
     /// Faults as JSON, in the format shown by --help below the options, and by a running simulator

@@ -86,7 +86,8 @@ pub(super) fn target(text: &str) -> Result<String, String> {
     }
 }
 
-/// Parses `TARGET=KEY=VALUE,KEY=VALUE…`. Text after a comma without `=` belongs to the value before.
+/// Parses `TARGET=KEY=VALUE,KEY=VALUE…`. Text after a comma without `=` belongs to the value
+/// before.
 pub(super) fn node(text: &str) -> Result<(String, BTreeMap<String, String>), String> {
     let expected = "expected TARGET=KEY=VALUE, for example i-0123456789abcdef0=Name=bastion";
     let (id, tags) = text.split_once('=').ok_or(expected)?;

@@ -91,9 +91,9 @@ impl Client {
     }
 }
 
-/// Returns when the daemon is unresponsive: it has accepted another client and not answered it within
-/// `limit`, or it has accepted none for about a minute. A stop may take hours by configuration, so
-/// its duration alone is no evidence of a hang.
+/// Returns when the daemon is unresponsive: it has accepted another client and not answered it
+/// within `limit`, or it has accepted none for about a minute. A stop may take hours by
+/// configuration, so its duration alone is no evidence of a hang.
 async fn unresponsive(path: &Path, limit: Duration) {
     sleep(limit / 10).await;
     let mut failures = 0;
@@ -186,8 +186,8 @@ const DISCONNECTED: &str = " exited before it responded, or rejects this user";
 /// progress.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Number of failed probes during a reload or a stop, [`ANSWER_TIMEOUT`] apart, after which a daemon
-/// that closed its socket counts as unresponsive.
+/// Number of failed probes during a reload or a stop, [`ANSWER_TIMEOUT`] apart, after which a
+/// daemon that closed its socket counts as unresponsive.
 const MAX_FAILURES: u32 = 6;
 
 /// Maximum length of an answer in bytes, enough for the status of thousands of forwards.

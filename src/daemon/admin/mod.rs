@@ -168,8 +168,8 @@ async fn accept(
     }
 }
 
-/// Accepts a client. A spare descriptor is freed for it if there is no other, so that `status` works
-/// when connections have taken all of them. Cancel safe.
+/// Accepts a client. A spare descriptor is freed for it if there is no other, so that `status`
+/// works when connections have taken all of them. Cancel safe.
 async fn accept_one(socket: &SocketFile, spare: &mut Option<File>) -> io::Result<UnixStream> {
     if spare.is_none() {
         *spare = File::open("/dev/null").ok();

@@ -105,8 +105,8 @@ impl Clients {
         })
     }
 
-    /// Waits for a permit, and closes an idle connection if there is none. [`TIMEOUT`] ends when one
-    /// is closed, as its permit is then on its way.
+    /// Waits for a permit, and closes an idle connection if there is none. [`TIMEOUT`] ends when
+    /// one is closed, as its permit is then on its way.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         let mut freed = pin!(Arc::clone(&self.places).acquire_owned());
         loop {

@@ -72,8 +72,8 @@ impl PoolEntry {
         }
     }
 
-    /// Returns true if it has a session, is not ready yet, and the connection it was started for has
-    /// left.
+    /// Returns true if it has a session, is not ready yet, and the connection it was started for
+    /// has left.
     pub(super) fn is_abandoned(&self) -> bool {
         match self {
             Self::Called {

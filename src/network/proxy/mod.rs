@@ -242,7 +242,8 @@ fn endpoint(address: &str) -> Option<Endpoint> {
     })
 }
 
-/// Percent-encodes a user and a password, but not what is already encoded, nor the `:` between them.
+/// Percent-encodes a user and a password, but not what is already encoded, nor the `:` between
+/// them.
 fn encoded(text: &str) -> String {
     let byte = |byte: u8| match byte.is_ascii_alphanumeric() || b"%:".contains(&byte) {
         true => char::from(byte).to_string(),

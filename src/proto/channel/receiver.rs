@@ -43,7 +43,8 @@ impl Receiver {
         }
     }
 
-    /// Receives a message. It must be acknowledged unless the result is [`ReceiveOutcome::Refused`].
+    /// Receives a message. It must be acknowledged unless the result is
+    /// [`ReceiveOutcome::Refused`].
     pub(crate) fn receive(&mut self, seq: Seq, item: Item) -> ReceiveOutcome {
         if seq.0 < self.expected {
             return ReceiveOutcome::Duplicate;

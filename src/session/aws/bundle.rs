@@ -1,4 +1,4 @@
-//! The `ca_bundle` of a profile in AWS's files.
+//! The `ca_bundle` of a profile in the AWS configuration files.
 
 use std::path::PathBuf;
 

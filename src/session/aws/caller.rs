@@ -102,9 +102,10 @@ struct Asked {
 #[derive(Default)]
 struct ClientState {
     known: Option<Arc<ApiClient>>,
-    /// The source of credentials. `None` if AWS's files must be read again.
+    /// The source of credentials. `None` if the AWS configuration files must be read again.
     source: Option<Arc<ConfiguredProvider>>,
-    /// AWS's files may have changed: the cached credentials are valid only if they have not.
+    /// The AWS configuration files may have changed: the cached credentials are valid only if they
+    /// have not.
     is_doubtful: bool,
     question: Option<Question>,
     /// Counts requests, so that a cancelled one does not answer for its successor.
@@ -175,8 +176,8 @@ impl Callers {
         }
     }
 
-    /// Reads AWS's files again after AWS has rejected `refused`, and returns other credentials;
-    /// `None` if there are no others.
+    /// Reads the AWS configuration files again after AWS has rejected `refused`, and returns other
+    /// credentials; `None` if there are no others.
     ///
     /// `error` is then returned to all that have asked by now. Without an `error`, the same
     /// credentials may be used again.
@@ -201,8 +202,8 @@ impl Callers {
         None
     }
 
-    /// Drops these credentials from the cache, so that the next call reads AWS's files again.
-    /// Returns whether they were cached.
+    /// Drops these credentials from the cache, so that the next call reads the AWS configuration
+    /// files again. Returns whether they were cached.
     pub(super) fn drop_if_known(&self, refused: &Credentials) -> bool {
         let mut state = lock(&self.state);
         let known = state.known.as_ref();
@@ -216,7 +217,7 @@ impl Callers {
         is_known
     }
 
-    /// Makes the next call check whether AWS's files have changed.
+    /// Makes the next call check whether the AWS configuration files have changed.
     pub(super) fn suspicion(&self) {
         let mut state = lock(&self.state);
         state.is_doubtful = true;
@@ -347,7 +348,7 @@ impl ClientState {
             }
             Err(error) => {
                 debug!(%error, "cannot refresh the credentials");
-                // Read again next time: a login may have changed AWS's files.
+                // Read again next time: a login may have changed the AWS configuration files.
                 self.source = None;
                 self.refused = Some((clock::now(), error.clone()));
             }

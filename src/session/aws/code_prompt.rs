@@ -190,7 +190,8 @@ enum TerminalSettings {
 }
 
 impl TerminalSettings {
-    /// Reverts the changes of [`HiddenInput`] only: another program may have changed other settings.
+    /// Reverts the changes of [`HiddenInput`] only: another program may have changed other
+    /// settings.
     fn restore(&mut self, action: OptionalActions, next: Self) {
         if matches!(self, Self::Final) {
             return;

@@ -15,8 +15,8 @@ use crate::session::error::{Error, ErrorKind};
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Unreachable`] after `limit`, [`ErrorKind::Internal`] if `work` panics. In both cases the rest
-/// of `work` is dropped.
+/// [`ErrorKind::Unreachable`] after `limit`, [`ErrorKind::Internal`] if `work` panics. In both
+/// cases the rest of `work` is dropped.
 pub(super) async fn guarded<T>(
     what: &'static str,
     limit: Duration,
@@ -46,8 +46,8 @@ pub(super) async fn guarded<T>(
     }
 }
 
-/// Returns the end of a message: the variables with a value that is not printable ASCII; empty if there
-/// are none. The values are not shown.
+/// Returns the end of a message: the variables with a value that is not printable ASCII; empty if
+/// there are none. The values are not shown.
 fn odd_variables<'a>(values: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let is_odd = |value: &str| value.contains(|c: char| c.is_control() || !c.is_ascii());
     let values = values.into_iter().filter(|(_, value)| is_odd(value));

@@ -5,7 +5,7 @@ use std::fmt;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, future};
 
-/// A credential service that is asked after AWS's files.
+/// A credential service that is asked after the AWS configuration files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Machine {
     /// The role of a web identity.

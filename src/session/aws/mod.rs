@@ -1,8 +1,8 @@
 //! The SSM API, called with the AWS SDK.
 //!
 //! Credentials come from the SDK's own providers and are shared by all calls and signatures of a
-//! service (`caller`). If AWS rejects the credentials, AWS's files are read again and the call is
-//! repeated with other credentials, if there are any.
+//! service (`caller`). If AWS rejects the credentials, the AWS configuration files are read again
+//! and the call is repeated with other credentials, if there are any.
 //!
 //! The SDK's retries are disabled for SSM calls: StartSession is not idempotent, and callers know
 //! better when to retry. The calls of credential providers are idempotent, and the SDK retries
@@ -226,7 +226,7 @@ impl Service {
     }
 
     /// Signs the upgrade request for a stream URL with credentials other than those of `refused`.
-    /// Returns `None` if AWS's files have no others.
+    /// Returns `None` if the AWS configuration files have no others.
     pub(super) async fn upgrade_again(
         &self,
         url: &StreamUrl,
@@ -304,8 +304,8 @@ impl Service {
         })
     }
 
-    /// Makes the next call check whether AWS's files have changed. Active sessions are not
-    /// affected.
+    /// Makes the next call check whether the AWS configuration files have changed. Active sessions
+    /// are not affected.
     pub fn invalidate_credential_files(&self) {
         self.0.callers.suspicion();
     }

@@ -31,7 +31,7 @@ use crate::session::stream_url::is_loopback_url;
 pub struct Settings {
     /// The region.
     pub region: Option<String>,
-    /// The profile in AWS's files.
+    /// The profile in the AWS configuration files.
     pub profile: Option<String>,
     /// Whether only the credentials of this profile are accepted, whatever the environment
     /// contains.

@@ -140,8 +140,8 @@ impl ConfiguredProvider {
         })
     }
 
-    /// Returns the region. Problems in AWS's files that have not prevented it are logged, each
-    /// once.
+    /// Returns the region. Problems in the AWS configuration files that have not prevented it are
+    /// logged, each once.
     pub(super) fn region(&self) -> Result<String, Error> {
         let (profile, profiles) = (&self.profile, &self.profiles);
         let region = self.config.region().map(Region::to_string);
@@ -218,7 +218,7 @@ impl ConfiguredProvider {
         Some(host.to_owned())
     }
 
-    /// Returns whether AWS's files are the same as when this was read.
+    /// Returns whether the AWS configuration files are the same as when this was read.
     pub(super) async fn is_current(&self) -> bool {
         read_profiles()
             .await
@@ -238,8 +238,8 @@ fn instead_of_blank(profiles: &Profiles, profile: &str) -> Option<String> {
     region.map(str::to_owned)
 }
 
-/// Looks up a profile in AWS's files, without a call. Blocks. With `is_first`, only the credentials
-/// of this profile are accepted.
+/// Looks up a profile in the AWS configuration files, without a call. Blocks. With `is_first`, only
+/// the credentials of this profile are accepted.
 ///
 /// # Errors
 ///
@@ -290,7 +290,8 @@ async fn read_profiles() -> Result<Profiles, Error> {
     read.map_err(|fault| Error::new("AWS settings", ErrorKind::Internal, fault.to_string()))
 }
 
-/// Logs the problems in AWS's files, each once per process, however many services are loaded.
+/// Logs the problems in the AWS configuration files, each once per process, however many services
+/// are loaded.
 fn log_problems(profiles: &Profiles) {
     static LOGGED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -327,8 +328,8 @@ fn chain(
     )
 }
 
-/// Returns the client of the instance metadata service (IMDS). The SDK would read AWS's files
-/// itself for the address of the service, so the address is set here.
+/// Returns the client of the instance metadata service (IMDS). The SDK would read the AWS
+/// configuration files itself for the address of the service, so the address is set here.
 fn imds(profiles: &Profiles, profile: &str) -> imds::client::Builder {
     let builder = imds::Client::builder();
     let env = Env::real();
@@ -383,8 +384,8 @@ fn is_region(text: &str) -> bool {
         && number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Timeout for reading AWS's files and for asking the machine for its region.
+/// Timeout for reading the AWS configuration files and for asking the machine for its region.
 const MAX_LOAD: Duration = Duration::from_secs(20);
 
-/// Maximum number of problems in AWS's files that are logged.
+/// Maximum number of problems in the AWS configuration files that are logged.
 const MAX_LOGGED: usize = 20;

@@ -1,7 +1,7 @@
 //! Looks up the nodes that have certain tags. Concurrent lookups share one call, so that a burst of
 //! connections causes only one. Results are cached for 10 s, so that a replaced node is found soon.
-//! At most [`MAX_ENTRIES`] are cached, besides those in use; all others are dropped at once then, and
-//! looked up again when needed.
+//! At most [`MAX_ENTRIES`] are cached, besides those in use; all others are dropped at once then,
+//! and looked up again when needed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -95,8 +95,8 @@ impl Shared {
         writing.await.unwrap_or_else(|error| Err(error.into()))
     }
 
-    /// Ends a writer. Under the lock of the changes, so that a change that is added later is written
-    /// by another writer.
+    /// Ends a writer. Under the lock of the changes, so that a change that is added later is
+    /// written by another writer.
     fn release(
         &self,
         book: OwnedMutexGuard<JournalFile>,

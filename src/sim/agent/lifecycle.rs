@@ -92,8 +92,8 @@ impl Agent {
         }
     }
 
-    /// Starts the plugin after the handshake was marked as complete. Port forwarding without a mux has
-    /// nothing to set up: it dials at once (docs/protocol.md, section 7).
+    /// Starts the plugin after the handshake was marked as complete. Port forwarding without a mux
+    /// has nothing to set up: it dials at once (docs/protocol.md, section 7).
     pub(super) fn start(&mut self, marked: Instant) {
         let readiness = self.draw_readiness();
         if self.dials_at_once() {
@@ -111,10 +111,10 @@ impl Agent {
             && !version.multiplexes(&Version::parse(&self.client_version))
     }
 
-    /// Returns true during the first dial of an agent that acknowledges a message before it processes
-    /// it. In port forwarding its clients have nothing to send until a program connects to them, which
-    /// takes longer than this dial. On loopback it may not, so their messages are held back instead of
-    /// being lost.
+    /// Returns true during the first dial of an agent that acknowledges a message before it
+    /// processes it. In port forwarding its clients have nothing to send until a program connects
+    /// to them, which takes longer than this dial. On loopback it may not, so their messages are
+    /// held back instead of being lost.
     pub(super) fn is_losing_input(&self) -> bool {
         matches!(self.phase, Phase::Dialling)
             && self.job.is_port_forwarding()

@@ -28,8 +28,8 @@ pub(super) struct LockFile {
 }
 
 impl LockFile {
-    /// Waits for the lock of a socket path. Blocks. Returns `None` if no lock is possible: `bind` reports
-    /// what is wrong with the directory, if anything.
+    /// Waits for the lock of a socket path. Blocks. Returns `None` if no lock is possible: `bind`
+    /// reports what is wrong with the directory, if anything.
     ///
     /// # Errors
     ///

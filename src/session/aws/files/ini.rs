@@ -1,4 +1,4 @@
-//! Lenient parser of the INI dialect of AWS's files.
+//! Lenient parser of the INI dialect of the AWS configuration files.
 //!
 //! Accepts what the AWS CLI accepts (Python's `configparser`): keys indented by spaces or tabs,
 //! `key: value`, text after a section's header, indented comments. Any other line is returned as a

@@ -1,4 +1,4 @@
-//! Reads AWS's files.
+//! Reads the AWS configuration files.
 //!
 //! A file that cannot be read is a [`Problem`](super::Problem) of its profiles. Reading never waits
 //! for another process: a FIFO is rejected, and at most [`MAX_SIZE`] bytes are read.
