@@ -79,19 +79,19 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
         over = watch(&mut one_shot, &target) => Ok(over),
         number = signals.last() => Err(number),
     };
-    let (exit, leaving) = match over {
+    let (exit, shutdown_mode) = match over {
         Ok(Some(ending)) => (report_ending(&target, ending), ShutdownMode::InOrder),
         Ok(None) => {
             let hint = "please report it";
             let exit = fail(Exit::Failed, &"internal error", hint);
             (exit, ShutdownMode::InOrder)
         }
-        Err(number) => (Exit::Signal(number), ShutdownMode::Hurried),
+        Err(number) => (Exit::Signal(number), ShutdownMode::Forced),
     };
     // ssh prints its own line as soon as stdout is closed; ours must come before it.
     drop(tokio::task::spawn_blocking(telemetry::flush_log).await);
     one_shot.release();
-    if let Err(hint) = one_shot.end(leaving, &mut signals).await {
+    if let Err(hint) = one_shot.end(shutdown_mode, &mut signals).await {
         let what = format!("{target}: the session may still be active");
         // All data may have arrived, but the cleanup is not complete.
         let exit = if exit == Exit::Done {

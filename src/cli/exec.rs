@@ -171,7 +171,7 @@ impl RunningCommand {
             tokio::select! {
                 _ = waiting.join_next() => break,
                 number = signals.number() => self.pass_on(number),
-                never = daemon.serve_client() => match never {},
+                never = daemon.retry_after_suspend() => match never {},
             }
         }
         match self.child.wait() {

@@ -100,7 +100,7 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
     };
     let exit = tokio::select! {
         cause = caught(daemon.until_stopped(&mut signals, nothing_to_read)) => match cause {
-            Ok(Cause::Asked) => Exit::Done,
+            Ok(Cause::Requested) => Exit::Done,
             Ok(Cause::Lost) | Err(_) => Exit::Failed,
         },
         exit = ready => exit,

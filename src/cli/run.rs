@@ -116,12 +116,12 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
     };
     let reread = move || reread(&path);
     let cause = caught(daemon.until_stopped(&mut signals, reread)).await;
-    if cause != Ok(Cause::Asked) {
+    if cause != Ok(Cause::Requested) {
         error!("internal error: stopping, so that the service manager can restart the daemon");
     }
     daemon.stop_unless_hurried(&mut signals).await;
     match cause {
-        Ok(Cause::Asked) => Exit::Done,
+        Ok(Cause::Requested) => Exit::Done,
         Ok(Cause::Lost) | Err(_) => Exit::Failed,
     }
 }

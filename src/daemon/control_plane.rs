@@ -23,7 +23,7 @@ pub(super) struct ControlPlane {
     /// Clients that requested the stop. They are answered when it has completed.
     pub(super) waiting: Vec<Reply>,
     /// Sets the shutdown mode of the dispatcher.
-    pub(super) leaving: watch::Sender<ShutdownMode>,
+    pub(super) shutdown_mode: watch::Sender<ShutdownMode>,
     pub(super) aws: AwsClients,
     pub(super) retry_trigger: RetryTrigger,
     pub(super) trigger: Trigger,
@@ -89,7 +89,7 @@ impl ControlPlane {
                 Request::Stop { now } => {
                     self.waiting.push(reply);
                     if now {
-                        force_shutdown(&self.leaving);
+                        force_shutdown(&self.shutdown_mode);
                     }
                     return Some(Demand::StopByRequest);
                 }
@@ -123,7 +123,7 @@ pub(super) fn answer(reply: Reply, answer: Answer) {
 }
 
 /// Forces the shutdown: the remaining sessions are terminated now.
-pub(super) fn force_shutdown(leaving: &watch::Sender<ShutdownMode>) {
+pub(super) fn force_shutdown(shutdown_mode: &watch::Sender<ShutdownMode>) {
     warn!("forced shutdown: terminating all sessions now");
-    leaving.send_replace(ShutdownMode::Hurried);
+    shutdown_mode.send_replace(ShutdownMode::Forced);
 }

@@ -43,11 +43,11 @@ impl Daemon {
                     match self.control.handle(event, &forwards, false) {
                         Some(Demand::StopBySignal(signal)) => {
                             info!(signal, "stopping");
-                            return Cause::Asked;
+                            return Cause::Requested;
                         }
                         Some(Demand::StopByRequest) => {
                             info!("stopping: requested over the admin socket");
-                            return Cause::Asked;
+                            return Cause::Requested;
                         }
                         Some(Demand::Reload(reply)) => reloader.ask(&self.control.aws, reply),
                         None => {}
@@ -81,7 +81,7 @@ impl Daemon {
     }
 
     /// Retries after a resume from suspend, while the caller handles signals. Never returns.
-    pub async fn serve_client(&mut self) -> Infallible {
+    pub async fn retry_after_suspend(&mut self) -> Infallible {
         let mut suspend_detector = SuspendDetector::new();
         loop {
             tokio::select! {
@@ -126,7 +126,7 @@ impl Daemon {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// Requested by a signal or a command.
-    Asked,
+    Requested,
     /// A task was lost by a panic. The process should be restarted.
     Lost,
 }

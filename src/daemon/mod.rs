@@ -137,7 +137,7 @@ impl Daemon {
         fd_limit.warn_if_low();
         let Parts {
             context,
-            leaving,
+            shutdown_mode,
             trigger,
             dump_connections,
             dispatcher,
@@ -182,7 +182,7 @@ impl Daemon {
             admin,
             http,
             waiting: Vec::new(),
-            leaving,
+            shutdown_mode,
             aws,
             retry_trigger: context.sessions.retry_trigger(),
             trigger,

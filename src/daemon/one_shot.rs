@@ -32,7 +32,7 @@ use crate::tunnel::Trigger;
 pub struct OneShot {
     progress: watch::Receiver<StdioStage>,
     stop: watch::Sender<Stop>,
-    leaving: watch::Sender<ShutdownMode>,
+    shutdown_mode: watch::Sender<ShutdownMode>,
     trigger: Trigger,
     held: Option<OwnedFd>,
     forward: JoinSet<()>,
@@ -71,7 +71,7 @@ impl OneShot {
         let forwards = std::slice::from_ref(&forward);
         let Parts {
             context,
-            leaving,
+            shutdown_mode,
             trigger,
             dump_connections: _,
             dispatcher,
@@ -94,7 +94,7 @@ impl OneShot {
         Ok(Self {
             progress,
             stop,
-            leaving,
+            shutdown_mode,
             trigger,
             held: Some(held),
             forward: running,
@@ -130,7 +130,7 @@ impl OneShot {
         self.held = None;
     }
 
-    /// Closes the connection and terminates the session: in order or forced, as `leaving` says; a
+    /// Closes the connection and terminates the session: in order or forced, as `shutdown_mode` says; a
     /// signal forces it. ssh sends SIGHUP when it ends, after a SIGINT from the terminal that both
     /// have received, so only the third signal abandons the session.
     ///
@@ -139,35 +139,35 @@ impl OneShot {
     /// A hint for finding sessions that may still be active.
     pub async fn end(
         self,
-        leaving: ShutdownMode,
+        shutdown_mode: ShutdownMode,
         signals: &mut Signals,
     ) -> Result<(), &'static str> {
-        let stage = self.leaving.clone();
+        let stage = self.shutdown_mode.clone();
         let is_clean = tokio::select! {
-            is_clean = self.end_by(leaving) => is_clean,
-            () = hurried(signals, &stage) => false,
+            is_clean = self.end_by(shutdown_mode) => is_clean,
+            () = forced(signals, &stage) => false,
         };
         is_clean.then_some(()).ok_or(LOOK_FOR_SESSIONS)
     }
 
     /// Returns true if every session was terminated.
-    async fn end_by(mut self, leaving: ShutdownMode) -> bool {
+    async fn end_by(mut self, shutdown_mode: ShutdownMode) -> bool {
         self.stop.send_replace(Stop::Now);
         self.release();
         self.aside.shutdown().await;
-        let mut hurried = self.leaving.subscribe();
+        let mut forced = self.shutdown_mode.subscribe();
         let running = async { while self.forward.join_next().await.is_some() {} };
         tokio::select! {
             ended = timeout(MAX_FORWARDS, running) => if ended.is_err() {
                 warn!("the connection did not close in time");
             },
             // The remaining time is needed to terminate the session.
-            _ = hurried.wait_for(|stage| *stage == ShutdownMode::Hurried) => {}
+            _ = forced.wait_for(|stage| *stage == ShutdownMode::Forced) => {}
         }
         self.forward.shutdown().await;
-        self.leaving.send_if_modified(|stage| {
-            let is_later = *stage < leaving;
-            *stage = (*stage).max(leaving);
+        self.shutdown_mode.send_if_modified(|stage| {
+            let is_later = *stage < shutdown_mode;
+            *stage = (*stage).max(shutdown_mode);
             is_later
         });
         matches!(self.dispatcher.join_next().await, Some(Ok(0)))
@@ -175,9 +175,9 @@ impl OneShot {
 }
 
 /// Forces the shutdown at the first signal; returns at the third.
-async fn hurried(signals: &mut Signals, stage: &watch::Sender<ShutdownMode>) {
+async fn forced(signals: &mut Signals, stage: &watch::Sender<ShutdownMode>) {
     signals.last().await;
-    stage.send_replace(ShutdownMode::Hurried);
+    stage.send_replace(ShutdownMode::Forced);
     signals.last().await;
     signals.last().await;
 }

@@ -29,7 +29,7 @@ impl Daemon {
         let (mut control, stopping) = self.into_stopping();
         let sessions_left = tokio::select! {
             left = stopping.run() => left,
-            () = serve_client(&mut control, signals, &snapshot) => {
+            () = handle_events(&mut control, signals, &snapshot) => {
                 warn!(hint = LOOK_FOR_SESSIONS, "stopped at once; some sessions may still be active");
                 None
             }
@@ -46,7 +46,7 @@ impl Daemon {
 
     fn into_stopping(self) -> (ControlPlane, Stopping) {
         let stopping = Stopping {
-            leaving: self.control.leaving.clone(),
+            shutdown_mode: self.control.shutdown_mode.clone(),
             forwards: self.forwards,
             binder: self.binder,
             context: self.context,
@@ -60,7 +60,7 @@ impl Daemon {
 
 /// Handles signals and requests while the daemon stops. The second stop signal forces the shutdown;
 /// returns at the third.
-async fn serve_client(
+async fn handle_events(
     control: &mut ControlPlane,
     signals: &mut Signals,
     forwards: &ForwardSnapshot,
@@ -73,7 +73,7 @@ async fn serve_client(
             Some(Demand::StopBySignal(_)) => {
                 is_repeated = true;
                 warn!("second stop request");
-                force_shutdown(&control.leaving);
+                force_shutdown(&control.shutdown_mode);
             }
             Some(Demand::Reload(None)) => warn!("reload rejected: the daemon is stopping"),
             Some(Demand::Reload(Some(reply))) => {
@@ -91,7 +91,7 @@ struct Stopping {
     binder: Binder,
     context: Context,
     drain: ConnectionLimit,
-    leaving: watch::Sender<ShutdownMode>,
+    shutdown_mode: watch::Sender<ShutdownMode>,
     dispatcher: JoinSet<usize>,
     aside: JoinSet<()>,
 }
@@ -103,7 +103,7 @@ impl Stopping {
             binder,
             context,
             drain,
-            leaving,
+            shutdown_mode,
             mut dispatcher,
             mut aside,
         } = self;
@@ -114,31 +114,31 @@ impl Stopping {
         let limits = drain.limits();
         let begin = clock::now();
         limits.announce(snapshot.connections());
-        let mut hurried = leaving.subscribe();
+        let mut forced = shutdown_mode.subscribe();
         if limits.idle.is_some() {
             tokio::select! {
                 () = limits.wait_for_idle(forwards.ended()) => {}
-                _ = hurried.wait_for(|leaving| *leaving == ShutdownMode::Hurried) => {}
+                _ = forced.wait_for(|shutdown_mode| *shutdown_mode == ShutdownMode::Forced) => {}
             }
             forwards.stop(Stop::Idle);
         }
         tokio::select! {
             () = limits.wait(|| snapshot.connections(), forwards.ended()) => {}
-            _ = hurried.wait_for(|leaving| *leaving == ShutdownMode::Hurried) => {}
+            _ = forced.wait_for(|shutdown_mode| *shutdown_mode == ShutdownMode::Forced) => {}
         }
         forwards.stop(Stop::Now);
         tokio::select! {
             ended = timeout(limits.forwards, forwards.ended()) => if ended.is_err() {
                 warn!("some connections did not close in time");
             },
-            _ = hurried.wait_for(|leaving| *leaving == ShutdownMode::Hurried) => {}
+            _ = forced.wait_for(|shutdown_mode| *shutdown_mode == ShutdownMode::Forced) => {}
         }
         // Aborted tasks leave the termination of their session to the dispatcher.
         forwards.tasks.shutdown().await;
         drop(context);
-        leaving.send_if_modified(|leaving| {
-            let is_first = *leaving == ShutdownMode::No;
-            *leaving = (*leaving).max(ShutdownMode::InOrder);
+        shutdown_mode.send_if_modified(|shutdown_mode| {
+            let is_first = *shutdown_mode == ShutdownMode::No;
+            *shutdown_mode = (*shutdown_mode).max(ShutdownMode::InOrder);
             is_first
         });
         // The connections may have needed less than their time.
@@ -146,7 +146,7 @@ impl Stopping {
         let left = match timeout(limits.endings.max(rest), dispatcher.join_next()).await {
             Ok(left) => left,
             Err(_) => {
-                force_shutdown(&leaving);
+                force_shutdown(&shutdown_mode);
                 dispatcher.join_next().await
             }
         };

@@ -133,7 +133,7 @@ pub(super) struct Parts {
     /// For one connection without sockets of the service manager.
     pub(super) context: Context,
     /// Sets the shutdown mode of the dispatcher.
-    pub(super) leaving: watch::Sender<ShutdownMode>,
+    pub(super) shutdown_mode: watch::Sender<ShutdownMode>,
     pub(super) trigger: Trigger,
     pub(super) dump_connections: Trigger,
     pub(super) dispatcher: JoinSet<usize>,
@@ -157,9 +157,9 @@ impl Parts {
         let service = aws.any(forwards)?;
         let (journal, abandoned) = journal(state).await;
         let (sessions, task) = Sessions::new(rate, seed(), journal);
-        let leaving = watch::Sender::new(ShutdownMode::No);
+        let shutdown_mode = watch::Sender::new(ShutdownMode::No);
         let mut dispatcher = JoinSet::new();
-        dispatcher.spawn(task.run(leaving.subscribe()));
+        dispatcher.spawn(task.run(shutdown_mode.subscribe()));
         let (trigger, triggered) = Trigger::new();
         let (dump_connections, called) = Trigger::new();
         let context = Context {
@@ -178,7 +178,7 @@ impl Parts {
         };
         Ok(Self {
             context,
-            leaving,
+            shutdown_mode,
             trigger,
             dump_connections,
             dispatcher,

@@ -15,7 +15,7 @@ pub enum ShutdownMode {
     /// Graceful: terminate every session first.
     InOrder,
     /// Forced: terminate as many sessions as possible in a short time.
-    Hurried,
+    Forced,
 }
 
 /// Completes when the time limit of the shutdown is over. Sets `time_left` to [`TimeLeft::Seconds`]
@@ -28,7 +28,7 @@ pub(super) async fn time_is_up(
     time_left.send_replace(TimeLeft::Seconds);
     let in_order = tokio::time::sleep(MAX_GOODBYE);
     let hurried = async {
-        wait_for(shutdown_mode, ShutdownMode::Hurried).await;
+        wait_for(shutdown_mode, ShutdownMode::Forced).await;
         tokio::time::sleep(MAX_HURRIED_GOODBYE).await;
     };
     tokio::select! {

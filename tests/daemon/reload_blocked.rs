@@ -236,7 +236,7 @@ async fn daemon(socket: std::path::PathBuf, disk: Disk) {
     let cause = daemon
         .until_stopped(&mut signals, move || disk.read())
         .await;
-    assert_eq!(cause, Cause::Asked);
+    assert_eq!(cause, Cause::Requested);
     daemon.stop_unless_hurried(&mut signals).await;
 }
 

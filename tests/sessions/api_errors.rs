@@ -91,7 +91,7 @@ async fn only_calls_in_flight_are_counted_at_the_deadline() {
         () = until("the API is called", || hanging.calls("StartSession").len() == 1) => {}
     }
 
-    fixture.leaving.send_replace(ShutdownMode::Hurried);
+    fixture.leaving.send_replace(ShutdownMode::Forced);
 
     assert_eq!(fixture.finish().await, (1, Vec::new()));
 }
@@ -175,7 +175,7 @@ async fn a_session_in_use_at_the_deadline_is_counted_and_stays_in_the_journal() 
     let fixture = Fixture::new(&api.endpoint());
     let session = fixture.start().await.unwrap();
 
-    fixture.leaving.send_replace(ShutdownMode::Hurried);
+    fixture.leaving.send_replace(ShutdownMode::Forced);
     let (left, journal) = fixture.finish_before(Some(session)).await;
 
     assert_eq!((left, journal.len()), (1, 1));

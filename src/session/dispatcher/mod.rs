@@ -90,7 +90,7 @@ impl Sessions {
     /// Skips the pauses after throttling and between attempts to terminate sessions.
     pub fn retry_now(&self) {
         // Without a task, nothing is waiting.
-        let _gone = self.jobs.send(Job::CutShort);
+        let _gone = self.jobs.send(Job::RetryNow);
     }
 
     /// Returns a handle for [`Sessions::retry_now`] only, which does not keep the dispatcher
@@ -163,7 +163,7 @@ impl RetryTrigger {
     pub fn retry_now(&self) {
         if let Some(jobs) = self.0.upgrade() {
             // Without a task, nothing is waiting.
-            let _gone = jobs.send(Job::CutShort);
+            let _gone = jobs.send(Job::RetryNow);
         }
     }
 }
@@ -292,7 +292,7 @@ impl Dispatcher {
                 }
             }
             Job::Rate(rate) => self.queues.set_rate(rate),
-            Job::CutShort => {
+            Job::RetryNow => {
                 self.queues.retry_now(clock::now());
                 self.retry_now.send_replace(());
             }
@@ -361,7 +361,7 @@ enum Job {
     Throttled(Origin, Instant),
     /// AWS answered the call that was made at this time.
     Answered(Origin, Instant),
-    CutShort,
+    RetryNow,
     Rate(u32),
     End(Termination),
 }

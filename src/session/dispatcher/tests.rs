@@ -127,7 +127,7 @@ async fn a_session_that_is_not_handed_over_when_the_time_is_up_is_counted() {
 
     let shutdown = async {
         wait_for_call.await.unwrap();
-        mode.send_replace(ShutdownMode::Hurried);
+        mode.send_replace(ShutdownMode::Forced);
         // The time is up after two seconds.
         tokio::time::sleep(Duration::from_secs(1)).await;
         answer.send(()).unwrap();
