@@ -80,11 +80,11 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
         number = signals.last() => Err(number),
     };
     let (exit, shutdown_mode) = match over {
-        Ok(Some(ending)) => (report_ending(&target, ending), ShutdownMode::InOrder),
+        Ok(Some(ending)) => (report_ending(&target, ending), ShutdownMode::Graceful),
         Ok(None) => {
             let hint = "please report it";
             let exit = fail(Exit::Failed, &"internal error", hint);
-            (exit, ShutdownMode::InOrder)
+            (exit, ShutdownMode::Graceful)
         }
         Err(number) => (Exit::Signal(number), ShutdownMode::Forced),
     };

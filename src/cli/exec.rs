@@ -80,7 +80,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
         Ok(running) => running.wait(&mut daemon, &mut signals).await,
         Err(exit) => exit,
     };
-    daemon.stop_unless_hurried(&mut signals).await;
+    daemon.stop_with_signals(&mut signals).await;
     exit
 }
 

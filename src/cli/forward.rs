@@ -107,7 +107,7 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
     };
     live_status::clear();
     log_open(&daemon);
-    daemon.stop_unless_hurried(&mut signals).await;
+    daemon.stop_with_signals(&mut signals).await;
     let removing = blocking(move || {
         if let Some(file) = file {
             file.remove();

@@ -246,7 +246,7 @@ fn usage(error: &clap::Error) -> Exit {
     } else {
         Exit::Done
     };
-    if exit == Exit::Usage && !std::env::args_os().all(|argument| is_harmless(&argument)) {
+    if exit == Exit::Usage && !std::env::args_os().all(|argument| is_displayable(&argument)) {
         // clap quotes arguments as they are. Without colours its text can be escaped.
         terminal::send(&error.render().to_string().trim_end());
     } else {
@@ -269,7 +269,7 @@ fn usage(error: &clap::Error) -> Exit {
 }
 
 /// Returns whether an argument can be displayed as it is.
-fn is_harmless(argument: &OsStr) -> bool {
+fn is_displayable(argument: &OsStr) -> bool {
     argument.to_string_lossy().chars().all(is_printable)
 }
 

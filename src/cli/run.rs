@@ -119,7 +119,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
     if cause != Ok(Cause::Requested) {
         error!("internal error: stopping, so that the service manager can restart the daemon");
     }
-    daemon.stop_unless_hurried(&mut signals).await;
+    daemon.stop_with_signals(&mut signals).await;
     match cause {
         Ok(Cause::Requested) => Exit::Done,
         Ok(Cause::Lost) | Err(_) => Exit::Failed,

@@ -1,5 +1,5 @@
 //! Binds local addresses in a task of its own, because the lock of a Unix socket may be held and its
-//! disk may not respond. The event loop then puts into use what was bound.
+//! disk may not respond. The event loop then activates the bound addresses.
 //!
 //! ```text
 //!   reload: configuration and AWS clients loaded ─┐
@@ -7,8 +7,8 @@
 //!   failing servers: pause over ──────────────────┘
 //! ```
 //!
-//! One attempt at a time: a reload and a retry never bind the same address, and what an attempt has
-//! found does not change until its result is used.
+//! One attempt at a time: a reload and a retry never bind the same address, and the state that an
+//! attempt has seen does not change until its result is used.
 
 use tokio::task::JoinSet;
 use tracing::{debug, error};
@@ -16,7 +16,7 @@ use tracing::{debug, error};
 use super::aws_clients::AwsClients;
 use super::config_reload::Loaded;
 use super::fd_limit::FdLimit;
-use super::forwards::{self, How, ReloadSummary, rebind};
+use super::forwards::{self, PlanOptions, ReloadSummary, rebind};
 use super::http::HttpPlan;
 use super::retries::Retries;
 use super::servers::{self, Failing, plan_http};
@@ -38,7 +38,7 @@ pub(super) enum Bound {
     Forwards(forwards::Rebound),
     Servers(servers::Rebound),
     /// The attempt panicked.
-    Nothing,
+    Panicked,
 }
 
 /// A configuration whose addresses are bound.
@@ -63,7 +63,7 @@ impl Binder {
     /// Waits for the result; never returns if no attempt is in progress. Cancel safe.
     pub(super) async fn bound(&mut self) -> Bound {
         match self.0.join_next().await {
-            Some(bound) => bound.unwrap_or(Bound::Nothing),
+            Some(bound) => bound.unwrap_or(Bound::Panicked),
             None => std::future::pending().await,
         }
     }
@@ -95,13 +95,14 @@ impl Daemon {
                 max_waiting: fd_limit.max_waiting,
                 ..context
             };
-            let how = How {
+            let options = PlanOptions {
                 aws_changed,
                 strict,
             };
             let held = &mut sockets.released(wanted.as_ref());
             let forwards =
-                forwards::ForwardsPlan::new(&former, forwards, &context, &aws, how, held).await?;
+                forwards::ForwardsPlan::new(&former, forwards, &context, &aws, options, held)
+                    .await?;
             let (http, failing_http) =
                 plan_http(&sockets, wanted, &context.passed, held, strict).await?;
             Ok(Box::new(BoundReload {
@@ -187,7 +188,7 @@ impl Daemon {
         });
     }
 
-    /// Puts into use what was bound. Returns the outcome of a reload that is complete.
+    /// Activates what was bound. Returns the outcome of a reload that is complete.
     pub(super) fn handle_bound(
         &mut self,
         bound: Bound,
@@ -204,7 +205,7 @@ impl Daemon {
                 self.plan_retry();
             }
             Bound::Servers(rebound) => self.handle_rebound_servers(rebound),
-            Bound::Nothing => {
+            Bound::Panicked => {
                 error!("internal error: an attempt to bind addresses failed; retrying");
                 self.plan_retry();
                 self.plan_server_retry();

@@ -59,7 +59,7 @@ enum PlannedStep {
 
 /// Options of a plan.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct How {
+pub(super) struct PlanOptions {
     /// Restart unchanged forwards as well.
     pub(super) aws_changed: bool,
     /// All forwards start or none.
@@ -83,11 +83,12 @@ impl ForwardsPlan {
         settings: Vec<config::Forward>,
         context: &Context,
         aws: &AwsClients,
-        how: How,
+        options: PlanOptions,
         held: &mut Listeners,
     ) -> Result<Self, StartError> {
-        let goes_on =
-            |one: &config::Forward, other: &config::Forward| !how.aws_changed && one.is_same(other);
+        let goes_on = |one: &config::Forward, other: &config::Forward| {
+            !options.aws_changed && one.is_same(other)
+        };
         for (listed, bound) in former {
             if let Some(bound) = bound
                 && !settings.iter().any(|s| goes_on(s, &listed.settings))
@@ -110,7 +111,7 @@ impl ForwardsPlan {
                     let own = own.unwrap_or_default();
                     match Box::pin(bind(&settings, context, aws, own, held)).await {
                         Ok(forward) => PlannedStep::Start(Box::new(forward)),
-                        Err(error) if how.strict => return Err(error),
+                        Err(error) if options.strict => return Err(error),
                         Err(error) => PlannedStep::Fail(error),
                     }
                 }
@@ -254,13 +255,13 @@ impl Forwards {
     }
 
     /// Sends the stop level to every forward, and drops the listeners held here.
-    pub(super) fn stop(&mut self, how: Stop) {
+    pub(super) fn stop(&mut self, options: Stop) {
         for active in self.running.iter_mut().filter_map(|r| r.active.as_mut()) {
             active.bound = Listeners::default();
-            active.stop.send_replace(how);
+            active.stop.send_replace(options);
         }
         for finishing in &self.finishing {
-            finishing.stop.send_replace(how);
+            finishing.stop.send_replace(options);
         }
     }
 

@@ -50,7 +50,7 @@ pub use self::error::StartError;
 pub use self::event_loop::Cause;
 use self::fd_limit::FdLimit;
 pub use self::forwards::ReloadSummary;
-use self::forwards::{Forwards, ForwardsPlan, How};
+use self::forwards::{Forwards, ForwardsPlan, PlanOptions};
 use self::http::Http;
 pub use self::log_settings::{log_format, log_verbosity};
 pub use self::one_shot::{OneShot, OneShotConfig};
@@ -87,7 +87,7 @@ pub struct Daemon {
     servers: Servers,
     log_settings: config::Log,
     /// Background tasks that a stop does not wait for.
-    aside: JoinSet<()>,
+    background: JoinSet<()>,
 }
 
 impl Daemon {
@@ -153,11 +153,11 @@ impl Daemon {
         warn_of_unused(&context.passed, &forwards, http_settings.as_ref());
         let (mut running, mut http) = (Forwards::default(), Http::default());
         let held = &mut Listeners::default();
-        let how = How {
+        let options = PlanOptions {
             aws_changed: false,
             strict,
         };
-        let plan = ForwardsPlan::new(&[], forwards, &context, &aws, how, held).await?;
+        let plan = ForwardsPlan::new(&[], forwards, &context, &aws, options, held).await?;
         let mut servers = Servers::default();
         let served;
         (served, servers.http) = plan_http(
@@ -203,7 +203,7 @@ impl Daemon {
             admin_settings,
             servers,
             log_settings,
-            aside: JoinSet::new(),
+            background: JoinSet::new(),
         };
         daemon.terminate_orphans(abandoned, leftovers);
         daemon.plan_retry();
@@ -254,7 +254,7 @@ impl Daemon {
                 self.forwards.tasks.spawn(reported(ending));
             }
             TerminatePolicy::BestEffort => {
-                self.aside.spawn(reported(ending));
+                self.background.spawn(reported(ending));
             }
         }
     }

@@ -37,7 +37,7 @@ pub struct OneShot {
     held: Option<OwnedFd>,
     forward: JoinSet<()>,
     /// Background tasks that the end does not wait for.
-    aside: JoinSet<()>,
+    background: JoinSet<()>,
     dispatcher: JoinSet<usize>,
 }
 
@@ -78,8 +78,8 @@ impl OneShot {
             abandoned,
         } = Parts::start(&aws, forwards, 1, state, origin).await?;
         let context = aws.context(&forward, &context)?;
-        let mut aside = JoinSet::new();
-        aside.spawn(aws_clients::terminate_orphans(
+        let mut background = JoinSet::new();
+        background.spawn(aws_clients::terminate_orphans(
             aws,
             context.sessions.clone(),
             abandoned,
@@ -98,7 +98,7 @@ impl OneShot {
             trigger,
             held: Some(held),
             forward: running,
-            aside,
+            background,
             dispatcher,
         })
     }
@@ -130,9 +130,9 @@ impl OneShot {
         self.held = None;
     }
 
-    /// Closes the connection and terminates the session: in order or forced, as `shutdown_mode` says; a
-    /// signal forces it. ssh sends SIGHUP when it ends, after a SIGINT from the terminal that both
-    /// have received, so only the third signal abandons the session.
+    /// Closes the connection and terminates the session: in order or forced, as `shutdown_mode`
+    /// says; a signal forces it. ssh sends SIGHUP when it ends, after a SIGINT from the terminal
+    /// that both have received, so only the third signal abandons the session.
     ///
     /// # Errors
     ///
@@ -154,7 +154,7 @@ impl OneShot {
     async fn end_by(mut self, shutdown_mode: ShutdownMode) -> bool {
         self.stop.send_replace(Stop::Now);
         self.release();
-        self.aside.shutdown().await;
+        self.background.shutdown().await;
         let mut forced = self.shutdown_mode.subscribe();
         let running = async { while self.forward.join_next().await.is_some() {} };
         tokio::select! {

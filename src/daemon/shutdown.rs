@@ -1,7 +1,7 @@
 //! Shutdown: stop accepting, let connections finish, then terminate every session.
 //!
 //! Meanwhile, admin and HTTP requests are answered, clients that requested the stop are answered
-//! when it is done, and signals keep their meaning as far as a stopping daemon can follow them.
+//! when it is done, and signals are still handled where possible.
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -23,14 +23,14 @@ use crate::session::ShutdownMode;
 impl Daemon {
     /// Stops in order. A second stop signal skips all waiting and only terminates sessions; a third
     /// one returns immediately.
-    pub async fn stop_unless_hurried(self, signals: &mut Signals) {
+    pub async fn stop_with_signals(self, signals: &mut Signals) {
         let snapshot = self.forwards.snapshot();
         systemd::stopping(self.drain.limits().most());
         let (mut control, stopping) = self.into_stopping();
         let sessions_left = tokio::select! {
             left = stopping.run() => left,
             () = handle_events(&mut control, signals, &snapshot) => {
-                warn!(hint = LOOK_FOR_SESSIONS, "stopped at once; some sessions may still be active");
+                warn!(hint = LOOK_FOR_SESSIONS, "stopped immediately; some sessions may still be active");
                 None
             }
         };
@@ -52,7 +52,7 @@ impl Daemon {
             context: self.context,
             drain: self.drain,
             dispatcher: self.dispatcher,
-            aside: self.aside,
+            background: self.background,
         };
         (self.control, stopping)
     }
@@ -93,7 +93,7 @@ struct Stopping {
     drain: ConnectionLimit,
     shutdown_mode: watch::Sender<ShutdownMode>,
     dispatcher: JoinSet<usize>,
-    aside: JoinSet<()>,
+    background: JoinSet<()>,
 }
 
 impl Stopping {
@@ -105,9 +105,9 @@ impl Stopping {
             drain,
             shutdown_mode,
             mut dispatcher,
-            mut aside,
+            mut background,
         } = self;
-        aside.shutdown().await;
+        background.shutdown().await;
         binder.cancel().await;
         let snapshot = forwards.snapshot();
         forwards.stop(Stop::Drain);
@@ -138,7 +138,7 @@ impl Stopping {
         drop(context);
         shutdown_mode.send_if_modified(|shutdown_mode| {
             let is_first = *shutdown_mode == ShutdownMode::No;
-            *shutdown_mode = (*shutdown_mode).max(ShutdownMode::InOrder);
+            *shutdown_mode = (*shutdown_mode).max(ShutdownMode::Graceful);
             is_first
         });
         // The connections may have needed less than their time.

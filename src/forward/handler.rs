@@ -35,13 +35,13 @@ use crate::tunnel::{self, Step, Stream, TriggerReceiver};
 pub(super) struct Handler {
     pub(super) settings: Arc<config::Forward>,
     pub(super) timeouts: RelayTimeouts,
-    pub(super) supply: PoolHandle,
+    pub(super) pool: PoolHandle,
     /// Limits the connections of this forward that may use a tunnel.
     pub(super) permits: Semaphore,
     /// The same limit for the whole daemon.
     pub(super) all_permits: Arc<Semaphore>,
     /// Limits the accepted connections.
-    pub(super) slots: Arc<Semaphore>,
+    pub(super) accept_permits: Arc<Semaphore>,
     /// Limits the ended connections whose client has not read its last bytes yet.
     pub(super) lingering: Semaphore,
     /// Makes every connection log one line (dump of open connections).
@@ -78,7 +78,7 @@ impl Handler {
     }
 
     /// Records a panic in a part of this forward, which is restarted.
-    pub(super) fn handle_fault(&self) {
+    pub(super) fn record_panic(&self) {
         let now = clock::now();
         self.metrics
             .record_failure(ConnectFailure::Fault.status(now));
@@ -104,7 +104,7 @@ impl Handler {
         let permit = within(deadline, most, self.permits.acquire()).await?;
         let most = "a free slot of `max_connections` in [limits]";
         let all_permit = within(deadline, most, self.all_permits.acquire()).await?;
-        let acquire = || self.supply.acquire(deadline, slot);
+        let acquire = || self.pool.acquire(deadline, slot);
         let (lease, stream) = first_stream(deadline, acquire, Lease::open_stream).await?;
         let span = Span::current();
         span.record("session", lease.tunnel().session_id());
@@ -144,16 +144,16 @@ impl Handler {
         let delivered = match with_upload {
             Some(Outcome::ClientClosed | Outcome::HalfCloseTimeout) => tokio::select! {
                 delivered = deliver(&stream, timeouts.delivery) => delivered,
-                () = stopped_for_long(&mut stop) => Err("stopping".to_owned()),
-                () = over(timeouts.flush_total) => Err(NOT_TAKEN.to_owned()),
+                () = stop_grace_over(&mut stop) => Err("stopping".to_owned()),
+                () = sleep_or_pending(timeouts.flush_total) => Err(NOT_TAKEN.to_owned()),
             },
             Some(Outcome::UploadIncomplete) => Err(NOT_TAKEN.to_owned()),
             Some(Outcome::DestinationClosed | Outcome::EndedEarly) => classify(stream.upload()),
             Some(Outcome::Lost(_)) | None => Ok(()),
         };
-        let (outcome, delivered) = judged(outcome, delivered, &counters);
+        let (outcome, delivered) = final_outcome(outcome, delivered, &counters);
         drop(stream);
-        self.remember(outcome.as_ref(), &counters);
+        self.record_outcome(outcome.as_ref(), &counters);
         let failure = lease.tunnel().failure();
         let record = AccessLog {
             outcome: outcome.as_ref(),
@@ -196,7 +196,7 @@ impl Handler {
     }
 
     /// Records in the metrics whether the destination answered or refused.
-    fn remember(&self, outcome: Option<&Outcome>, counters: &ByteCounters<'_>) {
+    fn record_outcome(&self, outcome: Option<&Outcome>, counters: &ByteCounters<'_>) {
         if counters.received() > 0 {
             self.metrics.handle_answer();
         } else if let Some(Outcome::Lost(Reason::Refused)) = outcome {
@@ -224,7 +224,7 @@ pub(super) fn timeouts(settings: &config::Forward) -> RelayTimeouts {
 
 /// Checks that the stream took all that was read, and changes the outcome if the destination may
 /// have missed bytes of the client.
-fn judged(
+fn final_outcome(
     outcome: Option<Outcome>,
     delivered: Result<(), String>,
     counters: &ByteCounters<'_>,
@@ -255,7 +255,7 @@ async fn stopped(stop: &mut ShutdownWatch, counters: &ByteCounters<'_>) {
 }
 
 /// Waits for `span`; never returns if it is `None`.
-async fn over(span: Option<Duration>) {
+async fn sleep_or_pending(span: Option<Duration>) {
     match span {
         Some(span) => tokio::time::sleep(span).await,
         None => std::future::pending().await,
@@ -264,9 +264,9 @@ async fn over(span: Option<Duration>) {
 
 /// Waits for a stop, and then for the time that the upload of a client that disconnected just
 /// before commonly needs.
-async fn stopped_for_long(stop: &mut ShutdownWatch) {
+async fn stop_grace_over(stop: &mut ShutdownWatch) {
     stop.now().await;
-    tokio::time::sleep(LAST_WORDS).await;
+    tokio::time::sleep(UPLOAD_GRACE).await;
 }
 
 /// Lease, stream and permits of a connection.
@@ -328,7 +328,7 @@ fn log(SlotRefusal { failure, omitted }: &SlotRefusal) {
 const IDLE: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for the upload of a client that has already disconnected.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const UPLOAD_GRACE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

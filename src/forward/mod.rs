@@ -91,21 +91,21 @@ impl Forward {
         let permits = Semaphore::new(settings.max_connections);
         let all_permits = Arc::clone(&context.permits);
         // Each listener holds one slot while it waits in accept.
-        let slots = settings.max_connections + context.max_waiting + bound.listeners().count();
+        let accept_permits =
+            settings.max_connections + context.max_waiting + bound.listeners().count();
         // At most half of the slots for pending connections, so that some of those stay free.
         let lingering = settings.max_connections.min(context.max_waiting / 2).max(1);
-        let slots = Arc::new(Semaphore::new(slots));
+        let accept_permits = Arc::new(Semaphore::new(accept_permits));
         let dump_connections = context.dump_connections.clone();
         let metrics = Arc::new(ForwardMetrics::default());
-        let (supply, supplier) =
-            PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
+        let (pool, supplier) = PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
         let serve = Arc::new(Handler {
             timeouts: handler::timeouts(&settings),
             settings,
-            supply,
+            pool,
             permits,
             all_permits,
-            slots,
+            accept_permits,
             lingering: Semaphore::new(lingering),
             dump_connections,
             metrics,
@@ -183,8 +183,8 @@ impl Forward {
         let stop = ShutdownWatch::new(stop);
         let (end, ended) = watch::channel(false);
         let mut supplying = JoinSet::new();
-        let supply = self.supplier.run(stop.clone(), ended);
-        supplying.spawn(supply.instrument(span.clone()));
+        let pool = self.supplier.run(stop.clone(), ended);
+        supplying.spawn(pool.instrument(span.clone()));
         if let Err(error) = self.bound.set_mode(self.serve.settings.mode) {
             span.in_scope(|| warn!(%error, "cannot change the permissions of a socket"));
         }
@@ -259,7 +259,7 @@ async fn accept_loop(
     .await
     {
         error!(%panic, "the accept loop panicked; restarting");
-        serve.handle_fault();
+        serve.record_panic();
         stop.pause(MAX_ACCEPT_PAUSE).await;
     }
     drop(listener);
@@ -332,7 +332,7 @@ async fn first_step(mut task: Pin<&mut impl Future<Output = ()>>) -> Result<Poll
 }
 
 async fn accept(listener: &Listener, serve: &Handler) -> io::Result<(Connection, Slot)> {
-    let slot = Arc::clone(&serve.slots)
+    let slot = Arc::clone(&serve.accept_permits)
         .acquire_owned()
         .await
         .map_err(io::Error::other)?;

@@ -34,12 +34,12 @@ pub(super) struct RelayTimeouts {
 pub(super) async fn relay(
     connection: &Connection,
     stream: &Stream,
-    patience: RelayTimeouts,
+    timeouts: RelayTimeouts,
     counters: &ByteCounters<'_>,
 ) -> Outcome {
     // True once the client is known to be closed while upload remains.
     let gone = AtomicBool::new(false);
-    let mut sending = pin!(send(connection, stream, patience.delivery, &gone, counters));
+    let mut sending = pin!(send(connection, stream, timeouts.delivery, &gone, counters));
     let mut receiving = pin!(receive(connection, stream, counters));
     let sent = tokio::select! {
         received = &mut receiving => match received {
@@ -57,12 +57,12 @@ pub(super) async fn relay(
     match sent {
         Sent::StreamEnded => receiving.await.into(),
         Sent::ClientClosed | Sent::UploadIncomplete => sent.into_outcome(),
-        Sent::DestinationClosed => {
+        Sent::ClientHalfClosed => {
             stream.finish();
             tokio::select! {
                 received = receiving => received.into(),
                 () = connection.gone() => Outcome::ClientClosed,
-                () = silence(stream, Stream::traffic, patience.quiet) => Outcome::HalfCloseTimeout,
+                () = silence(stream, Stream::traffic, timeouts.quiet) => Outcome::HalfCloseTimeout,
             }
         }
     }
@@ -73,11 +73,11 @@ pub(super) async fn relay(
 /// # Errors
 ///
 /// Describes why some of it may not have arrived: the session was lost, or nothing moved for
-/// `patience`.
-pub(super) async fn deliver(stream: &Stream, patience: Duration) -> Result<(), String> {
+/// `timeouts`.
+pub(super) async fn deliver(stream: &Stream, timeouts: Duration) -> Result<(), String> {
     tokio::select! {
         upload = stream.leave() => classify(upload),
-        () = silence(stream, sent, patience) => Err(NOT_TAKEN.to_owned()),
+        () = silence(stream, sent, timeouts) => Err(NOT_TAKEN.to_owned()),
     }
 }
 
@@ -165,14 +165,14 @@ pub(super) enum Outcome {
 async fn send(
     connection: &Connection,
     stream: &Stream,
-    patience: Duration,
+    timeouts: Duration,
     gone: &AtomicBool,
     counters: &ByteCounters<'_>,
 ) -> Sent {
     loop {
         match connection.read().await {
             Ok(bytes) if bytes.is_empty() && gone.load(Relaxed) => return Sent::ClientClosed,
-            Ok(bytes) if bytes.is_empty() => return Sent::DestinationClosed,
+            Ok(bytes) if bytes.is_empty() => return Sent::ClientHalfClosed,
             Err(_) => return Sent::ClientClosed,
             Ok(bytes) => {
                 counters.add_read(bytes.len());
@@ -181,7 +181,7 @@ async fn send(
                     let taken = tokio::select! {
                         biased;
                         taken = stream.write(rest) => taken,
-                        () = leaving(connection, stream, patience, gone) => {
+                        () = client_closing(connection, stream, timeouts, gone) => {
                             return Sent::UploadIncomplete;
                         }
                     };
@@ -199,20 +199,25 @@ async fn send(
 }
 
 /// While the stream takes nothing, nothing is read, so the end of the client is not noticed by a
-/// read. Polls for it instead; returns when nothing moved for `patience` after that.
-async fn leaving(connection: &Connection, stream: &Stream, patience: Duration, gone: &AtomicBool) {
+/// read. Polls for it instead; returns when nothing moved for `timeouts` after that.
+async fn client_closing(
+    connection: &Connection,
+    stream: &Stream,
+    timeouts: Duration,
+    gone: &AtomicBool,
+) {
     if !gone.load(Relaxed) {
-        tokio::time::sleep(FIRST_LOOK).await;
+        tokio::time::sleep(CLOSE_POLL_DELAY).await;
         connection.gone().await;
         gone.store(true, Relaxed);
     }
-    silence(stream, sent, patience).await;
+    silence(stream, sent, timeouts).await;
 }
 
 /// How the direction towards the destination ended.
 #[derive(Clone, Copy)]
 enum Sent {
-    DestinationClosed,
+    ClientHalfClosed,
     ClientClosed,
     UploadIncomplete,
     /// The other direction knows the reason.
@@ -224,7 +229,7 @@ impl Sent {
     fn into_outcome(self) -> Outcome {
         match self {
             Self::UploadIncomplete => Outcome::UploadIncomplete,
-            Self::DestinationClosed | Self::ClientClosed | Self::StreamEnded => {
+            Self::ClientHalfClosed | Self::ClientClosed | Self::StreamEnded => {
                 Outcome::ClientClosed
             }
         }
@@ -282,12 +287,12 @@ async fn discard(stream: &Stream) -> Outcome {
     }
 }
 
-/// Returns when `traffic` was unchanged for `timeout` (to 1/8 of it) while connected.
+/// Returns when `traffic` was unchanged for `timeout` (accurate to 1/8 of it) while connected.
 async fn silence<T: PartialEq>(stream: &Stream, traffic: impl Fn(&Stream) -> T, timeout: Duration) {
     let mut before = traffic(stream);
     let mut quiet = 0;
-    while quiet < LOOKS {
-        tokio::time::sleep(timeout / LOOKS).await;
+    while quiet < CHECKS_PER_TIMEOUT {
+        tokio::time::sleep(timeout / CHECKS_PER_TIMEOUT).await;
         let now = traffic(stream);
         let is_quiet = now == before && stream.is_connected();
         quiet = if is_quiet { quiet + 1 } else { 0 };
@@ -309,7 +314,7 @@ pub(super) const ENDED_EARLY: &str = "the destination closed before it had ackno
 const WRITE_BUFFER: usize = 64 * 1024;
 
 /// Checks for traffic per timeout.
-const LOOKS: u32 = 8;
+const CHECKS_PER_TIMEOUT: u32 = 8;
 
 /// How long a stream must be blocked before its client is polled for a close.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
+const CLOSE_POLL_DELAY: Duration = Duration::from_secs(1);

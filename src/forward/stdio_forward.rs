@@ -63,15 +63,14 @@ impl StdioForward {
             context.dump_connections.clone(),
         );
         let metrics = Arc::new(ForwardMetrics::default());
-        let (supply, supplier) =
-            PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
+        let (pool, supplier) = PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
         let serve = Handler {
             settings,
             timeouts,
-            supply,
+            pool,
             permits: Semaphore::new(1),
             all_permits,
-            slots: Arc::new(Semaphore::new(1)),
+            accept_permits: Arc::new(Semaphore::new(1)),
             lingering: Semaphore::new(1),
             dump_connections,
             metrics,
@@ -119,7 +118,11 @@ async fn carry(
     progress: &watch::Sender<StdioStage>,
 ) -> Ending {
     let begin = clock::now();
-    let Ok(slot) = Arc::clone(&serve.slots).acquire_owned().await.map(Arc::new) else {
+    let Ok(slot) = Arc::clone(&serve.accept_permits)
+        .acquire_owned()
+        .await
+        .map(Arc::new)
+    else {
         return Ending::Stopped;
     };
     let opened = tokio::select! {

@@ -33,7 +33,7 @@ pub(super) struct Limiter {
     paused_at: Option<Instant>,
     /// The next pause, without jitter.
     pause: Duration,
-    chance: Rng,
+    rng: Rng,
 }
 
 impl Limiter {
@@ -47,7 +47,7 @@ impl Limiter {
             paused_until: now,
             paused_at: None,
             pause: FIRST_PAUSE,
-            chance: Rng::with_seed(seed),
+            rng: Rng::with_seed(seed),
         }
     }
 
@@ -93,7 +93,7 @@ impl Limiter {
         self.paused_at = Some(now);
         self.allowed = (self.allowed / 2.0).max(self.rate.min(LEAST_RATE));
         self.full_at = now + self.depth;
-        self.paused_until = now + self.pause.mul_f64(0.5 + self.chance.f64() / 2.0);
+        self.paused_until = now + self.pause.mul_f64(0.5 + self.rng.f64() / 2.0);
         self.pause = (self.pause * 2).min(MAX_PAUSE);
     }
 

@@ -13,7 +13,7 @@ pub enum ShutdownMode {
     #[default]
     No,
     /// Graceful: terminate every session first.
-    InOrder,
+    Graceful,
     /// Forced: terminate as many sessions as possible in a short time.
     Forced,
 }
@@ -24,16 +24,16 @@ pub(super) async fn time_is_up(
     shutdown_mode: &mut watch::Receiver<ShutdownMode>,
     time_left: watch::Sender<TimeLeft>,
 ) {
-    wait_for(shutdown_mode, ShutdownMode::InOrder).await;
+    wait_for(shutdown_mode, ShutdownMode::Graceful).await;
     time_left.send_replace(TimeLeft::Seconds);
-    let in_order = tokio::time::sleep(MAX_GOODBYE);
-    let hurried = async {
+    let graceful = tokio::time::sleep(GRACEFUL_LIMIT);
+    let forced = async {
         wait_for(shutdown_mode, ShutdownMode::Forced).await;
-        tokio::time::sleep(MAX_HURRIED_GOODBYE).await;
+        tokio::time::sleep(FORCED_LIMIT).await;
     };
     tokio::select! {
-        () = in_order => {}
-        () = hurried => {}
+        () = graceful => {}
+        () = forced => {}
     }
 }
 
@@ -45,7 +45,7 @@ async fn wait_for(shutdown_mode: &mut watch::Receiver<ShutdownMode>, stage: Shut
 }
 
 /// Time limit of a graceful shutdown.
-const MAX_GOODBYE: Duration = Duration::from_secs(10);
+const GRACEFUL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Time limit of a forced shutdown, from when it was requested.
-const MAX_HURRIED_GOODBYE: Duration = Duration::from_secs(2);
+const FORCED_LIMIT: Duration = Duration::from_secs(2);

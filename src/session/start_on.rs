@@ -58,8 +58,8 @@ impl Sessions {
             report,
         };
         loop {
-            // Boxed, because the callers' futures would nest too deep for the compiler.
-            let error = match Box::pin(attempt.on_any(targets)).await {
+            // Boxed, because the callers' futures would nest too deeply for the compiler.
+            let error = match Box::pin(attempt.try_targets(targets)).await {
                 Err(error) if priority.is_urgent() => error,
                 outcome => return outcome,
             };
@@ -90,20 +90,22 @@ struct Attempt<'a, F> {
 
 impl<F: Fn(StartStage)> Attempt<'_, F> {
     /// Tries the targets in order.
-    async fn on_any(&self, targets: &[Target]) -> Result<Session, Error> {
-        let mut missed = Vec::new();
+    async fn try_targets(&self, targets: &[Target]) -> Result<Session, Error> {
+        let mut not_connected = Vec::new();
         for target in targets {
             match self.on(target).await {
-                Err(error) if error.kind() == ErrorKind::TargetNotConnected => missed.push(error),
+                Err(error) if error.kind() == ErrorKind::TargetNotConnected => {
+                    not_connected.push(error);
+                }
                 outcome => return outcome,
             }
         }
-        Err(Error::all(missed))
+        Err(Error::all(not_connected))
     }
 
     /// Tries the nodes of a target. A cached lookup is repeated before the target is given up.
     async fn on(&self, target: &Target) -> Result<Session, Error> {
-        let mut missed = Vec::new();
+        let mut not_connected = Vec::new();
         let mut tried = Vec::new();
         loop {
             if let Target::Tags(_) = target {
@@ -111,11 +113,11 @@ impl<F: Fn(StartStage)> Attempt<'_, F> {
             }
             let found = self.service.find(target).await;
             let Found {
-                nodes, remembered, ..
+                nodes, from_cache, ..
             } = match &found {
                 Ok(found) => found,
                 Err(error) if tried.is_empty() => return Err(error.clone()),
-                Err(_) => return Err(Error::all(missed)),
+                Err(_) => return Err(Error::all(not_connected)),
             };
             for node in nodes {
                 if tried.contains(node) {
@@ -124,7 +126,7 @@ impl<F: Fn(StartStage)> Attempt<'_, F> {
                 tried.push(node.clone());
                 match self.at(node).await {
                     Err(error) if error.kind() == ErrorKind::TargetNotConnected => {
-                        missed.push(error);
+                        not_connected.push(error);
                     }
                     outcome => return outcome,
                 }
@@ -132,8 +134,8 @@ impl<F: Fn(StartStage)> Attempt<'_, F> {
             if let Ok(found) = &found {
                 self.service.forget(target, found);
             }
-            if !remembered {
-                return Err(Error::all(missed));
+            if !from_cache {
+                return Err(Error::all(not_connected));
             }
         }
     }

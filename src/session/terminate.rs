@@ -39,7 +39,7 @@ pub(super) enum StartedBy {
     Former(Arc<AtomicBool>),
 }
 
-/// How persistently a session is terminated.
+/// How many attempts are made to terminate a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TerminatePolicy {
     /// Retry until it succeeds or no longer makes sense, and log a failure.
@@ -69,7 +69,7 @@ pub(super) struct TerminateSignals {
 }
 
 impl TerminateSignals {
-    fn is_farewell(&self) -> bool {
+    fn is_shutting_down(&self) -> bool {
         *self.time_left.borrow() != TimeLeft::Unlimited
     }
 
@@ -95,58 +95,58 @@ impl TerminateSignals {
 impl Termination {
     /// Calls TerminateSession until it succeeds, fails permanently, or time runs out. Returns how
     /// many sessions may still be active: this one, or none.
-    pub(super) async fn run(self, mut pace: TerminateSignals) -> usize {
+    pub(super) async fn run(self, mut signals: TerminateSignals) -> usize {
         if self.effort == TerminatePolicy::BestEffort {
-            self.run_best_effort(pace).await;
+            self.run_best_effort(signals).await;
             return 0;
         }
         let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
-        let mut hasty_tries = 0;
-        let mut over = pace.time_left.clone();
+        let mut shutdown_attempts = 0;
+        let mut over = signals.time_left.clone();
         loop {
             let outcome = tokio::select! {
-                outcome = self.try_once(&mut pace) => outcome,
-                () = reached(&mut over, TimeLeft::None) => return self.leave(None),
+                outcome = self.try_once(&mut signals) => outcome,
+                () = reached(&mut over, TimeLeft::None) => return self.report_active(None),
             };
             let error = match outcome {
                 Some(Ok(())) => return self.done(pause).await,
                 Some(Err(error)) => error,
-                None => return self.leave(Some(&no_answer())),
+                None => return self.report_active(Some(&no_answer())),
             };
             match NextAction::of(&error, waited) {
                 NextAction::TryAgain => {}
                 NextAction::Refused => return self.refused(&error).await,
-                NextAction::Over => {
+                NextAction::Expired => {
                     self.journal.remove(&self.id).await;
-                    return self.leave(Some(&error));
+                    return self.report_active(Some(&error));
                 }
             }
-            if pace.is_farewell() {
-                hasty_tries += 1;
-                if hasty_tries > MAX_HASTY_TRIES {
-                    return self.leave(Some(&error));
+            if signals.is_shutting_down() {
+                shutdown_attempts += 1;
+                if shutdown_attempts > MAX_SHUTDOWN_ATTEMPTS {
+                    return self.report_active(Some(&error));
                 }
                 sleep(FIRST_PAUSE).await;
                 continue;
             }
             self.log_failure(&error, pause);
-            (pause, waited) = pace.next(pause, waited).await;
+            (pause, waited) = signals.next(pause, waited).await;
         }
     }
 
-    async fn run_best_effort(&self, pace: TerminateSignals) {
-        let mut time_left = pace.time_left.clone();
+    async fn run_best_effort(&self, signals: TerminateSignals) {
+        let mut time_left = signals.time_left.clone();
         tokio::select! {
-            () = self.try_best_effort(pace) => {}
+            () = self.try_best_effort(signals) => {}
             () = reached(&mut time_left, TimeLeft::Seconds) => {}
         }
     }
 
-    async fn try_best_effort(&self, mut pace: TerminateSignals) {
+    async fn try_best_effort(&self, mut signals: TerminateSignals) {
         let session = &self.id;
         let (mut pause, mut waited) = (FIRST_PAUSE, Duration::ZERO);
         loop {
-            let error = match self.try_once(&mut pace).await {
+            let error = match self.try_once(&mut signals).await {
                 Some(Ok(())) => break,
                 Some(Err(error)) => error,
                 None => return,
@@ -155,7 +155,7 @@ impl Termination {
             if NextAction::of(&error, waited) != NextAction::TryAgain {
                 return;
             }
-            (pause, waited) = pace.next(pause, waited).await;
+            (pause, waited) = signals.next(pause, waited).await;
         }
         self.journal.remove(session).await;
         debug!(%session, "session of a former process terminated");
@@ -163,9 +163,9 @@ impl Termination {
 
     /// Makes one attempt. During shutdown it waits for a credential provider for only 2 s more:
     /// `None` if the provider has not answered by then.
-    async fn try_once(&self, pace: &mut TerminateSignals) -> Option<Result<(), Error>> {
+    async fn try_once(&self, signals: &mut TerminateSignals) -> Option<Result<(), Error>> {
         let waited_for_credentials = async {
-            reached(&mut pace.time_left, TimeLeft::Seconds).await;
+            reached(&mut signals.time_left, TimeLeft::Seconds).await;
             sleep(MAX_WAIT_FOR_CREDENTIALS).await;
         };
         tokio::select! {
@@ -188,7 +188,7 @@ impl Termination {
 
     async fn done(&self, pause: Duration) -> usize {
         self.journal.remove(&self.id).await;
-        if pause > WORTH_TELLING {
+        if pause > WARN_AT_PAUSE {
             info!(session = %self.id, "session terminated after retries");
         } else {
             debug!(session = %self.id, "session terminated");
@@ -199,7 +199,7 @@ impl Termination {
     /// Logs a failure: one warning if it lasts, `debug` otherwise.
     fn log_failure(&self, error: &Error, pause: Duration) {
         let session = &self.id;
-        if pause == WORTH_TELLING {
+        if pause == WARN_AT_PAUSE {
             let hint = error.hint();
             warn!(%session, %error, hint, "TerminateSession failed; retrying");
         } else {
@@ -212,17 +212,17 @@ impl Termination {
     /// credentials, policy or configuration.
     async fn refused(&self, error: &Error) -> usize {
         let StartedBy::Former(is_reported) = &self.source else {
-            return self.leave(Some(error));
+            return self.report_active(Some(error));
         };
         self.journal.remove(&self.id).await;
         if is_reported.swap(true, Relaxed) {
             debug!(session = %self.id, %error, "cannot terminate the session of a former process");
             return 1;
         }
-        self.leave(Some(error))
+        self.report_active(Some(error))
     }
 
-    pub(super) fn leave(&self, error: Option<&Error>) -> usize {
+    pub(super) fn report_active(&self, error: Option<&Error>) -> usize {
         let hint = "if its data channel was open, termination was requested there too; see `aws ssm describe-sessions --state Active`";
         let error = error.map(tracing::field::display);
         warn!(session = %self.id, error, hint, "session may still be active");
@@ -237,7 +237,7 @@ enum NextAction {
     /// AWS rejects the call, or the configuration does not allow it.
     Refused,
     /// The session has reached the idle timeout by now.
-    Over,
+    Expired,
 }
 
 impl NextAction {
@@ -246,7 +246,7 @@ impl NextAction {
         // A response of a proxy or captive portal says nothing about the session.
         let is_temporary = error.recovery() == Recovery::Retry || error.kind() == ErrorKind::NotAws;
         match is_temporary {
-            true if waited >= MAX_LIFE => Self::Over,
+            true if waited >= MAX_LIFE => Self::Expired,
             true => Self::TryAgain,
             false => Self::Refused,
         }
@@ -274,7 +274,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// The pause before which a failure is logged as a warning: some seconds after the first attempt.
-const WORTH_TELLING: Duration = Duration::from_secs(4);
+const WARN_AT_PAUSE: Duration = Duration::from_secs(4);
 
 /// How long a termination is retried: as long as the journal keeps a session.
 const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -282,7 +282,7 @@ const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
 const MAX_WAIT_FOR_CREDENTIALS: Duration = Duration::from_secs(2);
 
 /// Maximum number of retries during shutdown.
-const MAX_HASTY_TRIES: u32 = 3;
+const MAX_SHUTDOWN_ATTEMPTS: u32 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -307,7 +307,7 @@ mod tests {
                 NextAction::TryAgain,
                 "{kind:?}"
             );
-            assert_eq!(verdict(kind, MAX_LIFE), NextAction::Over, "{kind:?}");
+            assert_eq!(verdict(kind, MAX_LIFE), NextAction::Expired, "{kind:?}");
         }
         for kind in [ErrorKind::Denied, ErrorKind::Role, ErrorKind::Invalid] {
             assert_eq!(
@@ -324,16 +324,16 @@ mod tests {
             watch::Sender::new(TimeLeft::Unlimited),
             watch::Sender::new(()),
         );
-        let mut pace = TerminateSignals {
+        let mut signals = TerminateSignals {
             time_left: time_left.subscribe(),
             retry_now: retry_now.subscribe(),
         };
         let long = Duration::from_secs(3600);
 
         retry_now.send_replace(());
-        let hurried = timeout(MAX_PAUSE, pace.pause(long)).await;
+        let hurried = timeout(MAX_PAUSE, signals.pause(long)).await;
         time_left.send_replace(TimeLeft::Seconds);
-        let stopped = timeout(MAX_PAUSE, pace.pause(long)).await;
+        let stopped = timeout(MAX_PAUSE, signals.pause(long)).await;
 
         assert_eq!((hurried, stopped), (Ok(true), Ok(true)));
     }
@@ -352,12 +352,12 @@ mod tests {
             watch::Sender::new(TimeLeft::Seconds),
             watch::Sender::new(()),
         );
-        let pace = TerminateSignals {
+        let signals = TerminateSignals {
             time_left: time_left.subscribe(),
             retry_now: retry_now.subscribe(),
         };
 
-        let left = timeout(MAX_PAUSE, termination.run(pace)).await;
+        let left = timeout(MAX_PAUSE, termination.run(signals)).await;
 
         assert_eq!(left, Ok(1));
     }

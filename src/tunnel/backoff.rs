@@ -10,7 +10,7 @@ use fastrand::Rng;
 /// The pauses after failed attempts.
 #[derive(Debug)]
 pub(super) struct Backoff {
-    chance: Rng,
+    rng: Rng,
     pause: Duration,
 }
 
@@ -18,7 +18,7 @@ impl Backoff {
     /// Creates the backoff before the first failure.
     pub(super) fn new(seed: u64) -> Self {
         Self {
-            chance: Rng::with_seed(seed),
+            rng: Rng::with_seed(seed),
             pause: FIRST,
         }
     }
@@ -28,7 +28,7 @@ impl Backoff {
     pub(super) fn pause(&mut self) -> Duration {
         let whole = self.pause;
         self.pause = (whole * 2).min(MAX);
-        whole.mul_f64(0.5 + self.chance.f64() / 2.0)
+        whole.mul_f64(0.5 + self.rng.f64() / 2.0)
     }
 
     /// Limits the next pause to `most`.

@@ -106,7 +106,7 @@ impl Driver {
 
     /// Runs one websocket after the other, until the tunnel has ended.
     async fn drive(&mut self) -> Result<(), Error> {
-        let mut websocket = self.first().await?;
+        let mut websocket = self.connect_first().await?;
         self.shared.lock().step(Step::of("the agent's handshake"));
         let mut outage = None;
         loop {
@@ -155,7 +155,7 @@ impl Driver {
             outcome = read_loop(&self.shared, source, heartbeat) => outcome,
             error = heartbeat.watch(&self.shared) => Err(error),
             never = heartbeat.test_when_triggered(&mut self.triggered) => never,
-            never = heartbeat.tell_when_proved(&self.shared, outage) => never,
+            never = heartbeat.report_when_confirmed(&self.shared, outage) => never,
         }
     }
 }

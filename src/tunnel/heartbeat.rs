@@ -30,7 +30,7 @@ pub(super) struct Heartbeat {
     /// It must be tested by a ping now.
     tested: Notify,
     received: AtomicBool,
-    first_heard: Notify,
+    first_received: Notify,
 }
 
 impl Heartbeat {
@@ -43,7 +43,7 @@ impl Heartbeat {
             moved: Notify::new(),
             tested: Notify::new(),
             received: AtomicBool::new(false),
-            first_heard: Notify::new(),
+            first_received: Notify::new(),
         }
     }
 
@@ -55,7 +55,7 @@ impl Heartbeat {
     /// A message was received.
     pub(super) fn receive(&self) {
         if !self.received.swap(true, Ordering::Relaxed) {
-            self.first_heard.notify_one();
+            self.first_received.notify_one();
         }
     }
 
@@ -66,14 +66,14 @@ impl Heartbeat {
 
     /// Returns true if the session uses this websocket. An upgrade alone does not show that the
     /// token is valid: Session Manager may just close (docs/protocol.md, section 2.2).
-    fn is_proved(&self, now: Instant) -> bool {
-        self.received.load(Ordering::Relaxed) || self.age(now) >= PROOF
+    fn is_confirmed(&self, now: Instant) -> bool {
+        self.received.load(Ordering::Relaxed) || self.age(now) >= CONFIRM_AFTER
     }
 
     /// Returns true if the websocket was confirmed and lived for some time, so that the next one
     /// may be dialled at once.
     pub(super) fn is_stable(&self, now: Instant) -> bool {
-        self.is_proved(now) && self.age(now) >= SHORT_LIFE
+        self.is_confirmed(now) && self.age(now) >= SHORT_LIFE
     }
 
     /// Returns how long the websocket has been open.
@@ -109,12 +109,16 @@ impl Heartbeat {
     }
 
     /// Reports the tunnel as resumed, after `outage` if there was one: with the first message on
-    /// the new websocket, or after [`PROOF`]. The upgrade alone does not show that the token is
-    /// valid.
-    pub(super) async fn tell_when_proved<T>(&self, shared: &Shared, outage: Option<Instant>) -> T {
+    /// the new websocket, or after [`CONFIRM_AFTER`]. The upgrade alone does not show that the
+    /// token is valid.
+    pub(super) async fn report_when_confirmed<T>(
+        &self,
+        shared: &Shared,
+        outage: Option<Instant>,
+    ) -> T {
         if let Some(begin) = outage {
-            drop(timeout(PROOF, self.first_heard.notified()).await);
-            shared.lock().come_back();
+            drop(timeout(CONFIRM_AFTER, self.first_received.notified()).await);
+            shared.lock().mark_resumed();
             info!(after = ?clock::since(begin), "session resumed");
         }
         pending().await
@@ -146,7 +150,7 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(5);
 const SHORT_LIFE: Duration = Duration::from_secs(5);
 
 /// A websocket without a message is confirmed after this time: an idle agent sends no messages.
-const PROOF: Duration = Duration::from_secs(10);
+const CONFIRM_AFTER: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -164,7 +168,7 @@ mod tests {
         let state = || State::of(&shared.lock().phase.borrow());
         shared.connect(clock::now(), "token");
         let mut reporting =
-            std::pin::pin!(heartbeat.tell_when_proved::<()>(&shared, Some(clock::now())));
+            std::pin::pin!(heartbeat.report_when_confirmed::<()>(&shared, Some(clock::now())));
         let mut poll_once = async || {
             tokio::select! {
                 biased;
@@ -186,7 +190,7 @@ mod tests {
         let heartbeat = Heartbeat::new();
         let begin = heartbeat.begin;
         assert!(!heartbeat.is_stable(begin + SHORT_LIFE), "no message came");
-        assert!(heartbeat.is_stable(begin + PROOF));
+        assert!(heartbeat.is_stable(begin + CONFIRM_AFTER));
         heartbeat.receive();
         assert!(!heartbeat.is_stable(begin + SHORT_LIFE / 2));
         assert!(heartbeat.is_stable(begin + SHORT_LIFE));

@@ -366,7 +366,7 @@ impl Inner {
     }
 
     /// The session was resumed: its new websocket works.
-    fn come_back(&mut self) {
+    fn mark_resumed(&mut self) {
         self.phase.send_if_modified(|phase| {
             let Phase::Away { agent_version } = phase else {
                 return false;

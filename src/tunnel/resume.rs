@@ -4,7 +4,7 @@
 //!   first:   sign ─▶ dial ──────────────────▶ up        the session was just started
 //!   resume:  ResumeSession ─▶ sign ─▶ dial ─▶ up        a new token, and perhaps a new URL
 //!              ▲                        │         │
-//!              └── pause or trigger ◀───┴─────────┘ failed, or broke soon
+//!              └── pause or trigger ◀───┴─────────┘ failed, or broke early
 //! ```
 //!
 //! A websocket is stable if it received a message, or was open for ten seconds, and it lived for
@@ -33,7 +33,9 @@ use crate::session::{self, Session};
 
 impl Driver {
     /// Opens the first websocket of a session. Retries until the owner closes the tunnel.
-    pub(super) async fn first(&mut self) -> Result<(WebSocketSink, WebSocketSource), Error> {
+    pub(super) async fn connect_first(
+        &mut self,
+    ) -> Result<(WebSocketSink, WebSocketSource), Error> {
         loop {
             let dialled = tokio::select! {
                 dialled = self.dial() => dialled,
@@ -74,7 +76,7 @@ impl Driver {
                     match outcome {
                         Ok(Ok(websocket)) => return Ok(websocket),
                         Ok(Err(error)) => error,
-                        Err(_) => return Err(self.late(last, hint)),
+                        Err(_) => return Err(self.timed_out(last, hint)),
                     }
                 }
                 // An attempt may hang on a network that no longer exists.
@@ -99,14 +101,14 @@ impl Driver {
         hint: &'static str,
     ) -> Result<(), Error> {
         let paused = timeout_at(deadline.into(), self.pause()).await;
-        paused.unwrap_or_else(|_| Err(self.late(last.clone(), hint)))
+        paused.unwrap_or_else(|_| Err(self.timed_out(last.clone(), hint)))
     }
 
     async fn dial(&self) -> Result<(WebSocketSink, WebSocketSource), Error> {
         dial(&self.session, &self.network).await
     }
 
-    fn late(&self, last: Printable, hint: &'static str) -> Error {
+    fn timed_out(&self, last: Printable, hint: &'static str) -> Error {
         let seconds = self.resume_timeout.as_secs();
         Error::Late {
             seconds,

@@ -71,13 +71,13 @@ async fn a_driver_that_panics_wakes_who_reads_with_a_loss() {
 #[tokio::test]
 async fn a_panic_under_the_lock_is_a_loss_for_all_and_no_second_panic() {
     let shared = shared();
-    let (first, second) = (Arc::clone(&shared), Arc::clone(&shared));
+    let (connect_first, second) = (Arc::clone(&shared), Arc::clone(&shared));
     let fail = move || {
         let panic = catch_unwind(AssertUnwindSafe(|| {
             // Like a relay: its stream is dropped by the panic, and resets itself.
-            let _stream = Stream::new(Arc::clone(&first), StreamId(3));
-            let _end = EndOnDrop(Arc::clone(&first));
-            first.change(|_| panic!("the core"))
+            let _stream = Stream::new(Arc::clone(&connect_first), StreamId(3));
+            let _end = EndOnDrop(Arc::clone(&connect_first));
+            connect_first.change(|_| panic!("the core"))
         }));
         assert!(panic.is_err());
     };
@@ -103,7 +103,7 @@ async fn a_tunnel_without_a_websocket_ends_when_it_is_closed() {
         let broken = Error::Broken("broken".into());
         let mut outcome = pin!(async {
             match step {
-                "connecting" => driver.first().await.map(drop),
+                "connecting" => driver.connect_first().await.map(drop),
                 "resuming" => driver.resume(&broken, clock::now(), true).await.map(drop),
                 _ => driver.pause().await,
             }

@@ -237,7 +237,7 @@ async fn daemon(socket: std::path::PathBuf, disk: Disk) {
         .until_stopped(&mut signals, move || disk.read())
         .await;
     assert_eq!(cause, Cause::Requested);
-    daemon.stop_unless_hurried(&mut signals).await;
+    daemon.stop_with_signals(&mut signals).await;
 }
 
 async fn answer_to(socket: impl AsRef<Path>, request: Request) -> Answer {

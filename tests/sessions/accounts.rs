@@ -100,19 +100,19 @@ fn starting(hangs: &'static str) -> Api {
 struct Fixture {
     sessions: Sessions,
     _leaving: watch::Sender<ShutdownMode>,
-    _terminator: JoinSet<usize>,
+    _dispatcher: JoinSet<usize>,
 }
 
 impl Fixture {
     fn new() -> Self {
-        let (sessions, terminator) = Sessions::new(1000, 1, Journal::none());
+        let (sessions, dispatcher) = Sessions::new(1000, 1, Journal::none());
         let leaving = watch::Sender::new(ShutdownMode::No);
         let mut ending = JoinSet::new();
-        ending.spawn(terminator.run(leaving.subscribe()));
+        ending.spawn(dispatcher.run(leaving.subscribe()));
         Self {
             sessions,
             _leaving: leaving,
-            _terminator: ending,
+            _dispatcher: ending,
         }
     }
 

@@ -239,23 +239,23 @@ struct Fixture {
     directory: TempDir,
     sessions: Sessions,
     leaving: watch::Sender<ShutdownMode>,
-    terminator: JoinSet<usize>,
+    dispatcher: JoinSet<usize>,
 }
 
 impl Fixture {
     fn new(endpoint: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(directory.path(), unix_seconds()).unwrap();
-        let (sessions, terminator) = Sessions::new(100, 1, journal);
+        let (sessions, dispatcher) = Sessions::new(100, 1, journal);
         let leaving = watch::Sender::new(ShutdownMode::No);
         let mut ending = JoinSet::new();
-        ending.spawn(terminator.run(leaving.subscribe()));
+        ending.spawn(dispatcher.run(leaving.subscribe()));
         Self {
             endpoint: endpoint.to_owned(),
             directory,
             sessions,
             leaving,
-            terminator: ending,
+            dispatcher: ending,
         }
     }
 
@@ -295,11 +295,11 @@ impl Fixture {
             directory,
             sessions,
             leaving,
-            mut terminator,
+            mut dispatcher,
             ..
         } = self;
         drop(sessions);
-        let left = terminator.join_next().await.unwrap().unwrap();
+        let left = dispatcher.join_next().await.unwrap().unwrap();
         drop((leaving, held));
         let (_next, entries) = Journal::open(directory.path(), unix_seconds()).unwrap();
         (left, entries)

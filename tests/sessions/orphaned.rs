@@ -226,9 +226,9 @@ async fn a_task_that_panics_or_is_aborted_leaves_no_session() {
         ..Settings::default()
     };
     let service = Service::load(settings).await.unwrap();
-    let (sessions, terminator) = Sessions::new(100, 1, Journal::none());
+    let (sessions, dispatcher) = Sessions::new(100, 1, Journal::none());
     let mut ending = JoinSet::new();
-    ending.spawn(terminator.run(watch::Sender::new(ShutdownMode::No).subscribe()));
+    ending.spawn(dispatcher.run(watch::Sender::new(ShutdownMode::No).subscribe()));
     let start = |outcome: Outcome| {
         let (service, sessions) = (service.clone(), sessions.clone());
         async move {

@@ -7,7 +7,7 @@
 //!
 //! Only root and the user who runs the daemon are accepted: the permissions of the file enforce it,
 //! and the peer credentials are checked as well. A client that sends nothing or too much is
-//! disconnected, and idle clients are replaced when there are too many (`clients.rs`).
+//! disconnected, and idle clients are replaced when there are too many (`daemon/clients`).
 
 mod client;
 mod protocol;

@@ -41,8 +41,8 @@ impl<E: Clone> Pool<E> {
     fn best(&mut self, now: Instant) -> Option<(TunnelId, &mut Ready)> {
         let shape = self.shape;
         let is_replaced = shape.reuse && self.ready().any(|(_, ready)| !ready.is_stale(now));
-        let members = self.members.iter_mut();
-        let ready = members.filter_map(|(id, member)| Some((*id, member.ready_mut()?)));
+        let entries = self.entries.iter_mut();
+        let ready = entries.filter_map(|(id, member)| Some((*id, member.ready_mut()?)));
         ready
             .filter(|(_, ready)| ready.can_serve(now, &shape))
             .filter(|(_, ready)| !is_replaced || !ready.is_stale(now))
@@ -65,9 +65,9 @@ impl<E: Clone> Pool<E> {
 
     /// Raises the priority of queued warm sessions that a connection needs now.
     fn raise_priorities(&mut self) {
-        let urgent = self.members.values().filter(|member| member.is_urgent());
+        let urgent = self.entries.values().filter(|member| member.is_urgent());
         let missing = self.tunnels_needed().saturating_sub(urgent.count());
-        let patient = self.members.iter_mut().filter_map(|(id, member)| {
+        let patient = self.entries.iter_mut().filter_map(|(id, member)| {
             let priority = member.urgency_mut()?;
             (*priority == Priority::Warm).then_some((id, priority))
         });
@@ -108,7 +108,7 @@ impl<E: Clone> Pool<E> {
         let id = self.next;
         self.next = TunnelId(id.0 + 1);
         let former = self
-            .members
+            .entries
             .insert(id, PoolEntry::Queued { priority, probe });
         debug_assert!(former.is_none(), "ids are unique");
         self.actions.push_back(Action::Start {
@@ -122,9 +122,9 @@ impl<E: Clone> Pool<E> {
     fn cancel_surplus(&mut self, now: Instant) {
         let needed = self.tunnels_needed() + self.spares_missing(now);
         self.cancel(self.pending(now).saturating_sub(needed));
-        let wanted = self.members.values().filter(|m| m.is_wanted()).count();
+        let wanted = self.entries.values().filter(|m| m.is_wanted()).count();
         let mut surplus = wanted.saturating_sub(needed);
-        for member in self.members.values_mut() {
+        for member in self.entries.values_mut() {
             if surplus == 0 {
                 return;
             }
@@ -142,7 +142,7 @@ impl<E: Clone> Pool<E> {
         let needed = self.tunnels_needed() + spares;
         let mut surplus = self.pending(now).saturating_sub(needed);
         let mut over = Vec::new();
-        for (id, member) in self.members.iter().filter(|(_, m)| m.is_abandoned()) {
+        for (id, member) in self.entries.iter().filter(|(_, m)| m.is_abandoned()) {
             if member.is_pending(now) {
                 if surplus == 0 {
                     continue;
@@ -152,7 +152,7 @@ impl<E: Clone> Pool<E> {
             over.push((*id, member.is_probe()));
         }
         for (id, is_probe) in over {
-            self.members.remove(&id);
+            self.entries.remove(&id);
             if is_probe {
                 self.breaker.handle_inconclusive_probe();
             }
@@ -162,10 +162,10 @@ impl<E: Clone> Pool<E> {
 
     /// Cancels up to `most` queued starts, newest first.
     pub(super) fn cancel(&mut self, most: usize) {
-        let queued = self.members.iter().rev().filter(|(_, m)| m.is_queued());
+        let queued = self.entries.iter().rev().filter(|(_, m)| m.is_queued());
         let queued: Vec<TunnelId> = queued.map(|(id, _)| *id).take(most).collect();
         for id in queued {
-            if self.members.remove(&id).is_some_and(|m| m.is_probe()) {
+            if self.entries.remove(&id).is_some_and(|m| m.is_probe()) {
                 self.breaker.handle_inconclusive_probe();
             }
             self.actions.push_back(Action::Cancel(id));
@@ -191,7 +191,7 @@ impl<E: Clone> Pool<E> {
             over.extend(is_over.then_some(id));
         }
         for id in over {
-            self.members.remove(&id);
+            self.entries.remove(&id);
             self.actions.push_back(Action::Close(id));
         }
     }
@@ -227,8 +227,8 @@ impl<E: Clone> Pool<E> {
     }
 
     pub(super) fn ready(&self) -> impl Iterator<Item = (TunnelId, &Ready)> {
-        let members = self.members.iter();
-        members.filter_map(|(id, member)| Some((*id, member.ready()?)))
+        let entries = self.entries.iter();
+        entries.filter_map(|(id, member)| Some((*id, member.ready()?)))
     }
 
     fn pending_spares(&self, now: Instant) -> usize {
@@ -240,8 +240,8 @@ impl<E: Clone> Pool<E> {
     }
 
     fn pending(&self, now: Instant) -> usize {
-        let members = self.members.values();
-        members.filter(|member| member.is_pending(now)).count()
+        let entries = self.entries.values();
+        entries.filter(|member| member.is_pending(now)).count()
     }
 
     fn tunnels_needed(&self) -> usize {

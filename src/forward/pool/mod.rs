@@ -40,12 +40,12 @@ pub(super) struct Pool<E> {
     breaker: CircuitBreaker<E>,
     /// Sorted by deadline.
     waiting: VecDeque<Waiter>,
-    members: BTreeMap<TunnelId, PoolEntry>,
+    entries: BTreeMap<TunnelId, PoolEntry>,
     next: TunnelId,
     /// No warm session is started before this time, because the last one failed or ended early.
     spares_from: Option<Instant>,
     spare_pause: Duration,
-    chance: Rng,
+    rng: Rng,
     /// No warm sessions are kept any more.
     draining: bool,
     actions: VecDeque<Action<E>>,
@@ -66,11 +66,11 @@ impl<E: Clone> Pool<E> {
             shape,
             breaker: CircuitBreaker::new(),
             waiting: VecDeque::new(),
-            members: BTreeMap::new(),
+            entries: BTreeMap::new(),
             next: TunnelId(1),
             spares_from: None,
             spare_pause: FIRST_PAUSE,
-            chance: Rng::with_seed(seed),
+            rng: Rng::with_seed(seed),
             draining: false,
             actions: VecDeque::new(),
             unbalanced: None,
@@ -118,7 +118,7 @@ impl<E: Clone> Pool<E> {
 
     /// StartSession is being called: the start cannot be cancelled any more.
     pub(super) fn handle_called(&mut self, now: Instant, id: TunnelId) {
-        if let Some(member @ PoolEntry::Queued { .. }) = self.members.get_mut(&id) {
+        if let Some(member @ PoolEntry::Queued { .. }) = self.entries.get_mut(&id) {
             *member = PoolEntry::Called {
                 begun: now,
                 probe: member.is_probe(),
@@ -130,7 +130,7 @@ impl<E: Clone> Pool<E> {
 
     /// A session was started; its tunnel is not ready yet.
     pub(super) fn handle_started(&mut self, now: Instant, id: TunnelId) {
-        if let Some(member) = self.members.get_mut(&id) {
+        if let Some(member) = self.entries.get_mut(&id) {
             member.mark_answered();
             self.unbalanced = Some(now);
         }
@@ -138,10 +138,10 @@ impl<E: Clone> Pool<E> {
 
     /// A tunnel can carry streams.
     pub(super) fn handle_ready(&mut self, now: Instant, id: TunnelId) {
-        let Some(member) = self.members.get_mut(&id) else {
+        let Some(member) = self.entries.get_mut(&id) else {
             return;
         };
-        let share = 1.0 - LIFETIME_SPREAD * self.chance.f64();
+        let share = 1.0 - LIFETIME_SPREAD * self.rng.f64();
         let lifetime = self.shape.max_age.map(|age| match self.shape.spares {
             0 => age,
             // Warm sessions that started together must not expire together.
@@ -161,7 +161,7 @@ impl<E: Clone> Pool<E> {
         severity: Severity,
     ) {
         self.settle();
-        let Some(member) = self.members.remove(&id) else {
+        let Some(member) = self.entries.remove(&id) else {
             return;
         };
         if member.is_probe() {
@@ -195,14 +195,14 @@ impl<E: Clone> Pool<E> {
 
     /// The websocket of a tunnel broke; it is being resumed.
     pub(super) fn handle_disconnected(&mut self, id: TunnelId) {
-        if let Some(PoolEntry::Ready(ready)) = self.members.get_mut(&id) {
+        if let Some(PoolEntry::Ready(ready)) = self.entries.get_mut(&id) {
             ready.away = true;
         }
     }
 
     /// A tunnel was resumed.
     pub(super) fn handle_resumed(&mut self, now: Instant, id: TunnelId) {
-        if let Some(PoolEntry::Ready(ready)) = self.members.get_mut(&id) {
+        if let Some(PoolEntry::Ready(ready)) = self.entries.get_mut(&id) {
             ready.away = false;
         }
         self.unbalanced = Some(now);
@@ -210,7 +210,7 @@ impl<E: Clone> Pool<E> {
 
     /// A connection has returned its slot.
     pub(super) fn handle_returned(&mut self, now: Instant, id: TunnelId, returned: Returned) {
-        if let Some(PoolEntry::Ready(ready)) = self.members.get_mut(&id) {
+        if let Some(PoolEntry::Ready(ready)) = self.entries.get_mut(&id) {
             ready.release(now, returned);
             // Like a warm session that ends before it was used.
             if returned == Returned::Unusable && ready.is_spare() && ready.age(now) < HEALTHY {
@@ -223,11 +223,11 @@ impl<E: Clone> Pool<E> {
     /// A ready tunnel has ended.
     pub(super) fn handle_ended(&mut self, now: Instant, id: TunnelId) {
         self.settle();
-        let Some(PoolEntry::Ready(ready)) = self.members.get(&id) else {
+        let Some(PoolEntry::Ready(ready)) = self.entries.get(&id) else {
             return;
         };
         let was_healthy = !ready.is_spare() || ready.age(now) >= HEALTHY;
-        self.members.remove(&id);
+        self.entries.remove(&id);
         match was_healthy {
             true => self.spare_pause = FIRST_PAUSE,
             false => self.postpone_spares(now),
@@ -255,7 +255,7 @@ impl<E: Clone> Pool<E> {
 
     /// Returns the number of ready tunnels, and of unused ones among them.
     pub(super) fn count(&self) -> (usize, usize) {
-        let ready = self.members.values().filter_map(PoolEntry::ready);
+        let ready = self.entries.values().filter_map(PoolEntry::ready);
         ready.fold((0, 0), |(all, spare), ready| {
             (all + 1, spare + usize::from(ready.is_spare()))
         })
@@ -277,7 +277,7 @@ impl<E: Clone> Pool<E> {
 
     /// Returns true if a tunnel is ready and was never used.
     pub(super) fn is_spare(&self, id: TunnelId) -> bool {
-        let ready = self.members.get(&id).and_then(PoolEntry::ready);
+        let ready = self.entries.get(&id).and_then(PoolEntry::ready);
         ready.is_some_and(Ready::is_spare)
     }
 
@@ -300,11 +300,11 @@ impl<E: Clone> Pool<E> {
         // These only mark when a result changes. The last balance has seen those up to its time.
         let ages = self.ready();
         let ages = ages.flat_map(|(_, ready)| ready.changes(&self.shape));
-        let doubts = self
-            .members
+        let unreliable = self
+            .entries
             .values()
             .filter_map(PoolEntry::unreliable_after);
-        let changes = ages.chain(doubts);
+        let changes = ages.chain(unreliable);
         let changes = changes.filter(|at| self.balanced_at.is_none_or(|seen| *at > seen));
         consumed.chain(changes).min()
     }
@@ -324,7 +324,7 @@ impl<E: Clone> Pool<E> {
             return;
         }
         let pause = self.spare_pause;
-        self.spares_from = Some(now + pause.mul_f64(0.5 + self.chance.f64() / 2.0));
+        self.spares_from = Some(now + pause.mul_f64(0.5 + self.rng.f64() / 2.0));
         self.spare_pause = (pause * 2).min(MAX_PAUSE);
     }
 }

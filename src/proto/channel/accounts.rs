@@ -65,9 +65,9 @@ impl Accounts {
 impl Channel {
     /// Returns true if a close received now was sent by the agent because its destination closed:
     /// nothing can be missing in either direction.
-    pub(crate) fn is_whole(&self, now: Instant) -> bool {
+    pub(crate) fn is_complete(&self, now: Instant) -> bool {
         !self.receiver.has_gap()
-            && self.tail_check.is_whole(now)
+            && self.tail_check.is_complete(now)
             && self.has_taken_all(now)
             && self.has_drained(now)
     }

@@ -2,25 +2,25 @@
 //!
 //! An agent closes when everything is acknowledged, or two seconds after its destination closed.
 //! Messages lost with a websocket, ours or the agent's, are retransmitted one at a time, so a close
-//! may overtake them, and no gap shows that: the tail is missing. Two things make the tail doubtful
+//! may overtake them, and no gap shows that: the tail is missing. Two things make the tail possibly incomplete
 //! (docs/protocol.md, sections 6.3 and 9.3):
 //!
-//! * Our websocket was resumed. The tail is doubtful until a message sent on the new one arrives.
+//! * Our websocket was resumed. It is possibly incomplete until a message sent on the new one arrives.
 //! * A message was received long after it was created, and alone. That is a retransmission: agents
 //!   retransmit one message per 100 ms. Messages delayed in a queue, because the path or the reader
-//!   is slow, are late too, but arrive in a run with others. The tail is doubtful until a message
+//!   is slow, are late too, but arrive in a run with others. It is possibly incomplete until a message
 //!   arrives in time.
 //!
 //! Dates are compared with earlier ones, so if the agent's clock is set forward, a retransmission
 //! would seem to be in time. A message that seems much faster than any before it keeps the tail
-//! doubtful, or makes it so, until messages arrive in a run.
+//! possibly incomplete, or makes it so, until messages arrive in a run.
 //!
 //! ```text
 //!   sent      1 2 3 4 5 ╳ websocket                 6
-//!   received  1 2           3 … 4 … channel_closed?  └ 6 ends the doubt, once 5 was received
+//!   received  1 2           3 … 4 … channel_closed?  └ 6 confirms the tail, once 5 was received
 //! ```
 //!
-//! The doubt also ends when no old message arrives for longer than an agent waits before it closes.
+//! The tail is also confirmed when no old message arrives for longer than an agent waits before it closes.
 
 use std::time::{Duration, Instant};
 
@@ -28,23 +28,23 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(super) struct TailCheck {
     clock: AgentClock,
-    /// True if the agent's clock may have been set while the tail was doubtful.
-    is_stepped: bool,
+    /// True if the agent's clock may have been set while the tail was possibly incomplete.
+    may_have_jumped: bool,
     /// When the last new message was received, and when it was created, by our clock.
     last: Option<(Instant, Instant)>,
     /// True if there was a websocket before.
     is_opened: bool,
     /// When the newest websocket opened, unless it is the first.
     resumed: Option<Instant>,
-    /// Until when the tail is doubtful.
-    suspicion: Option<Instant>,
+    /// Until when the tail is possibly incomplete.
+    incomplete_until: Option<Instant>,
 }
 
 impl TailCheck {
     pub(super) fn handle_connected(&mut self, now: Instant) {
         if std::mem::replace(&mut self.is_opened, true) {
             self.resumed = Some(now);
-            self.suspicion = Some(now + DRAIN);
+            self.incomplete_until = Some(now + DRAIN);
         }
     }
 
@@ -53,21 +53,22 @@ impl TailCheck {
         let (delay, has_jumped) = self.clock.delay(now, created);
         let sent = now.checked_sub(delay).unwrap_or(now);
         let before = self.last.replace((now, sent));
-        let is_alone = before.is_some_and(|(came, _)| now - came >= APART);
-        let is_repeated = is_alone && delay >= LATE;
+        let is_alone = before.is_some_and(|(came, _)| now - came >= MIN_GAP);
+        let is_repeated = is_alone && delay >= MIN_RETRANSMIT_DELAY;
         let is_older = self.resumed.is_some_and(|at| sent <= at + MARGIN);
-        if has_jumped && (is_alone || !self.is_whole(now)) {
-            self.is_stepped = true;
-        } else if !is_alone || self.is_whole(now) {
-            self.is_stepped = false;
+        if has_jumped && (is_alone || !self.is_complete(now)) {
+            self.may_have_jumped = true;
+        } else if !is_alone || self.is_complete(now) {
+            self.may_have_jumped = false;
         }
-        let is_doubtful = is_repeated || self.is_stepped || (is_older && self.suspicion.is_some());
-        self.suspicion = is_doubtful.then(|| now + DRAIN);
+        let is_incomplete =
+            is_repeated || self.may_have_jumped || (is_older && self.incomplete_until.is_some());
+        self.incomplete_until = is_incomplete.then(|| now + DRAIN);
     }
 
     /// Returns true if nothing can be missing after the last message.
-    pub(super) fn is_whole(&self, now: Instant) -> bool {
-        self.suspicion.is_none_or(|until| until <= now)
+    pub(super) fn is_complete(&self, now: Instant) -> bool {
+        self.incomplete_until.is_none_or(|until| until <= now)
     }
 
     /// Returns when the last new message was created, by our clock.
@@ -85,7 +86,7 @@ struct AgentClock {
     /// When the newer span began.
     since: Option<Instant>,
     before: Option<i128>,
-    lately: Option<i128>,
+    current_min: Option<i128>,
     count: u32,
 }
 
@@ -96,21 +97,24 @@ impl AgentClock {
         let origin = *self.origin.get_or_insert(now);
         let since = *self.since.get_or_insert(now);
         if now.saturating_duration_since(since) >= SPAN {
-            self.before = self.lately.take();
+            self.before = self.current_min.take();
             self.since = Some(now);
         }
         let came = now.saturating_duration_since(origin).as_millis();
         let offset = i128::try_from(came).unwrap_or(i128::MAX) - i128::from(created);
-        let offset_before = [self.before, self.lately].into_iter().flatten().min();
+        let offset_before = [self.before, self.current_min].into_iter().flatten().min();
         let quickest = offset_before.map_or(offset, |before| before.min(offset));
         // The first messages may all have been late: a handshake is retransmitted too.
-        let has_jumped =
-            self.count >= FEW && offset_before.is_some_and(|before| offset + STEP <= before);
+        let has_jumped = self.count >= MIN_SAMPLES
+            && offset_before.is_some_and(|before| offset + CLOCK_JUMP_MS <= before);
         self.count = self.count.saturating_add(1);
         if has_jumped {
-            (self.before, self.lately, self.since) = (None, None, Some(now));
+            (self.before, self.current_min, self.since) = (None, None, Some(now));
         }
-        self.lately = Some(self.lately.map_or(offset, |lately| lately.min(offset)));
+        self.current_min = Some(
+            self.current_min
+                .map_or(offset, |current_min| current_min.min(offset)),
+        );
         let delay = Duration::from_millis(u64::try_from(offset - quickest).unwrap_or(0));
         (delay, has_jumped)
     }
@@ -125,17 +129,17 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// Minimum delay of a message that was retransmitted after a break. If an agent closes before it
 /// has retransmitted everything, the delay of the last retransmitted message is larger: two seconds
 /// less one timeout of that message.
-const LATE: Duration = Duration::from_millis(500);
+const MIN_RETRANSMIT_DELAY: Duration = Duration::from_millis(500);
 
 /// Minimum interval between retransmissions. Those of an agent are at least 100 ms apart; messages
 /// from a queue follow one another within some milliseconds.
-const APART: Duration = Duration::from_millis(20);
+const MIN_GAP: Duration = Duration::from_millis(20);
 
 /// A message faster than all others by this many milliseconds shows that the clock was set.
-const STEP: i128 = 500;
+const CLOCK_JUMP_MS: i128 = 500;
 
 /// Minimum number of messages to detect that the clock was set.
-const FEW: u32 = 4;
+const MIN_SAMPLES: u32 = 4;
 
 /// Time for which the offset of two clocks is assumed to hold; an outage may last as long.
 const SPAN: Duration = Duration::from_secs(60);
@@ -158,50 +162,50 @@ mod tests {
     }
 
     #[test]
-    fn a_first_websocket_is_above_doubt() {
+    fn after_a_first_websocket_the_tail_is_complete() {
         let start = clock::now();
 
-        assert!(begun(start).is_whole(start));
+        assert!(begun(start).is_complete(start));
     }
 
     #[test]
-    fn old_messages_keep_up_the_doubt_and_a_new_one_ends_it() {
+    fn old_messages_keep_the_tail_incomplete_and_a_new_one_completes_it() {
         let start = clock::now();
         let mut tail_check = begun(start);
 
         tail_check.handle_connected(start + at(10_000));
-        assert!(!tail_check.is_whole(start + at(10_000)));
+        assert!(!tail_check.is_complete(start + at(10_000)));
         tail_check.handle_message(start + at(12_000), 1_009_000);
-        assert!(!tail_check.is_whole(start + at(14_000)), "more may come");
+        assert!(!tail_check.is_complete(start + at(14_000)), "more may come");
         tail_check.handle_message(start + at(14_500), 1_014_400);
 
-        assert!(tail_check.is_whole(start + at(14_500)));
+        assert!(tail_check.is_complete(start + at(14_500)));
     }
 
     #[test]
-    fn silence_ends_the_doubt() {
+    fn silence_completes_the_tail() {
         let start = clock::now();
         let mut tail_check = begun(start);
 
         tail_check.handle_connected(start + at(10_000));
         tail_check.handle_message(start + at(10_100), 1_009_000);
 
-        assert!(!tail_check.is_whole(start + at(13_000)));
-        assert!(tail_check.is_whole(start + at(13_100)));
+        assert!(!tail_check.is_complete(start + at(13_000)));
+        assert!(tail_check.is_complete(start + at(13_100)));
     }
 
     #[test]
-    fn a_retransmission_puts_the_tail_in_doubt_until_a_message_comes_in_time() {
+    fn a_retransmission_makes_the_tail_incomplete_until_a_message_is_in_time() {
         let start = clock::now();
         let mut tail_check = begun(start);
 
         tail_check.handle_message(start + at(1000), 1_000_400);
-        assert!(!tail_check.is_whole(start + at(1000)));
+        assert!(!tail_check.is_complete(start + at(1000)));
         tail_check.handle_message(start + at(1100), 1_000_402);
-        assert!(!tail_check.is_whole(start + at(1100)));
+        assert!(!tail_check.is_complete(start + at(1100)));
         tail_check.handle_message(start + at(1200), 1_001_190);
 
-        assert!(tail_check.is_whole(start + at(1200)));
+        assert!(tail_check.is_complete(start + at(1200)));
     }
 
     #[test]
@@ -214,7 +218,7 @@ mod tests {
             tail_check.handle_message(start + at(4 * n), 1_000_000 + n);
         }
 
-        assert!(tail_check.is_whole(start + at(4000)));
+        assert!(tail_check.is_complete(start + at(4000)));
     }
 
     #[test]
@@ -226,12 +230,12 @@ mod tests {
             // The agent's clock loses 10 ms in a minute.
             let now = start + at(60_000 * minute);
             tail_check.handle_message(now, 1_000_000 + 59_990 * minute);
-            assert!(tail_check.is_whole(now), "after {minute} minutes");
+            assert!(tail_check.is_complete(now), "after {minute} minutes");
         }
     }
 
     #[test]
-    fn a_clock_that_is_set_forward_does_not_end_the_doubt() {
+    fn a_clock_that_is_set_forward_does_not_complete_the_tail() {
         let start = clock::now();
         let mut tail_check = begun(start);
         for n in 0..10 {
@@ -241,17 +245,17 @@ mod tests {
         tail_check.handle_connected(start + at(10_000));
         // Created before the resume, after the clock was set forward by a minute.
         tail_check.handle_message(start + at(12_000), 1_069_000);
-        assert!(!tail_check.is_whole(start + at(12_000)));
+        assert!(!tail_check.is_complete(start + at(12_000)));
         tail_check.handle_message(start + at(12_100), 1_069_001);
-        assert!(!tail_check.is_whole(start + at(12_100)));
+        assert!(!tail_check.is_complete(start + at(12_100)));
         tail_check.handle_message(start + at(12_200), 1_072_199);
         tail_check.handle_message(start + at(12_202), 1_072_201);
 
-        assert!(tail_check.is_whole(start + at(12_202)));
+        assert!(tail_check.is_complete(start + at(12_202)));
     }
 
     #[test]
-    fn a_retransmission_that_was_created_after_the_clock_was_set_puts_the_tail_in_doubt() {
+    fn a_retransmission_after_the_clock_was_set_makes_the_tail_incomplete() {
         let start = clock::now();
         let mut tail_check = begun(start);
         for n in 0..10 {
@@ -260,7 +264,7 @@ mod tests {
 
         tail_check.handle_message(start + at(1500), 1_060_010);
 
-        assert!(!tail_check.is_whole(start + at(1500)));
+        assert!(!tail_check.is_complete(start + at(1500)));
     }
 
     #[test]
@@ -270,7 +274,7 @@ mod tests {
 
         tail_check.handle_message(start + at(100), 1_001_100);
 
-        assert!(tail_check.is_whole(start + at(100)));
+        assert!(tail_check.is_complete(start + at(100)));
     }
 
     #[test]
@@ -280,6 +284,6 @@ mod tests {
 
         tail_check.handle_message(start + at(600_000), 1_000_001);
 
-        assert!(!tail_check.is_whole(start + at(600_000)));
+        assert!(!tail_check.is_complete(start + at(600_000)));
     }
 }

@@ -24,7 +24,7 @@ impl Mux {
             was_open
         });
         if was_open.is_some() {
-            self.prove_start();
+            self.leave_discard_phase();
         }
         if refused {
             self.wake_reader(id);

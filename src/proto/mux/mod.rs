@@ -183,7 +183,7 @@ impl Mux {
         let unread = stream.unread();
         let kept = stream.handle_data(&data);
         self.budget.add(unread, kept);
-        self.prove_start();
+        self.leave_discard_phase();
         self.wake_reader(id);
     }
 

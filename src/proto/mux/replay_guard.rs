@@ -4,7 +4,7 @@
 //! broke at that moment, processes the message again when we retransmit it (docs/protocol.md,
 //! section 6.5 item 2). If every message held whole frames, bytes would reach the destination
 //! twice, undetected. So every other message boundary lies within a NOP frame: two bytes of it end
-//! one message and six begin the next. A repeated message then meets the wrong half:
+//! one message and six begin the next. A repeated message is then decoded from the wrong offset:
 //!
 //! ```text
 //!   … 01 03 │ 00 00 00 00 00 00 PSH … │ PSH … 01 03 │ 00 00 00 00 00 00 …
@@ -40,18 +40,18 @@ use crate::wire::smux::{Command, Header, StreamId};
 /// Position of the last message boundary.
 #[derive(Debug, Default)]
 pub(super) struct ReplayGuard {
-    place: Place,
+    position: Position,
     /// True while the agent may discard messages.
-    is_doubted: bool,
+    may_discard: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-enum Place {
+enum Position {
     /// Between two frames.
     #[default]
     Boundary,
     /// Within a NOP.
-    Nothing,
+    WithinNop,
     /// Before a payload of this many bytes.
     Payload(u16),
 }
@@ -60,13 +60,13 @@ impl ReplayGuard {
     /// Writes the beginning of a message.
     pub(super) fn begin(&self, draft: &mut Draft) {
         let payload = draft.payload();
-        match self.place {
-            Place::Boundary if self.is_doubted => {
-                payload.extend_from_slice(&[nothing(); 3].concat());
+        match self.position {
+            Position::Boundary if self.may_discard => {
+                payload.extend_from_slice(&[nop(); 3].concat());
             }
-            Place::Boundary => {}
-            Place::Nothing => payload.extend_from_slice(&nothing()[HEAD..]),
-            Place::Payload(len) => {
+            Position::Boundary => {}
+            Position::WithinNop => payload.extend_from_slice(&nop()[HEAD..]),
+            Position::Payload(len) => {
                 let end = payload.len() + usize::from(len);
                 payload.extend_from_slice(&Header::bare(Command::Syn, NO_STREAM).encode());
                 payload.resize(end, 0);
@@ -76,16 +76,16 @@ impl ReplayGuard {
 
     /// Writes the end of a message.
     pub(super) fn end(&mut self, draft: &mut Draft) {
-        self.place = self.next();
-        match self.place {
-            Place::Boundary => {}
-            Place::Nothing => {
+        self.position = self.next();
+        match self.position {
+            Position::Boundary => {}
+            Position::WithinNop => {
                 if draft.len() + HEAD < SHORTEST {
-                    draft.payload().extend_from_slice(&nothing());
+                    draft.payload().extend_from_slice(&nop());
                 }
-                draft.payload().extend_from_slice(&nothing()[..HEAD]);
+                draft.payload().extend_from_slice(&nop()[..HEAD]);
             }
-            Place::Payload(len) => {
+            Position::Payload(len) => {
                 let header = Header::push(NO_STREAM, len).encode();
                 draft.payload().extend_from_slice(&header);
             }
@@ -95,37 +95,37 @@ impl ReplayGuard {
     /// Returns the number of bytes to reserve for [`ReplayGuard::end`].
     pub(super) fn len(&self) -> usize {
         match self.next() {
-            Place::Boundary => 0,
-            Place::Nothing => HEAD,
-            Place::Payload(_) => Header::LEN,
+            Position::Boundary => 0,
+            Position::WithinNop => HEAD,
+            Position::Payload(_) => Header::LEN,
         }
     }
 
     /// Returns where the next message ends.
-    fn next(&self) -> Place {
-        match (self.place, self.is_doubted) {
-            (Place::Payload(len), true) if len > MIN_PAYLOAD => Place::Payload(len - 1),
-            (_, true) => Place::Payload(MAX_PAYLOAD),
-            (Place::Boundary, false) => Place::Nothing,
-            (Place::Nothing | Place::Payload(_), false) => Place::Boundary,
+    fn next(&self) -> Position {
+        match (self.position, self.may_discard) {
+            (Position::Payload(len), true) if len > MIN_PAYLOAD => Position::Payload(len - 1),
+            (_, true) => Position::Payload(MAX_PAYLOAD),
+            (Position::Boundary, false) => Position::WithinNop,
+            (Position::WithinNop | Position::Payload(_), false) => Position::Boundary,
         }
     }
 }
 
 impl Mux {
     /// The agent may discard the first messages. Only called before the first one.
-    pub(crate) fn suspect_start(&mut self) {
-        self.replay_guard.is_doubted = true;
+    pub(crate) fn enter_discard_phase(&mut self) {
+        self.replay_guard.may_discard = true;
     }
 
     /// The agent has processed a message, so the discard phase is over.
-    pub(crate) fn prove_start(&mut self) {
-        self.replay_guard.is_doubted = false;
+    pub(crate) fn leave_discard_phase(&mut self) {
+        self.replay_guard.may_discard = false;
     }
 
     /// Returns true while the agent may discard messages.
-    pub(crate) fn doubts_start(&self) -> bool {
-        self.replay_guard.is_doubted
+    pub(crate) fn may_discard(&self) -> bool {
+        self.replay_guard.may_discard
     }
 }
 
@@ -149,6 +149,6 @@ const HEAD: usize = 2;
 /// header with the wrong version behind it.
 const SHORTEST: usize = Header::LEN - HEAD + Header::LEN;
 
-fn nothing() -> [u8; Header::LEN] {
+fn nop() -> [u8; Header::LEN] {
     Header::bare(Command::Nop, StreamId(0)).encode()
 }

@@ -101,7 +101,7 @@ impl Tunnel {
         let outcome = self.channel.handle_message(now, frame);
         let outcome = self.handle_deliveries(now).and(outcome);
         if let Err(reason) = &outcome {
-            if *reason == Reason::Closed && self.channel.is_whole(now) {
+            if *reason == Reason::Closed && self.channel.is_complete(now) {
                 self.streams.handle_end();
             }
             self.end(self.distinguished(reason.clone()));

@@ -119,7 +119,7 @@ impl Tunnel {
     pub(super) fn handle_ready(&mut self, is_proved: bool) {
         if let State::Probing { agent_version, .. } = &mut self.state {
             if let (Streams::Mux(mux), false) = (&mut self.streams, is_proved) {
-                mux.suspect_start();
+                mux.enter_discard_phase();
             }
             let agent_version = std::mem::take(agent_version);
             self.channel.handle_ready();
@@ -132,7 +132,7 @@ impl Tunnel {
 impl Tunnel {
     /// Returns when a message must follow those that the agent may have discarded.
     pub(super) fn start_check_due(&self) -> Option<Instant> {
-        let doubts = matches!(&self.streams, Streams::Mux(mux) if mux.doubts_start());
+        let doubts = matches!(&self.streams, Streams::Mux(mux) if mux.may_discard());
         let due = self.start_check.due().filter(|_| doubts);
         due.filter(|_| matches!(self.state, State::Ready))
     }
@@ -143,7 +143,7 @@ impl Tunnel {
         {
             mux.send_nop();
             if !self.start_check.handle_asked(now) {
-                mux.prove_start();
+                mux.leave_discard_phase();
             }
         }
     }

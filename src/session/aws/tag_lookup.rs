@@ -23,7 +23,7 @@ pub(in crate::session) struct Found {
     /// Node ids in the order in which they are tried; at least one.
     pub(in crate::session) nodes: Vec<String>,
     /// Whether the result was cached.
-    pub(in crate::session) remembered: bool,
+    pub(in crate::session) from_cache: bool,
     at: Instant,
 }
 
@@ -59,7 +59,7 @@ impl Service {
             Target::Node(id) => {
                 return Ok(Found {
                     nodes: vec![id.clone()],
-                    remembered: false,
+                    from_cache: false,
                     at: asked,
                 });
             }
@@ -74,7 +74,7 @@ impl Service {
             }) if asked < *at + REMEMBERED => {
                 return Ok(Found {
                     nodes: nodes.clone(),
-                    remembered: asked >= *at,
+                    from_cache: asked >= *at,
                     at: *at,
                 });
             }
@@ -93,7 +93,7 @@ impl Service {
         });
         Ok(Found {
             nodes: nodes?,
-            remembered: false,
+            from_cache: false,
             at,
         })
     }

@@ -206,7 +206,7 @@ impl Dispatcher {
         left += self.take_lost();
         self.time_left.send_replace(TimeLeft::None);
         while let Some(done) = self.ends.join_next().await {
-            left += left_behind(done);
+            left += count_unterminated(done);
         }
         left + self.give_up()
     }
@@ -231,12 +231,15 @@ impl Dispatcher {
             if let Job::End(ending) = job
                 && ending.effort == TerminatePolicy::Required
             {
-                left += ending.span.in_scope(|| ending.leave(None));
+                left += ending.span.in_scope(|| ending.report_active(None));
             }
         }
         let count = self.shared.registry.len();
         if count > 0 {
-            warn!(count, "sessions still in use at shutdown stay active");
+            warn!(
+                count,
+                "sessions were still in use at shutdown and remain active"
+            );
         }
         left + count
     }
@@ -251,12 +254,12 @@ impl Dispatcher {
 
     /// Drops the state that a panic may have left inconsistent: the waiters and rate limiters.
     fn restart(&mut self, panic: &Panic) {
-        panics::point("terminator-restart");
+        panics::point("dispatcher-restart");
         error!(%panic, "the session dispatcher panicked; restarting");
         self.queues.clear();
     }
 
-    /// Handles jobs until there can be no more.
+    /// Handles jobs until no more can arrive.
     async fn work(&mut self, left: &mut usize) {
         let mut has_handles = true;
         while has_handles || !self.starts.is_empty() || !self.ends.is_empty() {
@@ -264,7 +267,7 @@ impl Dispatcher {
             tokio::select! {
                 biased;
                 Some(done) = self.starts.join_next() => *left += counted(done),
-                Some(done) = self.ends.join_next() => *left += left_behind(done),
+                Some(done) = self.ends.join_next() => *left += count_unterminated(done),
                 job = self.incoming.recv(), if has_handles => match job {
                     Some(job) => self.take(job),
                     None => has_handles = false,
@@ -277,7 +280,7 @@ impl Dispatcher {
     fn take(&mut self, job: Job) {
         match job {
             Job::Start(start) => {
-                panics::point("terminator");
+                panics::point("dispatcher");
                 let origin = start.service.origin();
                 self.queues.push(clock::now(), origin, start);
             }
@@ -333,9 +336,9 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-fn left_behind(outcome: Result<usize, tokio::task::JoinError>) -> usize {
+fn count_unterminated(outcome: Result<usize, tokio::task::JoinError>) -> usize {
     outcome.unwrap_or_else(|error| {
-        warn!(%error, "a call to AWS was lost");
+        warn!(%error, "the task of an AWS call failed");
         1
     })
 }

@@ -189,7 +189,7 @@ impl Sessions {
 pub(super) fn counted(outcome: Result<usize, JoinError>) -> usize {
     outcome.unwrap_or_else(|error| {
         if error.is_panic() {
-            warn!(%error, "a call to AWS was lost");
+            warn!(%error, "the task of an AWS call failed");
         }
         0
     })

@@ -82,7 +82,7 @@ async fn a_start_that_waits_for_credentials_ends_with_its_caller_or_the_daemon()
         });
         let now = clock::now();
         let start = start.run(sessions, now, Arc::default(), time_left.subscribe());
-        let leave = async {
+        let report_active = async {
             tokio::task::yield_now().await;
             match is_stopping {
                 true => {
@@ -96,7 +96,7 @@ async fn a_start_that_waits_for_credentials_ends_with_its_caller_or_the_daemon()
             }
         };
 
-        let ended = async { tokio::join!(start, leave).0 };
+        let ended = async { tokio::join!(start, report_active).0 };
         let left = tokio::time::timeout(Duration::from_secs(60), ended).await;
 
         assert_eq!(left, Ok(0), "stopping: {is_stopping}");

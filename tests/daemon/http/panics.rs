@@ -148,7 +148,7 @@ async fn an_accept_loop_that_panics_restarts_and_keeps_its_connections() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dispatcher_restarts_after_a_panic_and_loses_no_session() {
-    let mut fixture = fixture(&["terminator:1"]).await;
+    let mut fixture = fixture(&["dispatcher:1"]).await;
     let mut first = connect(fixture.forward);
     assert_echo(&mut first, b"hello");
 
@@ -243,7 +243,7 @@ async fn a_daemon_that_loses_a_forward_permanently_fails() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_loses_the_dispatcher_permanently_fails() {
-    let mut fixture = fixture(&["terminator", "terminator-restart"]).await;
+    let mut fixture = fixture(&["dispatcher", "dispatcher-restart"]).await;
 
     assert_reset(connect(fixture.forward));
 

@@ -5,8 +5,8 @@ use super::*;
 #[test]
 fn nobody_is_forgotten_whatever_happens() {
     for seed in 0..2000 {
-        let mut chance = Rng::with_seed(seed);
-        let shape = [OWN, SHARED, Harness::with_spares(2).pool.shape][chance.usize(..3)];
+        let mut rng = Rng::with_seed(seed);
+        let shape = [OWN, SHARED, Harness::with_spares(2).pool.shape][rng.usize(..3)];
         let mut harness = Harness::new(shape);
         let mut queued: Vec<TunnelId> = Vec::new();
         let mut called: Vec<TunnelId> = Vec::new();
@@ -16,47 +16,47 @@ fn nobody_is_forgotten_whatever_happens() {
 
         for step in 0..300 {
             let winding_up = step > 200;
-            match chance.u32(..10) {
+            match rng.u32(..10) {
                 0..3 if !winding_up => drop(harness.come()),
                 3 if harness.next > 0 => {
-                    let id = chance.u64(..harness.next);
+                    let id = rng.u64(..harness.next);
                     left.push(id);
                     harness.leave(id);
                 }
                 4 if !queued.is_empty() => {
-                    let id = queued.swap_remove(chance.usize(..queued.len()));
+                    let id = queued.swap_remove(rng.usize(..queued.len()));
                     harness.pool.handle_called(harness.now, id);
                     called.push(id);
                 }
-                5 if !called.is_empty() && chance.bool() => {
-                    let id = called[chance.usize(..called.len())];
+                5 if !called.is_empty() && rng.bool() => {
+                    let id = called[rng.usize(..called.len())];
                     harness.pool.handle_started(harness.now, id);
                     harness.apply();
                 }
                 5..7 if !called.is_empty() => {
-                    let id = called.swap_remove(chance.usize(..called.len()));
+                    let id = called.swap_remove(rng.usize(..called.len()));
                     let weights = [TARGET_IS_OFF, Severity::Transient, Severity::Throttled];
-                    if chance.u32(..3) > 0 {
+                    if rng.u32(..3) > 0 {
                         live.insert(id, 0);
                         harness.pool.handle_ready(harness.now, id);
                     } else {
-                        let severity = weights[chance.usize(..3)];
+                        let severity = weights[rng.usize(..3)];
                         harness.pool.handle_failed(harness.now, id, "why", severity);
                     }
                     harness.apply();
                 }
                 7 if !live.is_empty() => {
-                    let (&id, &taken) = live.iter().nth(chance.usize(..live.len())).unwrap();
+                    let (&id, &taken) = live.iter().nth(rng.usize(..live.len())).unwrap();
                     if taken > 0 {
                         live.insert(id, taken - 1);
                         harness.release(id);
-                    } else if chance.bool() {
+                    } else if rng.bool() {
                         live.remove(&id);
                         harness.pool.handle_ended(harness.now, id);
                         harness.apply();
                     }
                 }
-                8 => harness.pass(Duration::from_millis(chance.u64(..20_000))),
+                8 => harness.pass(Duration::from_millis(rng.u64(..20_000))),
                 _ => {}
             }
             queued.extend(&harness.started[started..]);

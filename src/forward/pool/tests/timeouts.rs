@@ -6,7 +6,7 @@ use super::*;
 /// `poll_timeout`, as it does on a loaded machine.
 struct Load {
     harness: Harness,
-    chance: Rng,
+    rng: Rng,
     /// Deadlines of the waiting connections.
     waiting: BTreeMap<u64, Instant>,
     queued: Vec<TunnelId>,
@@ -18,7 +18,7 @@ struct Load {
 
 impl Load {
     fn new(seed: u64) -> Self {
-        let mut chance = Rng::with_seed(seed);
+        let mut rng = Rng::with_seed(seed);
         let successors = PoolMode {
             max_age: Some(Duration::from_secs(20)),
             ..SHARED
@@ -31,8 +31,8 @@ impl Load {
         };
         let shapes = [OWN, SHARED, successors, spares, many_spares];
         let mut load = Self {
-            harness: Harness::new(shapes[chance.usize(..shapes.len())]),
-            chance,
+            harness: Harness::new(shapes[rng.usize(..shapes.len())]),
+            rng,
             waiting: BTreeMap::new(),
             queued: Vec::new(),
             called: Vec::new(),
@@ -44,13 +44,13 @@ impl Load {
     }
 
     fn up_to(&mut self, most: Duration) -> Duration {
-        most.mul_f64(self.chance.f64())
+        most.mul_f64(self.rng.f64())
     }
 
     /// One random operation of a connection, a tunnel or the user.
     fn step(&mut self) {
         let now = self.harness.now;
-        match self.chance.u32(..12) {
+        match self.rng.u32(..12) {
             0..4 => self.come(),
             4 => {
                 if let Some(&id) = self.waiting.keys().next() {
@@ -59,15 +59,15 @@ impl Load {
                 }
             }
             5 if !self.queued.is_empty() => {
-                let id = self.queued[self.chance.usize(..self.queued.len())];
+                let id = self.queued[self.rng.usize(..self.queued.len())];
                 self.queued.retain(|other| *other != id);
                 self.harness.pool.handle_called(now, id);
                 self.called.push(id);
             }
             6 | 7 if !self.called.is_empty() => self.answer(),
             8 if !self.live.is_empty() => self.change_tunnel(),
-            9 if self.chance.u32(..8) == 0 => self.harness.pool.retry_now(now),
-            10 if self.chance.u32(..40) == 0 => self.harness.pool.handle_drain(now),
+            9 if self.rng.u32(..8) == 0 => self.harness.pool.retry_now(now),
+            10 if self.rng.u32(..40) == 0 => self.harness.pool.handle_drain(now),
             _ => {}
         }
         self.settle();
@@ -87,9 +87,9 @@ impl Load {
 
     fn answer(&mut self) {
         let now = self.harness.now;
-        let which = self.chance.usize(..self.called.len());
+        let which = self.rng.usize(..self.called.len());
         let id = self.called.swap_remove(which);
-        if self.chance.bool() {
+        if self.rng.bool() {
             self.live.insert(id, 0);
             return self.harness.pool.handle_ready(now, id);
         }
@@ -99,15 +99,15 @@ impl Load {
             Severity::Transient,
             Severity::Throttled,
         ];
-        let severity = weights[self.chance.usize(..weights.len())];
+        let severity = weights[self.rng.usize(..weights.len())];
         self.harness.pool.handle_failed(now, id, "why", severity);
     }
 
     fn change_tunnel(&mut self) {
         let now = self.harness.now;
-        let which = self.chance.usize(..self.live.len());
+        let which = self.rng.usize(..self.live.len());
         let (&id, &taken) = self.live.iter().nth(which).unwrap();
-        match self.chance.u32(..4) {
+        match self.rng.u32(..4) {
             0 => {
                 self.live.remove(&id);
                 self.harness.pool.handle_ended(now, id);
@@ -117,7 +117,7 @@ impl Load {
             _ if taken > 0 => {
                 self.live.insert(id, taken - 1);
                 let uses = [Returned::Used, Returned::Unused, Returned::Unusable];
-                let returned = uses[self.chance.usize(..3)];
+                let returned = uses[self.rng.usize(..3)];
                 self.harness.pool.handle_returned(now, id, returned);
             }
             _ => {}
@@ -175,7 +175,7 @@ impl Load {
 fn a_pool_is_due_when_the_first_deadline_is_whatever_the_time() {
     for seed in 0..2000 {
         let mut load = Load::new(seed);
-        let pace = [1, 100, 2000, 20_000][load.chance.usize(..4)];
+        let pace = [1, 100, 2000, 20_000][load.rng.usize(..4)];
 
         for _ in 0..200 {
             load.step();

@@ -302,12 +302,12 @@ fn receive(
 /// sent after the agent's answer.
 fn doubted(sizes: &[usize]) -> Vec<Bytes> {
     let mut mux = Mux::new();
-    mux.suspect_start();
+    mux.enter_discard_phase();
     let id = mux.open().unwrap();
     let messages = sizes.iter().enumerate().map(|(at, size)| {
         if at == sizes.len() - 3 {
             mux.handle_output(data(id, b"answer")).unwrap();
-            assert!(!mux.doubts_start());
+            assert!(!mux.may_discard());
         }
         match size {
             0 => mux.send_nop(),
