@@ -237,7 +237,7 @@ async fn a_third_signal_waits_for_nothing() {
 
     let (code, log) = (daemon.process.exit_code(), daemon.process.stderr.all());
     assert_eq!(code, 0, "{log}");
-    assert!(log.contains("stopped at once"), "{log}");
+    assert!(log.contains("stopped immediately"), "{log}");
     assert_reset(client);
     drop(simulator);
 }

@@ -11,7 +11,8 @@
 //! A client is idle unless its request is being answered: one that sends nothing, sends a request
 //! byte by byte, keeps its connection for later or does not read its answer. It can be replaced
 //! after [`GRACE`], since a request needs a moment to arrive. The peer with the most connections
-//! loses one first, and of its connections the one that has been idle longest.
+//! loses one first, and of its connections the one that has been idle longest; without [`GRACE`] if
+//! the new client has fewer connections.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -85,7 +86,7 @@ impl Clients {
     /// Admits a connection, and closes an idle one for it if necessary. Returns `None` if no
     /// connection becomes replaceable or ends within [`TIMEOUT`].
     pub(super) async fn admit(&self, peer: ClientKey) -> Option<AdmittedClient> {
-        let place = self.place().await?;
+        let place = self.place(peer).await?;
         let close = Arc::new(Notify::new());
         let mut state = self.state();
         let id = state.next_event();
@@ -107,13 +108,13 @@ impl Clients {
 
     /// Waits for a permit, and closes an idle connection if there is none. [`TIMEOUT`] ends when
     /// one is closed, as its permit is then on its way.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+    async fn place(&self, newcomer: ClientKey) -> Option<OwnedSemaphorePermit> {
         let mut freed = pin!(Arc::clone(&self.places).acquire_owned());
         loop {
             tokio::select! {
                 biased;
                 freed = freed.as_mut() => return freed.ok(),
-                closed = timeout(TIMEOUT, self.close_idle()) => closed.ok()?,
+                closed = timeout(TIMEOUT, self.close_idle(newcomer)) => closed.ok()?,
             }
             // A caller that has waited for longer gets the permit first.
             if let Ok(freed) = timeout(TIMEOUT, freed.as_mut()).await {
@@ -122,17 +123,17 @@ impl Clients {
         }
     }
 
-    /// Closes an idle connection; waits until there is one.
-    async fn close_idle(&self) {
-        while !self.close_one() {
+    /// Closes a replaceable connection; waits until there is one.
+    async fn close_idle(&self, newcomer: ClientKey) {
+        while !self.close_one(newcomer) {
             self.settled.notified().await;
         }
     }
 
-    /// Tells an idle connection to close. Returns false if there is none.
-    fn close_one(&self) -> bool {
+    /// Tells a replaceable connection to close. Returns false if there is none.
+    fn close_one(&self, newcomer: ClientKey) -> bool {
         let mut state = self.state();
-        let Some(id) = state.victim() else {
+        let Some(id) = state.victim(newcomer) else {
             return false;
         };
         let entry = state.entries.remove(&id).expect("it was just found");
@@ -168,8 +169,10 @@ impl ClientTable {
 
     /// Selects the connection to replace: of the peers with a connection that is not being
     /// answered, the one with the most connections; of its connections, the one idle longest.
-    /// Returns `None` if that peer has no replaceable connection yet.
-    fn victim(&self) -> Option<u64> {
+    /// If that peer has more connections than `newcomer` would have, one that was just answered
+    /// may be selected too: otherwise a busy peer could occupy all of them. Returns `None` if that
+    /// peer has no replaceable connection yet.
+    fn victim(&self, newcomer: ClientKey) -> Option<u64> {
         let mut counts: BTreeMap<ClientKey, usize> = BTreeMap::new();
         for entry in self.entries.values() {
             *counts.entry(entry.peer).or_default() += 1;
@@ -179,14 +182,15 @@ impl ClientTable {
         let most = peers
             .map(|entry| entry.peer)
             .max_by_key(|peer| counts.get(peer))?;
-        let idle = self
-            .entries
-            .iter()
-            .filter_map(|(id, entry)| match entry.activity {
-                Activity::Idle(since) if entry.peer == most => Some((since, *id)),
-                Activity::Idle(_) | Activity::Fresh(_) | Activity::Answering => None,
-            });
-        idle.min().map(|(_, id)| id)
+        let count = |peer| counts.get(&peer).copied().unwrap_or(0);
+        let is_greedy = count(most) > count(newcomer) + 1;
+        let replaceable = self.entries.iter().filter(|(_, entry)| entry.peer == most);
+        let replaceable = replaceable.filter_map(|(id, entry)| match entry.activity {
+            Activity::Idle(since) => Some((false, since, *id)),
+            Activity::Fresh(since) if is_greedy => Some((true, since, *id)),
+            Activity::Fresh(_) | Activity::Answering => None,
+        });
+        replaceable.min().map(|(_, _, id)| id)
     }
 }
 
@@ -264,6 +268,7 @@ pub(super) struct Answering<'a>(&'a AdmittedClient);
 impl Drop for Answering<'_> {
     fn drop(&mut self) {
         self.0.set(Activity::Fresh);
+        self.0.clients.settled.notify_one();
     }
 }
 

@@ -134,3 +134,26 @@ async fn one_that_has_left_makes_room() {
     assert!(clients.state().entries.is_empty());
     assert_eq!(clients.state().closed, 0);
 }
+
+#[tokio::test]
+async fn a_peer_that_is_never_idle_does_not_occupy_all_connections() {
+    let clients = Clients::new("test", 3);
+    let mut busy = JoinSet::new();
+    for _ in 0..3 {
+        let client = clients.admit(peer(2)).await.unwrap();
+        busy.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = client.replaced() => return,
+                    () = sleep(GRACE / 10) => drop(client.answering()),
+                }
+            }
+        });
+    }
+
+    let admitted = clients.admit(peer(1)).await;
+
+    assert!(admitted.is_some());
+    busy.join_next().await.unwrap().unwrap();
+    assert_eq!(busy.len(), 2);
+}

@@ -24,6 +24,7 @@
 
 mod lock;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata, Permissions};
 use std::io;
 #[cfg(target_os = "linux")]
@@ -33,6 +34,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
@@ -57,17 +59,34 @@ pub struct SocketFile {
 
 impl SocketFile {
     /// Binds a path without a listener. `mode` sets who may connect. The work is done on a blocking
-    /// thread: its disk may not respond.
+    /// thread: its disk may not respond. While an attempt that timed out
+    /// occupies its thread, no other one of the same path starts.
     ///
     /// # Errors
     ///
     /// Returns the obstacle; leaves no file then.
     pub async fn bind(path: &Path, mode: u32) -> Result<Self, ListenErrorKind> {
-        let path = path.to_owned();
-        let binding = spawn_blocking(move || Self::bind_blocking(&path, mode));
+        let timed_out = || Err(io::Error::from(io::ErrorKind::TimedOut).into());
+        if stuck()
+            .get(path)
+            .is_some_and(|former| former.strong_count() > 0)
+        {
+            return timed_out();
+        }
+        let running = Arc::new(());
+        let marker = Arc::downgrade(&running);
+        let owned = path.to_owned();
+        let binding = spawn_blocking(move || {
+            let bound = Self::bind_blocking(&owned, mode);
+            drop(running);
+            bound
+        });
         match timeout(TIMEOUT, binding).await {
             Ok(bound) => bound.unwrap_or_else(|panic| Err(io::Error::other(panic).into())),
-            Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            Err(_) => {
+                stuck().insert(path.to_owned(), marker);
+                timed_out()
+            }
         }
     }
 
@@ -102,6 +121,14 @@ impl SocketFile {
     pub fn path(&self) -> &Path {
         &self.file.path
     }
+}
+
+/// Attempts to bind a path that have timed out, each with a marker that its thread holds.
+type Stuck = BTreeMap<PathBuf, Weak<()>>;
+
+fn stuck() -> MutexGuard<'static, Stuck> {
+    static STUCK: Mutex<Stuck> = Mutex::new(Stuck::new());
+    STUCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A file created by our `bind`. Dropping it removes the file.

@@ -305,3 +305,20 @@ async fn a_lock_file_that_another_start_of_this_user_holds_is_an_error_in_the_en
     assert!(error.hint().contains("a.sock.lock"), "{}", error.hint());
     assert!(lock.exists(), "it is not ours to remove");
 }
+
+#[tokio::test]
+async fn a_path_is_not_bound_again_while_a_former_attempt_has_not_returned() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("f.sock");
+    let former = Arc::new(());
+    stuck().insert(path.clone(), Arc::downgrade(&former));
+
+    let meanwhile = SocketFile::bind(&path, 0o600).await;
+
+    assert!(
+        matches!(&meanwhile, Err(ListenErrorKind::System(error)) if error.kind() == ErrorKind::TimedOut),
+        "{meanwhile:?}"
+    );
+    drop(former);
+    SocketFile::bind(&path, 0o600).await.unwrap();
+}
