@@ -1,15 +1,15 @@
 //! Pool of tunnels: decides which connection gets which tunnel.
 //!
-//! Tunnels are not started for a certain connection: the connection that has waited longest gets
-//! the next free slot. A tunnel has one slot or many, and is retired after use or kept: exclusive
+//! Tunnels are not started for a certain connection: the connection with the earliest deadline
+//! gets the next free slot. A tunnel has one slot or many, and is retired after use or kept: exclusive
 //! and shared sessions differ in these parameters only.
 //!
 //! ```text
 //!              start          called            ready           given         returned
 //!   (nothing) ──────▶ Queued ───────▶ Called ──────────▶ Ready ◀────────────────────┐
 //!                       │ cancelled     │ failed           │ ▲ └──────▶ Ready, used ─┘
-//!                       ▼               ▼                  ▼ └─ away, back
-//!                    (nothing)       (nothing)          retired: too old, idle, surplus
+//!                       ▼               ▼                  ▼ └─ disconnected, resumed
+//!                    (nothing)       (nothing)          closed: too old, idle, surplus
 //! ```
 //!
 //! Waiting connections take priority over warm sessions. While starts are known to fail, at most
