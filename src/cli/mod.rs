@@ -88,7 +88,7 @@ fn run_command() -> Exit {
         Err(error) => terminal::fail(
             Exit::Failed,
             &error,
-            "check the limits of threads and memory of this machine",
+            "check this machine's thread and memory limits",
         ),
     }
 }
@@ -101,7 +101,7 @@ struct Cli {
     command: Command,
     #[command(flatten)]
     log: LogOptions,
-    /// A point of the program that panics once, for tests
+    /// Code location that panics once, for tests
     #[cfg(debug_assertions)]
     #[arg(long, global = true, hide = true, value_name = "POINT")]
     panic_at: Vec<panics::Armed>,

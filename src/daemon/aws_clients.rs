@@ -340,7 +340,7 @@ pub(super) async fn terminate_orphans(
             },
         };
         callers.insert(entry.origin.clone(), service.clone());
-        sessions.terminate_orphans(service, entry, effort);
+        sessions.terminate_orphan(service, entry, effort);
     }
 }
 

@@ -151,8 +151,8 @@ impl Daemon {
         self.control.aws = aws;
         let rate = config.limits.session_start_rate;
         self.context.sessions.set_rate(rate);
-        self.drain.limit(config.limits.max_connections);
-        self.drain.set(config.shutdown);
+        self.connection_limit.set_max(config.limits.max_connections);
+        self.connection_limit.set_shutdown(config.shutdown);
         let former = self.control.http.swap(http);
         self.servers.http = failing_http;
         let change = self.forwards.swap(forwards);

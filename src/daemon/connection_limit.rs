@@ -17,18 +17,18 @@ pub(super) struct ConnectionLimit {
     /// One permit for each connection that has a session or is about to get one.
     permits: Arc<Semaphore>,
     /// The configured number of permits.
-    most: usize,
+    max: usize,
     /// Tasks that wait for surplus permits after the limit was lowered.
     takers: JoinSet<()>,
 }
 
 impl ConnectionLimit {
-    /// Creates a limit of `most` connections.
-    pub(super) fn new(settings: Shutdown, most: usize) -> Self {
+    /// Creates a limit of `max` connections.
+    pub(super) fn new(settings: Shutdown, max: usize) -> Self {
         Self {
             settings,
-            permits: Arc::new(Semaphore::new(most)),
-            most,
+            permits: Arc::new(Semaphore::new(max)),
+            max,
             takers: JoinSet::new(),
         }
     }
@@ -39,12 +39,12 @@ impl ConnectionLimit {
     }
 
     /// Replaces the shutdown settings.
-    pub(super) fn set(&mut self, settings: Shutdown) {
+    pub(super) fn set_shutdown(&mut self, settings: Shutdown) {
         self.settings = settings;
     }
 
     /// Returns the timeouts of a shutdown.
-    pub(super) fn limits(&self) -> ShutdownTimeouts {
+    pub(super) fn shutdown_timeouts(&self) -> ShutdownTimeouts {
         let Shutdown {
             drain_timeout,
             includes_endings,
@@ -54,7 +54,7 @@ impl ConnectionLimit {
                 idle: None,
                 open: drain_timeout,
                 forwards: MAX_FORWARDS,
-                endings: MAX_ENDINGS,
+                terminations: MAX_ENDINGS,
             };
         }
         let open = drain_timeout.saturating_sub(RESERVE);
@@ -62,21 +62,21 @@ impl ConnectionLimit {
             idle: Some(open / 4),
             open,
             forwards: RESERVE * 2 / 5,
-            endings: RESERVE * 3 / 10,
+            terminations: RESERVE * 3 / 10,
         }
     }
 
     /// Changes the limit. Open connections beyond a lower limit go on; new ones wait until enough
     /// of them have ended.
-    pub(super) fn limit(&mut self, most: usize) {
+    pub(super) fn set_max(&mut self, max: usize) {
         while self.takers.try_join_next().is_some() {}
-        let former = std::mem::replace(&mut self.most, most);
-        if most >= former {
-            self.permits.add_permits(most - former);
+        let former = std::mem::replace(&mut self.max, max);
+        if max >= former {
+            self.permits.add_permits(max - former);
             return;
         }
         let permits = Arc::clone(&self.permits);
-        let surplus = former - most;
+        let surplus = former - max;
         self.takers.spawn(async move {
             let many = u32::try_from(surplus).unwrap_or(u32::MAX);
             // The semaphore is never closed, and a limit is far below the maximum request.
@@ -99,13 +99,13 @@ pub(super) struct ShutdownTimeouts {
     pub(super) forwards: Duration,
     /// From then until their sessions are terminated, and what the others have left of their time;
     /// two more seconds follow.
-    pub(super) endings: Duration,
+    pub(super) terminations: Duration,
 }
 
 impl ShutdownTimeouts {
     /// Returns the maximum duration of the shutdown.
-    pub(super) fn most(&self) -> Duration {
-        self.open + self.forwards + self.endings
+    pub(super) fn max(&self) -> Duration {
+        self.open + self.forwards + self.terminations
     }
 
     /// Logs that open connections are waited for.
@@ -160,19 +160,19 @@ mod tests {
 
     #[test]
     fn a_stop_without_a_service_manager_is_over_before_docker_kills_the_process() {
-        let limits = |includes_endings, seconds| {
+        let shutdown_timeouts = |includes_endings, seconds| {
             let drain_timeout = Duration::from_secs(seconds);
             let settings = Shutdown {
                 drain_timeout,
                 includes_endings,
             };
-            ConnectionLimit::new(settings, 1).limits()
+            ConnectionLimit::new(settings, 1).shutdown_timeouts()
         };
 
-        let short = limits(true, 8);
-        assert!(short.most() <= Duration::from_secs(8), "{short:?}");
+        let short = shutdown_timeouts(true, 8);
+        assert!(short.max() <= Duration::from_secs(8), "{short:?}");
         assert!(short.idle < Some(short.open), "{short:?}");
-        let given = limits(false, 8);
+        let given = shutdown_timeouts(false, 8);
         assert_eq!((given.idle, given.open), (None, Duration::from_secs(8)));
     }
 }

@@ -68,15 +68,15 @@ fn needed(limits: &Limits, forwards: &[Forward]) -> u64 {
 fn served(limits: &Limits, forwards: &[Forward]) -> usize {
     let most: usize = forwards.iter().map(|forward| forward.max_connections).sum();
     let carried = 2 * most.min(limits.max_connections);
-    let spares: usize = forwards.iter().map(spares).sum();
+    let warm_sessions: usize = forwards.iter().map(warm_sessions).sum();
     let listeners: usize = forwards
         .iter()
         .map(|forward| 2 * forward.listen.len())
         .sum();
-    carried + spares + listeners + RESERVE
+    carried + warm_sessions + listeners + RESERVE
 }
 
-fn spares(forward: &Forward) -> usize {
+fn warm_sessions(forward: &Forward) -> usize {
     match forward.sessions {
         Sessions::PerConnection { warm, .. } => 2 * warm,
         Sessions::Shared { .. } => 1,

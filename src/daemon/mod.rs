@@ -79,7 +79,7 @@ pub struct Daemon {
     fd_limit: FdLimit,
     /// If set, all forwards start or none.
     strict: bool,
-    drain: ConnectionLimit,
+    connection_limit: ConnectionLimit,
     dispatcher: JoinSet<usize>,
     /// The `[admin]` table of the configuration.
     admin_settings: config::Admin,
@@ -143,10 +143,10 @@ impl Daemon {
             dispatcher,
             abandoned,
         } = Parts::start(&aws, &forwards, limits.session_start_rate, state, origin).await?;
-        let drain = ConnectionLimit::new(shutdown, limits.max_connections);
+        let connection_limit = ConnectionLimit::new(shutdown, limits.max_connections);
         let context = Context {
             passed,
-            permits: drain.permits(),
+            permits: connection_limit.permits(),
             max_waiting: fd_limit.max_waiting,
             ..context
         };
@@ -198,7 +198,7 @@ impl Daemon {
             binder: Binder::default(),
             fd_limit,
             strict,
-            drain,
+            connection_limit,
             dispatcher,
             admin_settings,
             servers,

@@ -25,7 +25,7 @@ impl Daemon {
     /// one returns immediately.
     pub async fn stop_with_signals(self, signals: &mut Signals) {
         let snapshot = self.forwards.snapshot();
-        systemd::stopping(self.drain.limits().most());
+        systemd::stopping(self.connection_limit.shutdown_timeouts().max());
         let (mut control, stopping) = self.into_stopping();
         let sessions_left = tokio::select! {
             left = stopping.run() => left,
@@ -50,7 +50,7 @@ impl Daemon {
             forwards: self.forwards,
             binder: self.binder,
             context: self.context,
-            drain: self.drain,
+            connection_limit: self.connection_limit,
             dispatcher: self.dispatcher,
             background: self.background,
         };
@@ -78,7 +78,14 @@ async fn handle_events(
             Some(Demand::Reload(None)) => warn!("reload rejected: the daemon is stopping"),
             Some(Demand::Reload(Some(reply))) => {
                 let stopping = "the daemon is stopping";
-                answer(reply, rejection(Fault::Busy, stopping, "start it again"));
+                answer(
+                    reply,
+                    rejection(
+                        Fault::Busy,
+                        stopping,
+                        "retry after it has been started again",
+                    ),
+                );
             }
             Some(Demand::StopByRequest) | None => {}
         }
@@ -90,7 +97,7 @@ struct Stopping {
     forwards: Forwards,
     binder: Binder,
     context: Context,
-    drain: ConnectionLimit,
+    connection_limit: ConnectionLimit,
     shutdown_mode: watch::Sender<ShutdownMode>,
     dispatcher: JoinSet<usize>,
     background: JoinSet<()>,
@@ -102,7 +109,7 @@ impl Stopping {
             mut forwards,
             binder,
             context,
-            drain,
+            connection_limit,
             shutdown_mode,
             mut dispatcher,
             mut background,
@@ -111,7 +118,7 @@ impl Stopping {
         binder.cancel().await;
         let snapshot = forwards.snapshot();
         forwards.stop(Stop::Drain);
-        let limits = drain.limits();
+        let limits = connection_limit.shutdown_timeouts();
         let begin = clock::now();
         limits.announce(snapshot.connections());
         let mut forced = shutdown_mode.subscribe();
@@ -142,8 +149,8 @@ impl Stopping {
             is_first
         });
         // The connections may have needed less than their time.
-        let rest = limits.most().saturating_sub(clock::since(begin));
-        let left = match timeout(limits.endings.max(rest), dispatcher.join_next()).await {
+        let rest = limits.max().saturating_sub(clock::since(begin));
+        let left = match timeout(limits.terminations.max(rest), dispatcher.join_next()).await {
             Ok(left) => left,
             Err(_) => {
                 force_shutdown(&shutdown_mode);

@@ -18,7 +18,7 @@ use tracing::{Span, debug, info, warn};
 use super::access_log::AccessLog;
 use super::client::Connection;
 use super::error::{ConnectFailure, refusal};
-use super::pool_handle::{Lease, PoolHandle, Slot, SlotRefusal};
+use super::pool_handle::{AcceptPermit, Lease, PoolHandle, SlotRefusal};
 use super::relay::{
     ByteCounters, ENDED_EARLY, NOT_TAKEN, Outcome, RelayTimeouts, classify, deliver, relay,
 };
@@ -54,7 +54,7 @@ impl Handler {
     pub(super) async fn run(
         self: Arc<Self>,
         connection: Connection,
-        slot: Slot,
+        accept_permit: AcceptPermit,
         mut stop: ShutdownWatch,
     ) {
         panics::point("connection");
@@ -62,9 +62,9 @@ impl Handler {
         self.metrics.accepted.fetch_add(1, Relaxed);
         let waiting = self.metrics.waiting.count();
         let opened = tokio::select! {
-            opened = self.open(begin, &slot) => opened,
+            opened = self.open(begin, &accept_permit) => opened,
             () = stop.asked() => return,
-            never = self.answer(|| info!(time = ?clock::since(begin), "open, waiting for a session")) => match never {},
+            never = self.log_on_dump(|| info!(time = ?clock::since(begin), "waiting for a session")) => match never {},
             () = connection.abandoned() => return debug!("client disconnected before its session was ready"),
         };
         drop(waiting);
@@ -85,7 +85,7 @@ impl Handler {
     }
 
     /// Calls `log` at each dump of open connections.
-    async fn answer(&self, log: impl Fn()) -> Infallible {
+    async fn log_on_dump(&self, log: impl Fn()) -> Infallible {
         let mut dump_connections = self.dump_connections.clone().resubscribe();
         loop {
             dump_connections.triggered().await;
@@ -97,14 +97,14 @@ impl Handler {
     pub(super) async fn open(
         &self,
         begin: Instant,
-        slot: &Slot,
+        accept_permit: &AcceptPermit,
     ) -> Result<OpenConnection<'_>, SlotRefusal> {
         let deadline = begin + self.settings.connect_timeout;
-        let most = "a free slot of `max_connections` of this forward";
-        let permit = within(deadline, most, self.permits.acquire()).await?;
-        let most = "a free slot of `max_connections` in [limits]";
-        let all_permit = within(deadline, most, self.all_permits.acquire()).await?;
-        let acquire = || self.pool.acquire(deadline, slot);
+        let step = "a free slot of `max_connections` of this forward";
+        let permit = within(deadline, step, self.permits.acquire()).await?;
+        let step = "a free slot of `max_connections` in [limits]";
+        let all_permit = within(deadline, step, self.all_permits.acquire()).await?;
+        let acquire = || self.pool.acquire(deadline, accept_permit);
         let (lease, stream) = first_stream(deadline, acquire, Lease::open_stream).await?;
         let span = Span::current();
         span.record("session", lease.tunnel().session_id());
@@ -135,7 +135,7 @@ impl Handler {
         let outcome = tokio::select! {
             outcome = relay(&connection, &stream, timeouts, &counters) => Some(outcome),
             () = stopped(&mut stop, &counters) => None,
-            never = self.answer(|| log_open(&counters, begin)) => match never {},
+            never = self.log_on_dump(|| log_open(&counters, begin)) => match never {},
         };
         // A connection that is to be reset is dropped, and so reset, before any further wait.
         let ended = (outcome == Some(Outcome::DestinationClosed)).then_some(connection);
@@ -181,11 +181,11 @@ impl Handler {
 
 impl Handler {
     /// Closes a connection gracefully. A client that does not read its last bytes delays this, so
-    /// the number of such connections is limited; the kernel delivers the others' for some minutes.
+    /// the number of such connections is limited; for the others, the kernel keeps delivering for some minutes.
     async fn finish(&self, connection: Connection, mut stop: ShutdownWatch) {
         let Ok(_place) = self.lingering.try_acquire() else {
             debug!(
-                "too many clients do not read their final bytes; leaving this one to the kernel"
+                "too many clients do not read their final bytes; closing this connection without waiting; the kernel delivers the rest"
             );
             return connection.leave();
         };
@@ -214,10 +214,10 @@ fn log_open(counters: &ByteCounters<'_>, begin: Instant) {
 /// Timeouts of a relay. Delivery allows for resuming a broken websocket, and then for a
 /// destination that is slow to take the upload of a closed client.
 pub(super) fn timeouts(settings: &config::Forward) -> RelayTimeouts {
-    let quiet = settings.half_close_timeout;
+    let half_close = settings.half_close_timeout;
     RelayTimeouts {
-        quiet,
-        delivery: settings.resume_timeout + quiet,
+        half_close,
+        delivery: settings.resume_timeout + half_close,
         flush_total: None,
     }
 }
@@ -283,9 +283,9 @@ async fn first_stream<P, S, F: Future<Output = Result<P, SlotRefusal>>>(
     open: impl Fn(&mut P) -> Result<S, OpenError>,
 ) -> Result<(P, S), SlotRefusal> {
     loop {
-        let mut place = acquire().await?;
-        match open(&mut place) {
-            Ok(stream) => return Ok((place, stream)),
+        let mut lease = acquire().await?;
+        match open(&mut lease) {
+            Ok(stream) => return Ok((lease, stream)),
             // Dropping the lease returns the slot as unusable. The deadline is checked in each
             // round, so that a pool of unusable tunnels cannot hold the connection.
             Err(error) if clock::now() >= deadline => {
@@ -363,10 +363,10 @@ mod tests {
             rounds.set(rounds.get() + 1);
             ready(Ok(rounds.get()))
         };
-        let open = |place: &mut i32| match place {
+        let open = |lease: &mut i32| match lease {
             1 => Err(OpenError::Exhausted),
             2 => Err(OpenError::Ended(Reason::Finished)),
-            place => Ok(*place),
+            lease => Ok(*lease),
         };
         let deadline = clock::now() + Duration::from_secs(3600);
 

@@ -49,7 +49,7 @@ pub use self::listener::{
 };
 pub use self::liveness::Liveness;
 use self::liveness::PingResponder;
-use self::pool_handle::Slot;
+use self::pool_handle::AcceptPermit;
 use self::pool_task::PoolTask;
 use self::shutdown::ShutdownWatch;
 pub use self::shutdown::Stop;
@@ -331,7 +331,7 @@ async fn first_step(mut task: Pin<&mut impl Future<Output = ()>>) -> Result<Poll
     caught(poll_fn(|context| Poll::Ready(task.as_mut().poll(context)))).await
 }
 
-async fn accept(listener: &Listener, serve: &Handler) -> io::Result<(Connection, Slot)> {
+async fn accept(listener: &Listener, serve: &Handler) -> io::Result<(Connection, AcceptPermit)> {
     let slot = Arc::clone(&serve.accept_permits)
         .acquire_owned()
         .await

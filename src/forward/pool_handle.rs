@@ -16,7 +16,7 @@ use crate::tunnel::{Stream, Tunnel};
 /// Permit to accept one connection. Every request of the connection holds it too, so another
 /// connection is accepted only after the pool task has processed them. This bounds the queue of
 /// requests: a connection has at most three in it.
-pub(super) type Slot = Arc<OwnedSemaphorePermit>;
+pub(super) type AcceptPermit = Arc<OwnedSemaphorePermit>;
 
 /// Handle through which connections get a slot on a tunnel.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl PoolHandle {
     pub(super) async fn acquire(
         &self,
         deadline: Instant,
-        slot: &Slot,
+        accept_permit: &AcceptPermit,
     ) -> Result<Lease, SlotRefusal> {
         let id = WaiterId(self.next.fetch_add(1, Ordering::Relaxed));
         let (reply, answer) = oneshot::channel();
@@ -50,7 +50,7 @@ impl PoolHandle {
             id,
             deadline,
             reply,
-            slot: Arc::clone(slot),
+            accept_permit: Arc::clone(accept_permit),
         };
         self.requests
             .send(acquire)
@@ -58,7 +58,7 @@ impl PoolHandle {
         let _departure = CancelOnDrop {
             supply: self,
             id,
-            slot,
+            accept_permit,
         };
         answer.await.unwrap_or_else(|_| Err(self.unanswered()))
     }
@@ -76,13 +76,13 @@ impl PoolHandle {
 struct CancelOnDrop<'a> {
     supply: &'a PoolHandle,
     id: WaiterId,
-    slot: &'a Slot,
+    accept_permit: &'a AcceptPermit,
 }
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         // Receiver dropped: ignore.
-        let leave = PoolRequest::CancelWait(self.id, Arc::clone(self.slot));
+        let leave = PoolRequest::CancelWait(self.id, Arc::clone(self.accept_permit));
         let _gone = self.supply.requests.send(leave);
     }
 }
@@ -120,12 +120,12 @@ pub(super) enum PoolRequest {
         id: WaiterId,
         deadline: Instant,
         reply: oneshot::Sender<Result<Lease, SlotRefusal>>,
-        slot: Slot,
+        accept_permit: AcceptPermit,
     },
     /// A connection no longer waits.
-    CancelWait(WaiterId, Slot),
+    CancelWait(WaiterId, AcceptPermit),
     /// A slot is free again.
-    Release(TunnelId, Returned, Slot),
+    Release(TunnelId, Returned, AcceptPermit),
     /// An event of a tunnel.
     Tunnel(TunnelId, TunnelEvent),
 }
@@ -186,20 +186,20 @@ impl Lease {
 pub(super) struct SlotGuard {
     id: TunnelId,
     returned: Returned,
-    slot: Slot,
+    accept_permit: AcceptPermit,
     requests: mpsc::UnboundedSender<PoolRequest>,
 }
 
 impl SlotGuard {
     pub(super) fn new(
         id: TunnelId,
-        slot: Slot,
+        accept_permit: AcceptPermit,
         requests: mpsc::UnboundedSender<PoolRequest>,
     ) -> Self {
         Self {
             id,
             returned: Returned::Unused,
-            slot,
+            accept_permit,
             requests,
         }
     }
@@ -208,8 +208,8 @@ impl SlotGuard {
 impl Drop for SlotGuard {
     fn drop(&mut self) {
         // Receiver dropped: ignore.
-        let slot = Arc::clone(&self.slot);
-        let returned = PoolRequest::Release(self.id, self.returned, slot);
+        let accept_permit = Arc::clone(&self.accept_permit);
+        let returned = PoolRequest::Release(self.id, self.returned, accept_permit);
         let _gone = self.requests.send(returned);
     }
 }
@@ -231,11 +231,11 @@ mod tests {
         let (requests, mut incoming) = mpsc::unbounded_channel();
         let supply = PoolHandle::new(requests);
         let slots = Arc::new(Semaphore::new(1));
-        let slot = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
+        let accept_permit = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
 
-        let acquire = supply.acquire(clock::now(), &slot);
+        let acquire = supply.acquire(clock::now(), &accept_permit);
         assert!(timeout(Duration::ZERO, acquire).await.is_err());
-        drop(slot);
+        drop(accept_permit);
 
         assert_eq!(slots.available_permits(), 0);
         assert!(matches!(
@@ -255,11 +255,11 @@ mod tests {
         let (requests, incoming) = mpsc::unbounded_channel();
         let supply = PoolHandle::new(requests);
         let slots = Arc::new(Semaphore::new(1));
-        let slot = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
-        let acquire = supply.acquire(clock::now(), &slot);
+        let accept_permit = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
+        let acquire = supply.acquire(clock::now(), &accept_permit);
         assert!(timeout(Duration::ZERO, acquire).await.is_err());
 
-        drop((slot, incoming));
+        drop((accept_permit, incoming));
 
         assert_eq!(slots.available_permits(), 1);
     }

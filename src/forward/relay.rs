@@ -22,7 +22,7 @@ use crate::tunnel::{Closed, Stream, Taken};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RelayTimeouts {
     /// For the response, after the client has half-closed.
-    pub(super) quiet: Duration,
+    pub(super) half_close: Duration,
     /// For the destination to take the remaining upload of a client that has closed.
     pub(super) delivery: Duration,
     /// For the whole of that delivery, with or without traffic.
@@ -62,7 +62,7 @@ pub(super) async fn relay(
             tokio::select! {
                 received = receiving => received.into(),
                 () = connection.gone() => Outcome::ClientClosed,
-                () = silence(stream, Stream::traffic, timeouts.quiet) => Outcome::HalfCloseTimeout,
+                () = silence(stream, Stream::traffic, timeouts.half_close) => Outcome::HalfCloseTimeout,
             }
         }
     }
@@ -290,12 +290,12 @@ async fn discard(stream: &Stream) -> Outcome {
 /// Returns when `traffic` was unchanged for `timeout` (accurate to 1/8 of it) while connected.
 async fn silence<T: PartialEq>(stream: &Stream, traffic: impl Fn(&Stream) -> T, timeout: Duration) {
     let mut before = traffic(stream);
-    let mut quiet = 0;
-    while quiet < CHECKS_PER_TIMEOUT {
+    let mut half_close = 0;
+    while half_close < CHECKS_PER_TIMEOUT {
         tokio::time::sleep(timeout / CHECKS_PER_TIMEOUT).await;
         let now = traffic(stream);
         let is_quiet = now == before && stream.is_connected();
-        quiet = if is_quiet { quiet + 1 } else { 0 };
+        half_close = if is_quiet { half_close + 1 } else { 0 };
         before = now;
     }
 }

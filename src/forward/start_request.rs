@@ -44,7 +44,7 @@ pub(super) fn life(settings: &config::Forward, context: &Context) -> TunnelOptio
         },
         resume_timeout: settings.resume_timeout,
         triggered: context.triggered.clone(),
-        pool: context.pool.clone(),
+        reorder_budget: context.pool.clone(),
     }
 }
 

@@ -142,7 +142,8 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let (registration, span) = (Arc::clone(&self.registration), self.span.clone());
-        self.sessions.end(self.service.clone(), registration, span);
+        self.sessions
+            .terminate(self.service.clone(), registration, span);
     }
 }
 

@@ -15,7 +15,7 @@ impl Priority {
     }
 
     /// A warm session; no connection is waiting.
-    pub fn spare() -> Self {
+    pub fn warm_session() -> Self {
         Self(Arc::new(AtomicBool::new(false)))
     }
 

@@ -31,7 +31,7 @@ impl Sessions {
     /// but the target.
     ///
     /// If a connection is waiting, transient failures are retried within 7/8 of `connect_timeout`:
-    /// AWS not reached, any number of times; an internal error of AWS, twice.
+    /// connection errors without limit, internal errors of AWS twice.
     ///
     /// # Errors
     ///

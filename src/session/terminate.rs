@@ -1,6 +1,6 @@
 //! Terminates one session, with retries.
 //!
-//! Retries temporary errors with exponential backoff (0.5 s to 60 s) for up to 24 h of pauses.
+//! Retries temporary errors with exponential backoff (0.5 s to 60 s) for up to 24 h of pauses in total.
 //! During shutdown only a few more attempts are made.
 
 use std::sync::Arc;

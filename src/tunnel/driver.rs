@@ -43,12 +43,12 @@ pub struct TunnelOptions {
     /// Makes the tunnel retry now.
     pub triggered: TriggerReceiver,
     /// Memory budget for messages received out of order, shared by all tunnels.
-    pub pool: ReorderBudget,
+    pub reorder_budget: ReorderBudget,
 }
 
 /// Arguments from which a core is created.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Start {
+pub(super) struct CoreStart {
     pub(super) now: Instant,
     pub(super) wall: SystemTime,
     pub(super) options: Options,
@@ -61,15 +61,15 @@ impl Driver {
             options,
             resume_timeout,
             triggered,
-            pool,
+            reorder_budget,
         } = life;
-        let start = Start {
+        let start = CoreStart {
             now: clock::now(),
             wall: clock::wall(),
             options,
         };
         let core = proto::Tunnel::new(start.now, start.wall, seed(), options);
-        let (shared, watcher) = Shared::new(core.sharing(pool), start);
+        let (shared, watcher) = Shared::new(core.sharing(reorder_budget), start);
         let shared = Arc::new(shared);
         let triggered = triggered.resubscribe();
         let session_id = session.id().into();

@@ -33,7 +33,7 @@ use crate::printable::Printable;
 use crate::proto;
 use crate::proto::{Reason, Stats, StreamId};
 
-use self::driver::Start;
+use self::driver::CoreStart;
 pub use self::driver::{Driver, TunnelOptions};
 pub use self::error::Error;
 pub use self::stream::{Closed, Stream, Taken};
@@ -60,7 +60,7 @@ impl Tunnel {
             .wait_for(|phase| !matches!(phase, Phase::Opening(_)))
             .await;
         let ended = match phase.as_deref() {
-            Ok(Phase::Ready { .. } | Phase::Away { .. }) => return Ok(()),
+            Ok(Phase::Ready { .. } | Phase::Disconnected { .. }) => return Ok(()),
             Ok(Phase::Ended(error)) => Arc::clone(error),
             Ok(Phase::Opening(_)) | Err(_) => Arc::new(Error::Ended(Reason::Finished)),
         };
@@ -82,7 +82,7 @@ impl Tunnel {
     pub fn step(&self) -> Step {
         match &*self.phase.borrow() {
             Phase::Opening(step) => step.clone(),
-            Phase::Ready { .. } | Phase::Away { .. } => Step::of("the tunnel"),
+            Phase::Ready { .. } | Phase::Disconnected { .. } => Step::of("the tunnel"),
             Phase::Ended(_) => Step::of("the end of the tunnel"),
         }
     }
@@ -117,7 +117,7 @@ impl Tunnel {
     pub fn failure(&self) -> Option<Arc<Error>> {
         match &*self.phase.borrow() {
             Phase::Ended(error) => Some(Arc::clone(error)),
-            Phase::Opening(_) | Phase::Ready { .. } | Phase::Away { .. } => None,
+            Phase::Opening(_) | Phase::Ready { .. } | Phase::Disconnected { .. } => None,
         }
     }
 
@@ -172,7 +172,7 @@ impl State {
         match phase {
             Phase::Opening(_) => Self::Opening,
             Phase::Ready { .. } => Self::Ready,
-            Phase::Away { .. } => Self::Disconnected,
+            Phase::Disconnected { .. } => Self::Disconnected,
             Phase::Ended(_) => Self::Ended,
         }
     }
@@ -187,7 +187,7 @@ enum Phase {
         agent_version: Printable,
     },
     /// Ready, but without a websocket that is known to work.
-    Away {
+    Disconnected {
         agent_version: Printable,
     },
     Ended(Arc<Error>),
@@ -201,7 +201,7 @@ struct Shared {
     output_ready: Notify,
     /// The read loop may continue.
     input_ready: Notify,
-    start: Start,
+    start: CoreStart,
 }
 
 #[derive(Debug)]
@@ -220,7 +220,7 @@ struct Inner {
 
 impl Shared {
     /// Creates the shared state, and a receiver of its phase.
-    fn new(core: proto::Tunnel, start: Start) -> (Self, watch::Receiver<Phase>) {
+    fn new(core: proto::Tunnel, start: CoreStart) -> (Self, watch::Receiver<Phase>) {
         let (phase, watcher) = watch::channel(Phase::Opening(Step::of("the websocket")));
         let inner = Inner {
             core,
@@ -245,7 +245,7 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|poisoned| {
             let mut inner = poisoned.into_inner();
-            let Start { now, wall, options } = self.start;
+            let CoreStart { now, wall, options } = self.start;
             inner.lose(proto::Tunnel::lost(now, wall, options, FAULT.to_owned()));
             self.inner.clear_poison();
             self.output_ready.notify_one();
@@ -360,7 +360,7 @@ impl Inner {
                 return false;
             };
             let agent_version = std::mem::take(agent_version);
-            *phase = Phase::Away { agent_version };
+            *phase = Phase::Disconnected { agent_version };
             true
         });
     }
@@ -368,7 +368,7 @@ impl Inner {
     /// The session was resumed: its new websocket works.
     fn mark_resumed(&mut self) {
         self.phase.send_if_modified(|phase| {
-            let Phase::Away { agent_version } = phase else {
+            let Phase::Disconnected { agent_version } = phase else {
                 return false;
             };
             let agent_version = std::mem::take(agent_version);

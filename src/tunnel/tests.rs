@@ -22,7 +22,7 @@ const OPTIONS: proto::Options = proto::Options {
 
 /// Returns a tunnel without a websocket.
 pub(super) fn shared() -> Arc<Shared> {
-    let start = Start {
+    let start = CoreStart {
         now: clock::now(),
         wall: clock::wall(),
         options: OPTIONS,
@@ -96,7 +96,7 @@ async fn a_tunnel_without_a_websocket_ends_when_it_is_closed() {
             options: OPTIONS,
             resume_timeout: Duration::from_secs(3600),
             triggered,
-            pool: proto::ReorderBudget::new(),
+            reorder_budget: proto::ReorderBudget::new(),
         };
         let network = Network::new(None).unwrap();
         let (tunnel, mut driver) = Driver::new(Session::unanswered().await, network, life);

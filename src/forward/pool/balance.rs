@@ -15,7 +15,7 @@ impl<E: Clone> Pool<E> {
         self.waits_for_breaker = false;
         self.give(now);
         self.start_for_waiting(now);
-        self.start_spares(now);
+        self.start_warm(now);
         self.cancel_surplus(now);
         self.close_abandoned(now);
         self.retire(now);
@@ -39,12 +39,12 @@ impl<E: Clone> Pool<E> {
     /// Returns the oldest tunnel with a free slot, those that are not stale first. A stale shared
     /// tunnel gets no new connections once a fresh one is ready.
     fn best(&mut self, now: Instant) -> Option<(TunnelId, &mut Ready)> {
-        let shape = self.shape;
-        let is_replaced = shape.reuse && self.ready().any(|(_, ready)| !ready.is_stale(now));
+        let mode = self.mode;
+        let is_replaced = mode.reuse && self.ready().any(|(_, ready)| !ready.is_stale(now));
         let entries = self.entries.iter_mut();
         let ready = entries.filter_map(|(id, member)| Some((*id, member.ready_mut()?)));
         ready
-            .filter(|(_, ready)| ready.can_serve(now, &shape))
+            .filter(|(_, ready)| ready.can_serve(now, &mode))
             .filter(|(_, ready)| !is_replaced || !ready.is_stale(now))
             .min_by_key(|(id, ready)| (ready.is_stale(now), *id))
     }
@@ -53,7 +53,7 @@ impl<E: Clone> Pool<E> {
         self.raise_priorities();
         let mut pending = self.pending_slots(now);
         while pending < self.waiting.len() {
-            pending += self.shape.slots;
+            pending += self.mode.slots;
             match self.breaker.check(now) {
                 Decision::Allow => self.start(Priority::Waiter, false),
                 Decision::Probe => self.start(Priority::Waiter, true),
@@ -94,8 +94,8 @@ impl<E: Clone> Pool<E> {
         self.actions.push_back(Action::Reject { waiter, why });
     }
 
-    fn start_spares(&mut self, now: Instant) {
-        for _ in self.pending_spares(now)..self.spares_missing(now) {
+    fn start_warm(&mut self, now: Instant) {
+        for _ in self.pending_warm(now)..self.warm_missing(now) {
             match self.breaker.check(now) {
                 Decision::Allow => self.start(Priority::Warm, false),
                 Decision::Probe => self.start(Priority::Warm, true),
@@ -120,7 +120,7 @@ impl<E: Clone> Pool<E> {
     /// Cancels queued starts that are no longer needed, and marks called ones as unwanted: a call
     /// cannot be taken back.
     fn cancel_surplus(&mut self, now: Instant) {
-        let needed = self.tunnels_needed() + self.spares_missing(now);
+        let needed = self.tunnels_needed() + self.warm_missing(now);
         self.cancel(self.pending(now).saturating_sub(needed));
         let wanted = self.entries.values().filter(|m| m.is_wanted()).count();
         let mut surplus = wanted.saturating_sub(needed);
@@ -135,11 +135,13 @@ impl<E: Clone> Pool<E> {
     /// Closes tunnels that are not ready yet and would be retired at once when they are. Their
     /// websocket may take until the connect timeout.
     fn close_abandoned(&mut self, now: Instant) {
-        if !self.shape.idle.is_zero() {
+        if !self.mode.idle.is_zero() {
             return;
         }
-        let spares = self.spares_wanted(now).saturating_sub(self.spares(now));
-        let needed = self.tunnels_needed() + spares;
+        let warm_sessions = self
+            .warm_wanted(now)
+            .saturating_sub(self.warm_sessions(now));
+        let needed = self.tunnels_needed() + warm_sessions;
         let mut surplus = self.pending(now).saturating_sub(needed);
         let mut over = Vec::new();
         for (id, member) in self.entries.iter().filter(|(_, m)| m.is_abandoned()) {
@@ -174,19 +176,19 @@ impl<E: Clone> Pool<E> {
 
     /// Retires tunnels without a connection that are too old, idle for too long or surplus.
     fn retire(&mut self, now: Instant) {
-        let mut spares = 0;
-        let fresh = self.spares(now);
-        let shape = self.shape;
-        let wanted = self.spares_wanted(now);
+        let mut warm_sessions = 0;
+        let fresh = self.warm_sessions(now);
+        let mode = self.mode;
+        let wanted = self.warm_wanted(now);
         let mut over = Vec::new();
         for (id, ready) in self.ready() {
             let is_over = if ready.is_stale(now) {
-                let is_useless = ready.is_unusable() || ready.is_too_old(now, &shape);
+                let is_useless = ready.is_unusable() || ready.is_too_old(now, &mode);
                 ready.is_empty() && (is_useless || wanted <= fresh)
             } else {
-                spares += usize::from(ready.is_spare());
-                let is_needed = ready.is_spare() && spares <= wanted;
-                !is_needed && ready.is_idle(now, &shape)
+                warm_sessions += usize::from(ready.is_warm());
+                let is_needed = ready.is_warm() && warm_sessions <= wanted;
+                !is_needed && ready.is_idle(now, &mode)
             };
             over.extend(is_over.then_some(id));
         }
@@ -197,9 +199,11 @@ impl<E: Clone> Pool<E> {
     }
 
     /// Number of missing warm sessions: none in a pause, only the probe while the breaker is open.
-    fn spares_missing(&self, now: Instant) -> usize {
-        let missing = self.spares_wanted(now).saturating_sub(self.spares(now));
-        match (self.spares_from, self.breaker.is_closed()) {
+    fn warm_missing(&self, now: Instant) -> usize {
+        let missing = self
+            .warm_wanted(now)
+            .saturating_sub(self.warm_sessions(now));
+        match (self.warm_from, self.breaker.is_closed()) {
             (Some(_), _) => 0,
             (None, true) => missing,
             (None, false) => missing.min(1),
@@ -207,23 +211,23 @@ impl<E: Clone> Pool<E> {
     }
 
     /// Number of warm sessions wanted, including the successor of a stale shared tunnel.
-    fn spares_wanted(&self, now: Instant) -> usize {
+    fn warm_wanted(&self, now: Instant) -> usize {
         if self.draining {
             return 0;
         }
         let is_old = |(_, ready): (TunnelId, &Ready)| {
             ready.is_stale(now) && !ready.is_empty() && !ready.is_unusable()
         };
-        let needs_successor = self.shape.reuse
+        let needs_successor = self.mode.reuse
             && self.ready().any(is_old)
             && !self.ready().any(|(_, ready)| !ready.is_stale(now));
-        self.shape.spares.max(usize::from(needs_successor))
+        self.mode.warm_sessions.max(usize::from(needs_successor))
     }
 
     /// Number of ready tunnels with a free slot that are not stale.
-    fn spares(&self, now: Instant) -> usize {
-        let is_spare = |ready: &Ready| ready.has_slot(&self.shape) && !ready.is_stale(now);
-        self.ready().filter(|(_, ready)| is_spare(ready)).count()
+    fn warm_sessions(&self, now: Instant) -> usize {
+        let is_warm = |ready: &Ready| ready.has_slot(&self.mode) && !ready.is_stale(now);
+        self.ready().filter(|(_, ready)| is_warm(ready)).count()
     }
 
     pub(super) fn ready(&self) -> impl Iterator<Item = (TunnelId, &Ready)> {
@@ -231,12 +235,12 @@ impl<E: Clone> Pool<E> {
         entries.filter_map(|(id, member)| Some((*id, member.ready()?)))
     }
 
-    fn pending_spares(&self, now: Instant) -> usize {
+    fn pending_warm(&self, now: Instant) -> usize {
         self.pending(now).saturating_sub(self.tunnels_needed())
     }
 
     pub(super) fn pending_slots(&self, now: Instant) -> usize {
-        self.pending(now) * self.shape.slots
+        self.pending(now) * self.mode.slots
     }
 
     fn pending(&self, now: Instant) -> usize {
@@ -245,6 +249,6 @@ impl<E: Clone> Pool<E> {
     }
 
     fn tunnels_needed(&self) -> usize {
-        self.waiting.len().div_ceil(self.shape.slots)
+        self.waiting.len().div_ceil(self.mode.slots)
     }
 }

@@ -143,7 +143,7 @@ pub(super) struct Ready {
     /// Since when no slot is in use; meaningless while one is.
     empty_since: Instant,
     /// Its websocket is being replaced, for an unknown time.
-    pub(super) away: bool,
+    pub(super) is_disconnected: bool,
     /// It opens no more streams.
     is_unusable: bool,
 }
@@ -157,7 +157,7 @@ impl Ready {
             taken: 0,
             given: 0,
             empty_since: now,
-            away: false,
+            is_disconnected: false,
             is_unusable: false,
         }
     }
@@ -179,7 +179,7 @@ impl Ready {
     }
 
     /// Returns true if no connection has used it yet.
-    pub(super) fn is_spare(&self) -> bool {
+    pub(super) fn is_warm(&self) -> bool {
         self.given == 0
     }
 
@@ -188,15 +188,15 @@ impl Ready {
     }
 
     /// Returns true if a slot is free.
-    pub(super) fn has_slot(&self, shape: &PoolMode) -> bool {
-        self.taken < shape.slots && (shape.reuse || self.is_spare()) && !self.is_unusable
+    pub(super) fn has_slot(&self, mode: &PoolMode) -> bool {
+        self.taken < mode.slots && (mode.reuse || self.is_warm()) && !self.is_unusable
     }
 
     /// Returns true if a connection may get a slot now. A warm session that is too old is not
     /// used any more.
-    pub(super) fn can_serve(&self, now: Instant, shape: &PoolMode) -> bool {
-        let is_spoiled = self.is_spare() && self.is_too_old(now, shape);
-        self.has_slot(shape) && !self.away && !is_spoiled
+    pub(super) fn can_serve(&self, now: Instant, mode: &PoolMode) -> bool {
+        let is_spoiled = self.is_warm() && self.is_too_old(now, mode);
+        self.has_slot(mode) && !self.is_disconnected && !is_spoiled
     }
 
     /// Returns true if it must be replaced: it is old, or its stream numbers run out.
@@ -210,19 +210,19 @@ impl Ready {
         self.is_unusable
     }
 
-    pub(super) fn is_too_old(&self, now: Instant, shape: &PoolMode) -> bool {
-        shape.max_age.is_some_and(|age| age <= self.age(now))
+    pub(super) fn is_too_old(&self, now: Instant, mode: &PoolMode) -> bool {
+        mode.max_age.is_some_and(|age| age <= self.age(now))
     }
 
     /// Returns true if no slot was in use for the idle time.
-    pub(super) fn is_idle(&self, now: Instant, shape: &PoolMode) -> bool {
-        self.is_empty() && self.empty_since + shape.idle <= now
+    pub(super) fn is_idle(&self, now: Instant, mode: &PoolMode) -> bool {
+        self.is_empty() && self.empty_since + mode.idle <= now
     }
 
     /// Returns the times at which these results change, including past ones.
-    pub(super) fn changes(&self, shape: &PoolMode) -> impl Iterator<Item = Instant> + use<> {
-        let too_old_at = shape.max_age.map(|age| self.since + age);
-        let if_empty = [Some(self.empty_since + shape.idle), too_old_at];
+    pub(super) fn changes(&self, mode: &PoolMode) -> impl Iterator<Item = Instant> + use<> {
+        let too_old_at = mode.max_age.map(|age| self.since + age);
+        let if_empty = [Some(self.empty_since + mode.idle), too_old_at];
         let is_empty = self.is_empty();
         let if_empty = if_empty.into_iter().filter(move |_| is_empty);
         if_empty.chain([self.stale_at]).flatten()

@@ -12,7 +12,7 @@ pub(in crate::forward) struct PoolMode {
     /// Whether a slot is given again once it is free.
     pub(in crate::forward) reuse: bool,
     /// Number of warm sessions.
-    pub(in crate::forward) spares: usize,
+    pub(in crate::forward) warm_sessions: usize,
     /// A tunnel older than this is replaced as soon as it is unused.
     pub(in crate::forward) max_age: Option<Duration>,
     /// How long a tunnel without a connection is kept, if it is not a warm session.
@@ -26,7 +26,7 @@ impl PoolMode {
             Sessions::PerConnection { warm, warm_max_age } => Self {
                 slots: 1,
                 reuse: false,
-                spares: warm,
+                warm_sessions: warm,
                 max_age: Some(warm_max_age),
                 idle: Duration::ZERO,
             },
@@ -36,7 +36,7 @@ impl PoolMode {
             } => Self {
                 slots: max_streams,
                 reuse: true,
-                spares: 0,
+                warm_sessions: 0,
                 max_age,
                 idle: MAX_IDLE,
             },

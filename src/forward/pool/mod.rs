@@ -36,17 +36,17 @@ use crate::session::CircuitBreaker;
 /// The tunnels of one forward. `E` is the error of a failed start.
 #[derive(Debug)]
 pub(super) struct Pool<E> {
-    shape: PoolMode,
+    mode: PoolMode,
     breaker: CircuitBreaker<E>,
     /// Sorted by deadline.
     waiting: VecDeque<Waiter>,
     entries: BTreeMap<TunnelId, PoolEntry>,
     next: TunnelId,
     /// No warm session is started before this time, because the last one failed or ended early.
-    spares_from: Option<Instant>,
-    spare_pause: Duration,
+    warm_from: Option<Instant>,
+    warm_pause: Duration,
     rng: Rng,
-    /// No warm sessions are kept any more.
+    /// No warm sessions are no longer kept.
     draining: bool,
     actions: VecDeque<Action<E>>,
     /// The time of an event since the last [`Pool::balance`].
@@ -61,15 +61,15 @@ pub(super) struct Pool<E> {
 
 impl<E: Clone> Pool<E> {
     /// Creates a pool without tunnels.
-    pub(super) fn new(shape: PoolMode, seed: u64) -> Self {
+    pub(super) fn new(mode: PoolMode, seed: u64) -> Self {
         Self {
-            shape,
+            mode,
             breaker: CircuitBreaker::new(),
             waiting: VecDeque::new(),
             entries: BTreeMap::new(),
             next: TunnelId(1),
-            spares_from: None,
-            spare_pause: FIRST_PAUSE,
+            warm_from: None,
+            warm_pause: FIRST_PAUSE,
             rng: Rng::with_seed(seed),
             draining: false,
             actions: VecDeque::new(),
@@ -85,7 +85,7 @@ impl<E: Clone> Pool<E> {
     pub(super) fn successor(&self, seed: u64) -> Self {
         Self {
             next: self.next,
-            ..Self::new(self.shape, seed)
+            ..Self::new(self.mode, seed)
         }
     }
 
@@ -116,7 +116,7 @@ impl<E: Clone> Pool<E> {
         self.unbalanced = Some(now);
     }
 
-    /// StartSession is being called: the start cannot be cancelled any more.
+    /// StartSession is being called: the start can no longer be cancelled.
     pub(super) fn handle_called(&mut self, now: Instant, id: TunnelId) {
         if let Some(member @ PoolEntry::Queued { .. }) = self.entries.get_mut(&id) {
             *member = PoolEntry::Called {
@@ -142,7 +142,7 @@ impl<E: Clone> Pool<E> {
             return;
         };
         let share = 1.0 - LIFETIME_SPREAD * self.rng.f64();
-        let lifetime = self.shape.max_age.map(|age| match self.shape.spares {
+        let lifetime = self.mode.max_age.map(|age| match self.mode.warm_sessions {
             0 => age,
             // Warm sessions that started together must not expire together.
             _ => age.mul_f64(share),
@@ -167,7 +167,7 @@ impl<E: Clone> Pool<E> {
         if member.is_probe() {
             self.breaker.handle_inconclusive_probe();
         }
-        self.postpone_spares(now);
+        self.postpone_warm(now);
         match severity {
             Severity::Persistent(hold_time) => {
                 let begun = member.begun().unwrap_or(now);
@@ -177,13 +177,13 @@ impl<E: Clone> Pool<E> {
                 // The failure applies to every connection that waits for a session.
                 self.refuse_first(now, &error, usize::MAX);
             }
-            Severity::Transient => self.refuse_first(now, &error, self.shape.slots),
+            Severity::Transient => self.refuse_first(now, &error, self.mode.slots),
             Severity::Throttled => {}
         }
         self.balance(now);
     }
 
-    /// Refuses the oldest connections, at most `most`, without those that a pending tunnel covers.
+    /// Refuses the oldest connections, at most `most`, except those that a pending tunnel covers.
     fn refuse_first(&mut self, now: Instant, error: &E, most: usize) {
         let without = self.waiting.len().saturating_sub(self.pending_slots(now));
         for _ in 0..without.min(most) {
@@ -196,14 +196,14 @@ impl<E: Clone> Pool<E> {
     /// The websocket of a tunnel broke; it is being resumed.
     pub(super) fn handle_disconnected(&mut self, id: TunnelId) {
         if let Some(PoolEntry::Ready(ready)) = self.entries.get_mut(&id) {
-            ready.away = true;
+            ready.is_disconnected = true;
         }
     }
 
     /// A tunnel was resumed.
     pub(super) fn handle_resumed(&mut self, now: Instant, id: TunnelId) {
         if let Some(PoolEntry::Ready(ready)) = self.entries.get_mut(&id) {
-            ready.away = false;
+            ready.is_disconnected = false;
         }
         self.unbalanced = Some(now);
     }
@@ -213,8 +213,8 @@ impl<E: Clone> Pool<E> {
         if let Some(PoolEntry::Ready(ready)) = self.entries.get_mut(&id) {
             ready.release(now, returned);
             // Like a warm session that ends before it was used.
-            if returned == Returned::Unusable && ready.is_spare() && ready.age(now) < HEALTHY {
-                self.postpone_spares(now);
+            if returned == Returned::Unusable && ready.is_warm() && ready.age(now) < HEALTHY {
+                self.postpone_warm(now);
             }
         }
         self.unbalanced = Some(now);
@@ -226,11 +226,11 @@ impl<E: Clone> Pool<E> {
         let Some(PoolEntry::Ready(ready)) = self.entries.get(&id) else {
             return;
         };
-        let was_healthy = !ready.is_spare() || ready.age(now) >= HEALTHY;
+        let was_healthy = !ready.is_warm() || ready.age(now) >= HEALTHY;
         self.entries.remove(&id);
         match was_healthy {
-            true => self.spare_pause = FIRST_PAUSE,
-            false => self.postpone_spares(now),
+            true => self.warm_pause = FIRST_PAUSE,
+            false => self.postpone_warm(now),
         }
         self.balance(now);
     }
@@ -241,7 +241,7 @@ impl<E: Clone> Pool<E> {
         while let Some(waiter) = self.waiting.pop_front_if(|waiter| waiter.deadline <= now) {
             self.refuse(waiter, RejectReason::Late);
         }
-        self.spares_from = self.spares_from.filter(|from| now < *from);
+        self.warm_from = self.warm_from.filter(|from| now < *from);
         self.balance(now);
     }
 
@@ -249,15 +249,15 @@ impl<E: Clone> Pool<E> {
     pub(super) fn handle_drain(&mut self, now: Instant) {
         self.settle();
         self.draining = true;
-        self.shape.idle = Duration::ZERO;
+        self.mode.idle = Duration::ZERO;
         self.balance(now);
     }
 
     /// Returns the number of ready tunnels, and of unused ones among them.
     pub(super) fn count(&self) -> (usize, usize) {
         let ready = self.entries.values().filter_map(PoolEntry::ready);
-        ready.fold((0, 0), |(all, spare), ready| {
-            (all + 1, spare + usize::from(ready.is_spare()))
+        ready.fold((0, 0), |(all, warm_session), ready| {
+            (all + 1, warm_session + usize::from(ready.is_warm()))
         })
     }
 
@@ -265,8 +265,8 @@ impl<E: Clone> Pool<E> {
     pub(super) fn retry_now(&mut self, now: Instant) {
         self.settle();
         self.breaker.retry_now(now);
-        self.spares_from = None;
-        self.spare_pause = FIRST_PAUSE;
+        self.warm_from = None;
+        self.warm_pause = FIRST_PAUSE;
         self.balance(now);
     }
 
@@ -276,9 +276,9 @@ impl<E: Clone> Pool<E> {
     }
 
     /// Returns true if a tunnel is ready and was never used.
-    pub(super) fn is_spare(&self, id: TunnelId) -> bool {
+    pub(super) fn is_warm(&self, id: TunnelId) -> bool {
         let ready = self.entries.get(&id).and_then(PoolEntry::ready);
-        ready.is_some_and(Ready::is_spare)
+        ready.is_some_and(Ready::is_warm)
     }
 
     /// Returns the next action for the owner of the tunnels.
@@ -296,10 +296,10 @@ impl<E: Clone> Pool<E> {
             .breaker
             .next_probe_at()
             .filter(|_| self.waits_for_breaker);
-        let consumed = late.into_iter().chain(self.spares_from).chain(opening);
+        let consumed = late.into_iter().chain(self.warm_from).chain(opening);
         // These only mark when a result changes. The last balance has seen those up to its time.
         let ages = self.ready();
-        let ages = ages.flat_map(|(_, ready)| ready.changes(&self.shape));
+        let ages = ages.flat_map(|(_, ready)| ready.changes(&self.mode));
         let unreliable = self
             .entries
             .values()
@@ -317,15 +317,15 @@ impl<E: Clone> Pool<E> {
         }
     }
 
-    fn postpone_spares(&mut self, now: Instant) {
-        let has_none = self.shape.spares == 0 && !self.shape.reuse;
+    fn postpone_warm(&mut self, now: Instant) {
+        let has_none = self.mode.warm_sessions == 0 && !self.mode.reuse;
         // Failures during the pause are of starts that began before: the same failure.
-        if has_none || self.spares_from.is_some() {
+        if has_none || self.warm_from.is_some() {
             return;
         }
-        let pause = self.spare_pause;
-        self.spares_from = Some(now + pause.mul_f64(0.5 + self.rng.f64() / 2.0));
-        self.spare_pause = (pause * 2).min(MAX_PAUSE);
+        let pause = self.warm_pause;
+        self.warm_from = Some(now + pause.mul_f64(0.5 + self.rng.f64() / 2.0));
+        self.warm_pause = (pause * 2).min(MAX_PAUSE);
     }
 }
 

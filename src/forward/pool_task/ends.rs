@@ -54,7 +54,7 @@ impl PoolTask {
             return;
         };
         let failure = record.tunnel.and_then(|tunnel| tunnel.failure());
-        if let Some(error) = failure.filter(|_| self.pool.is_spare(id)) {
+        if let Some(error) = failure.filter(|_| self.pool.is_warm(id)) {
             debug!(%error, "a warm session has ended");
         }
         self.pool.handle_ended(now, id);

@@ -30,7 +30,7 @@ use crate::forward::pool::{
     Action, Pool, PoolMode, Priority as Class, RejectReason, Returned, TunnelId, WaiterId,
 };
 use crate::forward::pool_handle::{
-    Lease, PoolHandle, PoolRequest, Slot, SlotGuard, SlotRefusal, TunnelEvent,
+    AcceptPermit, Lease, PoolHandle, PoolRequest, SlotGuard, SlotRefusal, TunnelEvent,
 };
 use crate::forward::shutdown::ShutdownWatch;
 use crate::forward::start_request;
@@ -201,9 +201,15 @@ impl PoolTask {
                 id,
                 deadline,
                 reply,
-                slot,
+                accept_permit,
             } => {
-                self.waiters.insert(id, Waiter { reply, slot });
+                self.waiters.insert(
+                    id,
+                    Waiter {
+                        reply,
+                        accept_permit,
+                    },
+                );
                 panics::point("supplier");
                 self.pool.handle_acquire(now, id, deadline);
             }
@@ -289,7 +295,7 @@ impl PoolTask {
     fn start(&mut self, id: TunnelId, class: Class) {
         let priority = match class {
             Class::Waiter => Priority::connection(),
-            Class::Warm => Priority::spare(),
+            Class::Warm => Priority::warm_session(),
         };
         let tend = TunnelTask {
             id,
@@ -312,7 +318,11 @@ impl PoolTask {
     }
 
     fn give(&mut self, waiter: WaiterId, id: TunnelId) {
-        let Some(Waiter { reply, slot }) = self.waiters.remove(&waiter) else {
+        let Some(Waiter {
+            reply,
+            accept_permit,
+        }) = self.waiters.remove(&waiter)
+        else {
             // It left after the pool had decided, and will not release what it never got.
             let now = clock::now();
             return self.pool.handle_returned(now, id, Returned::Unused);
@@ -321,7 +331,7 @@ impl PoolTask {
         let Some(tunnel) = record.and_then(|record| record.tunnel.clone()) else {
             return;
         };
-        let guard = SlotGuard::new(id, slot, self.requests.clone());
+        let guard = SlotGuard::new(id, accept_permit, self.requests.clone());
         // If the receiver was dropped, the lease is dropped too and returns its slot.
         let _left = reply.send(Ok(Lease::new(tunnel, guard)));
     }
@@ -375,7 +385,7 @@ impl PoolTask {
 #[derive(Debug)]
 struct Waiter {
     reply: oneshot::Sender<Result<Lease, SlotRefusal>>,
-    slot: Slot,
+    accept_permit: AcceptPermit,
 }
 
 /// Maximum requests handled in a row before timers and tasks are polled again.

@@ -64,7 +64,7 @@ impl Lost {
             };
             match self.service.find_session(&self.request).await {
                 Ok(Some(id)) => {
-                    self.end(id).await;
+                    self.terminate(id).await;
                     return 0;
                 }
                 Ok(None) => last = None,
@@ -90,11 +90,12 @@ impl Lost {
         1
     }
 
-    async fn end(self, id: String) {
+    async fn terminate(self, id: String) {
         info!(session = %id, error = %self.error, "found the session of a lost response; terminating it");
         // A registered session is terminated by its own guard.
         if let Some(registration) = self.sessions.register(&self.service, &id).await {
-            self.sessions.end(self.service, registration, self.span);
+            self.sessions
+                .terminate(self.service, registration, self.span);
         }
     }
 }

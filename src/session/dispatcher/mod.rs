@@ -82,7 +82,7 @@ impl Sessions {
     /// Returns the error of a dropped request: the dispatcher has ended, or had a panic.
     fn unanswered(&self) -> Error {
         match self.jobs.is_closed() {
-            true => ending(),
+            true => stopping_error(),
             false => internal("the request was dropped after a panic"),
         }
     }
@@ -107,24 +107,19 @@ impl Sessions {
 
     /// Terminates a session in the background. `span` is that of the connection that the session
     /// was started for.
-    pub(super) fn end(&self, service: Service, registration: Arc<Registration>, span: Span) {
+    pub(super) fn terminate(&self, service: Service, registration: Arc<Registration>, span: Span) {
         let id = registration.id().to_owned();
         let source = StartedBy::Own(registration);
-        self.try_to_end(service, id, span, TerminatePolicy::Required, source);
+        self.queue_termination(service, id, span, TerminatePolicy::Required, source);
     }
 
     /// Terminates a session that a former process left active.
-    pub fn terminate_orphans(
-        &self,
-        service: Service,
-        entry: JournalEntry,
-        effort: TerminatePolicy,
-    ) {
+    pub fn terminate_orphan(&self, service: Service, entry: JournalEntry, effort: TerminatePolicy) {
         let source = StartedBy::Former(Arc::clone(&self.shared.is_refusal_reported));
-        self.try_to_end(service, entry.session, Span::current(), effort, source);
+        self.queue_termination(service, entry.session, Span::current(), effort, source);
     }
 
-    fn try_to_end(
+    fn queue_termination(
         &self,
         service: Service,
         id: String,
@@ -132,7 +127,7 @@ impl Sessions {
         effort: TerminatePolicy,
         source: StartedBy,
     ) {
-        let ending = Termination {
+        let stopping_error = Termination {
             service,
             id,
             span,
@@ -140,7 +135,7 @@ impl Sessions {
             effort,
             source,
         };
-        if let Err(lost) = self.jobs.send(Job::End(ending))
+        if let Err(lost) = self.jobs.send(Job::End(stopping_error))
             && let Job::End(Termination {
                 id, span, source, ..
             }) = lost.0
@@ -228,10 +223,12 @@ impl Dispatcher {
     fn give_up(&mut self) -> usize {
         let mut left = 0;
         while let Ok(job) = self.incoming.try_recv() {
-            if let Job::End(ending) = job
-                && ending.effort == TerminatePolicy::Required
+            if let Job::End(stopping_error) = job
+                && stopping_error.effort == TerminatePolicy::Required
             {
-                left += ending.span.in_scope(|| ending.report_active(None));
+                left += stopping_error
+                    .span
+                    .in_scope(|| stopping_error.report_active(None));
             }
         }
         let count = self.shared.registry.len();
@@ -299,13 +296,13 @@ impl Dispatcher {
                 self.queues.retry_now(clock::now());
                 self.retry_now.send_replace(());
             }
-            Job::End(ending) => {
-                let span = ending.span.clone();
+            Job::End(stopping_error) => {
+                let span = stopping_error.span.clone();
                 let pace = TerminateSignals {
                     time_left: self.time_left.subscribe(),
                     retry_now: self.retry_now.subscribe(),
                 };
-                let run = ending.run(pace);
+                let run = stopping_error.run(pace);
                 self.ends.spawn(run.instrument(span));
             }
         }
@@ -353,7 +350,7 @@ fn internal(why: &str) -> Error {
     Error::new("StartSession", ErrorKind::Internal, why)
 }
 
-fn ending() -> Error {
+fn stopping_error() -> Error {
     Error::new("StartSession", ErrorKind::Ended, "the daemon is stopping")
 }
 

@@ -9,7 +9,7 @@ use tokio::task::JoinError;
 use tracing::{Span, debug, warn};
 
 use super::lost::Lost;
-use super::{Job, Sessions, ending, internal, unix_seconds};
+use super::{Job, Sessions, internal, stopping_error, unix_seconds};
 use crate::panics::{self, caught};
 use crate::session::aws::{Service, Started};
 use crate::session::error::{Effect, Error, ErrorKind};
@@ -47,7 +47,7 @@ impl Sessions {
             reply,
             span: Span::current(),
         }));
-        self.jobs.send(job).map_err(|_| ending())?;
+        self.jobs.send(job).map_err(|_| stopping_error())?;
         is_called.await.map_err(|_| self.unanswered())?;
         on_called();
         // Here, so that a provider that hangs is not reported as a StartSession that does.
@@ -158,7 +158,7 @@ impl Sessions {
                 span,
             }),
             Err(error) => {
-                self.end(service, registration, span);
+                self.terminate(service, registration, span);
                 Err(error)
             }
         }

@@ -135,7 +135,7 @@ impl Agent {
                 self.finish(&message);
                 owed = AckState::Nothing;
             }
-            // Already acknowledged, so never retransmitted: stuck, as in real agents, or lost.
+            // Already acknowledged, so never retransmitted: so it stays stuck, as in real agents, or is lost.
             if !self.process(now, message, owed) {
                 return;
             }

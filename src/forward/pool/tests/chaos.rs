@@ -6,8 +6,8 @@ use super::*;
 fn nobody_is_forgotten_whatever_happens() {
     for seed in 0..2000 {
         let mut rng = Rng::with_seed(seed);
-        let shape = [OWN, SHARED, Harness::with_spares(2).pool.shape][rng.usize(..3)];
-        let mut harness = Harness::new(shape);
+        let mode = [OWN, SHARED, Harness::with_warm(2).pool.mode][rng.usize(..3)];
+        let mut harness = Harness::new(mode);
         let mut queued: Vec<TunnelId> = Vec::new();
         let mut called: Vec<TunnelId> = Vec::new();
         let mut live: BTreeMap<TunnelId, usize> = BTreeMap::new();
@@ -67,14 +67,14 @@ fn nobody_is_forgotten_whatever_happens() {
             }
             cancelled = harness.cancelled.len();
             for (_, id) in &harness.given[given..] {
-                assert!(shape.reuse || live[id] == 0, "seed {seed}: {id:?} is used");
+                assert!(mode.reuse || live[id] == 0, "seed {seed}: {id:?} is used");
                 *live.get_mut(id).unwrap() += 1;
-                assert!(live[id] <= shape.slots, "seed {seed}: {id:?} is full");
+                assert!(live[id] <= mode.slots, "seed {seed}: {id:?} is full");
             }
             given = harness.given.len();
             for id in &harness.retired[retired..] {
                 if let Some(place) = called.iter().position(|called| called == id) {
-                    assert!(!shape.reuse, "seed {seed}: {id:?} would have been kept");
+                    assert!(!mode.reuse, "seed {seed}: {id:?} would have been kept");
                     called.swap_remove(place);
                     continue;
                 }

@@ -4,8 +4,8 @@ mod chaos;
 mod crowd;
 mod failures;
 mod slots;
-mod spares;
 mod timeouts;
+mod warm_sessions;
 
 use super::*;
 use crate::clock;
@@ -14,14 +14,14 @@ use crate::session::HoldTime;
 const OWN: PoolMode = PoolMode {
     slots: 1,
     reuse: false,
-    spares: 0,
+    warm_sessions: 0,
     max_age: None,
     idle: Duration::ZERO,
 };
 const SHARED: PoolMode = PoolMode {
     slots: 3,
     reuse: true,
-    spares: 0,
+    warm_sessions: 0,
     max_age: Some(Duration::from_secs(3600)),
     idle: Duration::from_secs(600),
 };
@@ -41,9 +41,9 @@ struct Harness {
 }
 
 impl Harness {
-    fn new(shape: PoolMode) -> Self {
+    fn new(mode: PoolMode) -> Self {
         let mut harness = Self {
-            pool: Pool::new(shape, 1),
+            pool: Pool::new(mode, 1),
             now: clock::now(),
             next: 0,
             started: Vec::new(),
@@ -57,9 +57,9 @@ impl Harness {
         harness
     }
 
-    fn with_spares(spares: usize) -> Self {
+    fn with_warm(warm_sessions: usize) -> Self {
         Self::new(PoolMode {
-            spares,
+            warm_sessions,
             max_age: Some(Duration::from_secs(600)),
             ..OWN
         })

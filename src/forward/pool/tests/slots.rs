@@ -119,7 +119,7 @@ fn a_tunnel_that_is_not_ready_is_closed_when_its_connection_leaves() {
 }
 
 #[test]
-fn a_tunnel_that_is_not_ready_is_kept_for_another_connection_as_spare_and_if_shared() {
+fn a_pending_tunnel_stays_for_another_connection_if_warm_or_shared() {
     let mut harness = Harness::new(OWN);
     let first = harness.come();
     harness.call(0);
@@ -131,15 +131,15 @@ fn a_tunnel_that_is_not_ready_is_kept_for_another_connection_as_spare_and_if_sha
     harness.apply();
     assert_eq!(harness.given, [(second, one)]);
 
-    for shape in [SHARED, Harness::with_spares(1).pool.shape] {
-        let mut harness = Harness::new(shape);
+    for mode in [SHARED, Harness::with_warm(1).pool.mode] {
+        let mut harness = Harness::new(mode);
         let first = harness.come();
         for n in 0..harness.started.len() {
             harness.answer(n);
         }
         harness.leave(first);
         let kept = harness.started.len() - harness.retired.len();
-        assert_eq!(kept, 1, "{shape:?}");
+        assert_eq!(kept, 1, "{mode:?}");
     }
 }
 
@@ -222,7 +222,7 @@ fn an_old_shared_tunnel_without_connections_needs_no_successor() {
 
 #[test]
 fn a_tunnel_without_its_websocket_is_not_given() {
-    let mut harness = Harness::with_spares(1);
+    let mut harness = Harness::with_warm(1);
     let one = harness.ready(0);
     harness.pool.handle_disconnected(one);
 

@@ -23,13 +23,13 @@ impl Load {
             max_age: Some(Duration::from_secs(20)),
             ..SHARED
         };
-        let spares = Harness::with_spares(2).pool.shape;
-        let many_spares = PoolMode {
-            spares: 4,
+        let warm_sessions = Harness::with_warm(2).pool.mode;
+        let many_warm = PoolMode {
+            warm_sessions: 4,
             max_age: Some(Duration::from_secs(15)),
             ..OWN
         };
-        let shapes = [OWN, SHARED, successors, spares, many_spares];
+        let shapes = [OWN, SHARED, successors, warm_sessions, many_warm];
         let mut load = Self {
             harness: Harness::new(shapes[rng.usize(..shapes.len())]),
             rng,

@@ -3,8 +3,8 @@
 use super::*;
 
 #[test]
-fn a_place_that_was_not_used_makes_a_spare_no_less() {
-    let mut harness = Harness::with_spares(1);
+fn an_unused_slot_leaves_a_warm_session_usable() {
+    let mut harness = Harness::with_warm(1);
     let one = harness.ready(0);
     harness.come();
 
@@ -17,8 +17,8 @@ fn a_place_that_was_not_used_makes_a_spare_no_less() {
 }
 
 #[test]
-fn spares_are_kept_ready_and_replaced_when_they_are_used() {
-    let mut harness = Harness::with_spares(2);
+fn used_warm_sessions_are_replaced() {
+    let mut harness = Harness::with_warm(2);
     assert_eq!(harness.started.len(), 2);
     let (one, _) = (harness.ready(0), harness.ready(1));
 
@@ -31,18 +31,22 @@ fn spares_are_kept_ready_and_replaced_when_they_are_used() {
 }
 
 #[test]
-fn a_connection_takes_over_the_start_of_a_spare() {
-    let mut harness = Harness::with_spares(1);
+fn a_connection_takes_over_the_start_of_a_warm_session() {
+    let mut harness = Harness::with_warm(1);
 
     harness.come();
 
     assert_eq!(harness.hurried, [harness.started[0]]);
-    assert_eq!(harness.started.len(), 2, "and the spare is started anew");
+    assert_eq!(
+        harness.started.len(),
+        2,
+        "and another warm session is started"
+    );
 }
 
 #[test]
-fn an_old_spare_is_replaced_and_serves_until_then() {
-    let mut harness = Harness::with_spares(1);
+fn an_old_warm_session_is_replaced_and_usable_until_then() {
+    let mut harness = Harness::with_warm(1);
     let old = harness.ready(0);
     harness.pass(Duration::from_secs(599));
     assert_eq!(harness.started.len(), 2, "replaced before it is too old");
@@ -56,8 +60,8 @@ fn an_old_spare_is_replaced_and_serves_until_then() {
 }
 
 #[test]
-fn a_spare_that_is_too_old_is_never_used() {
-    let mut harness = Harness::with_spares(1);
+fn a_warm_session_that_is_too_old_is_never_used() {
+    let mut harness = Harness::with_warm(1);
     let old = harness.ready(0);
 
     harness.pass(Duration::from_secs(600));
@@ -68,8 +72,8 @@ fn a_spare_that_is_too_old_is_never_used() {
 }
 
 #[test]
-fn while_sessions_are_known_to_fail_one_spare_is_tried_ever_more_rarely() {
-    let mut harness = Harness::with_spares(4);
+fn while_starts_fail_one_warm_session_is_tried_with_growing_pauses() {
+    let mut harness = Harness::with_warm(4);
     harness.fail(0, "off", TARGET_IS_OFF);
     assert_eq!(harness.cancelled.len(), 3);
 
@@ -95,8 +99,8 @@ fn while_sessions_are_known_to_fail_one_spare_is_tried_ever_more_rarely() {
 }
 
 #[test]
-fn spares_that_fail_together_are_one_failure() {
-    let mut harness = Harness::with_spares(8);
+fn warm_sessions_that_fail_together_are_one_failure() {
+    let mut harness = Harness::with_warm(8);
     for n in 0..8 {
         harness.call(n);
     }
@@ -119,8 +123,8 @@ fn spares_that_fail_together_are_one_failure() {
 }
 
 #[test]
-fn a_connection_takes_over_the_spare_that_is_the_probe() {
-    let mut harness = Harness::with_spares(1);
+fn a_connection_takes_over_the_warm_session_that_is_the_probe() {
+    let mut harness = Harness::with_warm(1);
     harness.fail(0, "off", TARGET_IS_OFF);
     harness.pass(Duration::from_secs(1));
     assert_eq!(harness.started.len(), 2);
@@ -133,8 +137,8 @@ fn a_connection_takes_over_the_spare_that_is_the_probe() {
 }
 
 #[test]
-fn spares_that_do_not_live_are_started_ever_more_rarely() {
-    let mut harness = Harness::with_spares(1);
+fn short_lived_warm_sessions_are_started_with_growing_pauses() {
+    let mut harness = Harness::with_warm(1);
 
     for _ in 0..3600 {
         let last = harness.started.len() - 1;
@@ -147,13 +151,13 @@ fn spares_that_do_not_live_are_started_ever_more_rarely() {
 }
 
 #[test]
-fn spares_that_open_no_stream_are_started_ever_more_rarely() {
-    let mut harness = Harness::with_spares(1);
+fn warm_sessions_without_a_stream_are_started_with_growing_pauses() {
+    let mut harness = Harness::with_warm(1);
 
     for _ in 0..3600 {
         let last = harness.started.len() - 1;
         let id = harness.ready(last);
-        if harness.pool.is_spare(id) {
+        if harness.pool.is_warm(id) {
             harness.come();
             harness.give_back_unusable(id);
         }
