@@ -42,7 +42,7 @@ impl PoolHandle {
     pub(super) async fn acquire(
         &self,
         deadline: Instant,
-        accept_permit: &AcceptPermit,
+        permit: &AcceptPermit,
     ) -> Result<Lease, SlotRefusal> {
         let id = WaiterId(self.next.fetch_add(1, Ordering::Relaxed));
         let (reply, answer) = oneshot::channel();
@@ -50,7 +50,7 @@ impl PoolHandle {
             id,
             deadline,
             reply,
-            accept_permit: Arc::clone(accept_permit),
+            permit: Arc::clone(permit),
         };
         self.requests
             .send(acquire)
@@ -58,7 +58,7 @@ impl PoolHandle {
         let _departure = CancelOnDrop {
             supply: self,
             id,
-            accept_permit,
+            permit,
         };
         answer.await.unwrap_or_else(|_| Err(self.unanswered()))
     }
@@ -76,13 +76,13 @@ impl PoolHandle {
 struct CancelOnDrop<'a> {
     supply: &'a PoolHandle,
     id: WaiterId,
-    accept_permit: &'a AcceptPermit,
+    permit: &'a AcceptPermit,
 }
 
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         // Receiver dropped: ignore.
-        let leave = PoolRequest::CancelWait(self.id, Arc::clone(self.accept_permit));
+        let leave = PoolRequest::CancelWait(self.id, Arc::clone(self.permit));
         let _gone = self.supply.requests.send(leave);
     }
 }
@@ -120,7 +120,7 @@ pub(super) enum PoolRequest {
         id: WaiterId,
         deadline: Instant,
         reply: oneshot::Sender<Result<Lease, SlotRefusal>>,
-        accept_permit: AcceptPermit,
+        permit: AcceptPermit,
     },
     /// A connection no longer waits.
     CancelWait(WaiterId, AcceptPermit),
@@ -186,20 +186,20 @@ impl Lease {
 pub(super) struct SlotGuard {
     id: TunnelId,
     returned: Returned,
-    accept_permit: AcceptPermit,
+    permit: AcceptPermit,
     requests: mpsc::UnboundedSender<PoolRequest>,
 }
 
 impl SlotGuard {
     pub(super) fn new(
         id: TunnelId,
-        accept_permit: AcceptPermit,
+        permit: AcceptPermit,
         requests: mpsc::UnboundedSender<PoolRequest>,
     ) -> Self {
         Self {
             id,
             returned: Returned::Unused,
-            accept_permit,
+            permit,
             requests,
         }
     }
@@ -208,8 +208,8 @@ impl SlotGuard {
 impl Drop for SlotGuard {
     fn drop(&mut self) {
         // Receiver dropped: ignore.
-        let accept_permit = Arc::clone(&self.accept_permit);
-        let returned = PoolRequest::Release(self.id, self.returned, accept_permit);
+        let permit = Arc::clone(&self.permit);
+        let returned = PoolRequest::Release(self.id, self.returned, permit);
         let _gone = self.requests.send(returned);
     }
 }
@@ -231,11 +231,11 @@ mod tests {
         let (requests, mut incoming) = mpsc::unbounded_channel();
         let supply = PoolHandle::new(requests);
         let slots = Arc::new(Semaphore::new(1));
-        let accept_permit = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
+        let permit = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
 
-        let acquire = supply.acquire(clock::now(), &accept_permit);
+        let acquire = supply.acquire(clock::now(), &permit);
         assert!(timeout(Duration::ZERO, acquire).await.is_err());
-        drop(accept_permit);
+        drop(permit);
 
         assert_eq!(slots.available_permits(), 0);
         assert!(matches!(
@@ -255,11 +255,11 @@ mod tests {
         let (requests, incoming) = mpsc::unbounded_channel();
         let supply = PoolHandle::new(requests);
         let slots = Arc::new(Semaphore::new(1));
-        let accept_permit = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
-        let acquire = supply.acquire(clock::now(), &accept_permit);
+        let permit = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
+        let acquire = supply.acquire(clock::now(), &permit);
         assert!(timeout(Duration::ZERO, acquire).await.is_err());
 
-        drop((accept_permit, incoming));
+        drop((permit, incoming));
 
         assert_eq!(slots.available_permits(), 1);
     }

@@ -201,15 +201,9 @@ impl PoolTask {
                 id,
                 deadline,
                 reply,
-                accept_permit,
+                permit,
             } => {
-                self.waiters.insert(
-                    id,
-                    Waiter {
-                        reply,
-                        accept_permit,
-                    },
-                );
+                self.waiters.insert(id, Waiter { reply, permit });
                 panics::point("supplier");
                 self.pool.handle_acquire(now, id, deadline);
             }
@@ -318,11 +312,7 @@ impl PoolTask {
     }
 
     fn give(&mut self, waiter: WaiterId, id: TunnelId) {
-        let Some(Waiter {
-            reply,
-            accept_permit,
-        }) = self.waiters.remove(&waiter)
-        else {
+        let Some(Waiter { reply, permit }) = self.waiters.remove(&waiter) else {
             // It left after the pool had decided, and will not release what it never got.
             let now = clock::now();
             return self.pool.handle_returned(now, id, Returned::Unused);
@@ -331,7 +321,7 @@ impl PoolTask {
         let Some(tunnel) = record.and_then(|record| record.tunnel.clone()) else {
             return;
         };
-        let guard = SlotGuard::new(id, accept_permit, self.requests.clone());
+        let guard = SlotGuard::new(id, permit, self.requests.clone());
         // If the receiver was dropped, the lease is dropped too and returns its slot.
         let _left = reply.send(Ok(Lease::new(tunnel, guard)));
     }
@@ -385,7 +375,7 @@ impl PoolTask {
 #[derive(Debug)]
 struct Waiter {
     reply: oneshot::Sender<Result<Lease, SlotRefusal>>,
-    accept_permit: AcceptPermit,
+    permit: AcceptPermit,
 }
 
 /// Maximum requests handled in a row before timers and tasks are polled again.

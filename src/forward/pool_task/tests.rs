@@ -46,31 +46,31 @@ async fn pool_task() -> PoolTask {
 /// Makes a connection wait for a tunnel, which the pool starts.
 fn starting(task: &mut PoolTask) -> (TunnelId, WaiterId, AcceptPermit) {
     let waiter = WaiterId(0);
-    let accept_permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    let accept_permit = Arc::new(accept_permit);
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let permit = Arc::new(permit);
     let (reply, _answer) = oneshot::channel();
     task.handle(PoolRequest::Acquire {
         id: waiter,
         deadline: clock::now() + Duration::from_secs(60),
         reply,
-        accept_permit: Arc::clone(&accept_permit),
+        permit: Arc::clone(&permit),
     });
     let Some(Action::Start { tunnel, .. }) = task.pool.poll_action() else {
         panic!("a tunnel is started for the waiter");
     };
-    (tunnel, waiter, accept_permit)
+    (tunnel, waiter, permit)
 }
 
 #[tokio::test]
 async fn a_tunnel_that_was_assigned_to_a_client_that_has_just_left_is_closed() {
     let mut task = pool_task().await;
-    let (tunnel, waiter, accept_permit) = starting(&mut task);
+    let (tunnel, waiter, permit) = starting(&mut task);
     let now = clock::now();
 
     // One batch: the tunnel is ready and assigned, and then the client leaves.
     task.pool.handle_ready(now, tunnel);
     task.pool.settle();
-    task.handle(PoolRequest::CancelWait(waiter, accept_permit));
+    task.handle(PoolRequest::CancelWait(waiter, permit));
     task.apply();
 
     assert_eq!(task.pool.count(), (0, 0), "no tunnel is left");
