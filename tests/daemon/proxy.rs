@@ -247,7 +247,7 @@ fn whitespace_around_a_proxy_of_the_environment_is_ignored() {
         let (code, out, err) = ended(command.args(["check", "--config"]).arg(file.path()));
 
         assert_eq!(code, 0, "{name}: {err}");
-        let row = "  proxy         http://proxy.corp:3128, except for a.com\n";
+        let row = "  proxy                 http://proxy.corp:3128\n  no_proxy              a.com\n";
         assert_names(&out, &[row]);
     }
 }
@@ -270,7 +270,10 @@ fn check_prints_the_proxy_without_its_password() {
         out
     };
 
-    assert_names(&output(&[]), &["  proxy         http://proxy.corp:3128\n"]);
+    assert_names(
+        &output(&[]),
+        &["  proxy                 http://proxy.corp:3128\n"],
+    );
     assert_names(
         &output(&["--json"]),
         &["\"proxy\":\"http://proxy.corp:3128\""],

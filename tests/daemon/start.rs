@@ -78,7 +78,7 @@ fn an_invalid_file_is_reported_with_line_and_hint() {
             "no TOML",
             "[[forward]\n".to_owned(),
             1,
-            "header",
+            "unclosed array table",
             "[[forward]]",
         ),
         ("empty", String::new(), 1, "no forward", "[[forward]]"),

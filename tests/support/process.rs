@@ -278,7 +278,7 @@ fn a_dropped_child_is_killed() {
 }
 
 #[test]
-#[should_panic(expected = "no [\"never\"] on stderr")]
+#[should_panic(expected = "[\"never\"] is not on stderr")]
 fn a_line_that_does_not_come_is_a_failure() {
     shell("echo else >&2").stderr.wait_for("never");
 }
