@@ -1,8 +1,8 @@
 //! Pool of tunnels: decides which connection gets which tunnel.
 //!
 //! Tunnels are not started for a certain connection: the connection with the earliest deadline
-//! gets the next free slot. A tunnel has one slot or many, and is retired after use or kept: exclusive
-//! and shared sessions differ in these parameters only.
+//! gets the next free slot. A tunnel has one slot or many, and is retired after use or kept:
+//! exclusive and shared sessions differ in these parameters only.
 //!
 //! ```text
 //!              start          called            ready           given         returned

@@ -224,36 +224,32 @@ async fn a_daemon_that_panics_ends_its_sessions_and_fails() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_loses_a_forward_permanently_fails() {
-    let mut fixture = fixture(&["supplier", "supplier-restart"]).await;
-
-    assert_reset(connect(fixture.forward));
-
-    assert_eq!(fixture.daemon.exit_code(), 1);
-
-    let log = fixture.daemon.stderr.all();
-    assert_reported(&log, 2);
-    assert_names(
-        &log,
-        &[
-            "the task of a forward has failed and cannot be restarted; the process must be restarted",
-        ],
-    );
-    assert_clean(&fixture.simulator);
+    assert_fails_after(
+        &["supplier", "supplier-restart"],
+        "the task of a forward has failed and cannot be restarted; the process must be restarted",
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_loses_the_dispatcher_permanently_fails() {
-    let mut fixture = fixture(&["dispatcher", "dispatcher-restart"]).await;
+    assert_fails_after(
+        &["dispatcher", "dispatcher-restart"],
+        "the task that starts and terminates sessions has failed",
+    )
+    .await;
+}
+
+/// A daemon that panics at these two points resets its client, leaves no session, logs `expected`
+/// and fails.
+async fn assert_fails_after(points: &[&str; 2], expected: &str) {
+    let mut fixture = fixture(points).await;
 
     assert_reset(connect(fixture.forward));
 
     assert_eq!(fixture.daemon.exit_code(), 1);
-
     let log = fixture.daemon.stderr.all();
     assert_reported(&log, 2);
-    assert_names(
-        &log,
-        &["the task that starts and terminates sessions has failed"],
-    );
+    assert_names(&log, &[expected]);
     assert_clean(&fixture.simulator);
 }

@@ -59,8 +59,8 @@ pub struct SocketFile {
 
 impl SocketFile {
     /// Binds a path without a listener. `mode` sets who may connect. The work is done on a blocking
-    /// thread: its disk may not respond. While an attempt that timed out
-    /// occupies its thread, no other one of the same path starts.
+    /// thread: its disk may not respond. While an attempt that timed out occupies its thread, no
+    /// other one of the same path starts.
     ///
     /// # Errors
     ///
