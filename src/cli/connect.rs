@@ -15,7 +15,7 @@ use super::exit::Exit;
 use super::{paths, run, terminal};
 use crate::config::{self, Forward, Remote, Target};
 use crate::daemon::{OneShot, OneShotConfig, Signals, StartError};
-use crate::forward::{Class, Ending, Standard, StdioError};
+use crate::forward::{CloseReason, ErrorClass, Stdio, StdioError};
 use crate::session::{ShutdownMode, allow_questions};
 use crate::telemetry::{self, Format, Log, Verbosity};
 
@@ -55,21 +55,21 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
     }
     let order = tokio::select! {
         order = blocking(|| order(args)) => order,
-        number = signals.last() => return Exit::Signal(number),
+        number = signals.next_stop_number() => return Exit::Signal(number),
     };
     let order = match order {
         Ok(order) => order,
         Err(exit) => return exit,
     };
     let target = order.forward.target.to_string();
-    let standard = match Standard::take() {
+    let standard = match Stdio::take() {
         Ok(standard) => standard,
         Err(error) => return fail(Exit::Failed, &error, "cannot use stdin and stdout"),
     };
     allow_questions(telemetry::flush_log);
     let started = tokio::select! {
         started = OneShot::start(order, standard) => started,
-        number = signals.last() => return Exit::Signal(number),
+        number = signals.next_stop_number() => return Exit::Signal(number),
     };
     let mut one_shot = match started {
         Ok(one_shot) => one_shot,
@@ -77,7 +77,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
     };
     let over = tokio::select! {
         over = watch(&mut one_shot, &target) => Ok(over),
-        number = signals.last() => Err(number),
+        number = signals.next_stop_number() => Err(number),
     };
     let (exit, shutdown_mode) = match over {
         Ok(Some(ending)) => (report_ending(&target, ending), ShutdownMode::Graceful),
@@ -90,8 +90,8 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
     };
     // ssh prints its own line as soon as stdout is closed; ours must come before it.
     drop(tokio::task::spawn_blocking(telemetry::flush_log).await);
-    one_shot.release();
-    if let Err(hint) = one_shot.end(shutdown_mode, &mut signals).await {
+    one_shot.release_stdout();
+    if let Err(hint) = one_shot.shutdown(shutdown_mode, &mut signals).await {
         let what = format!("{target}: the session may still be active");
         // All data may have arrived, but the cleanup is not complete.
         let exit = if exit == Exit::Done {
@@ -105,20 +105,22 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
 }
 
 /// Waits for the end of the connection. Reports a slow start on a terminal.
-async fn watch(one_shot: &mut OneShot, target: &str) -> Option<Ending> {
-    let opened = timeout(TIMEOUT, one_shot.opened()).await;
+async fn watch(one_shot: &mut OneShot, target: &str) -> Option<CloseReason> {
+    let opened = timeout(TIMEOUT, one_shot.wait_open()).await;
     if opened.is_err() && io::stderr().is_terminal() {
         terminal::send(&format!(
             "ssm-proxyd: still connecting to {target}; `-v` shows the progress"
         ));
     }
-    one_shot.over().await
+    one_shot.wait_closed().await
 }
 
-fn report_ending(target: &str, ending: Ending) -> Exit {
+fn report_ending(target: &str, ending: CloseReason) -> Exit {
     match ending {
-        Ending::End | Ending::Gone | Ending::Stopped => Exit::Done,
-        Ending::Quiet => {
+        CloseReason::DestinationClosed | CloseReason::ReaderClosed | CloseReason::Stopped => {
+            Exit::Done
+        }
+        CloseReason::HalfCloseTimeout => {
             let hint = "raise `half_close_timeout` in [defaults] if the response takes longer";
             fail(
                 Exit::TryAgain,
@@ -126,19 +128,19 @@ fn report_ending(target: &str, ending: Ending) -> Exit {
                 hint,
             )
         }
-        Ending::Failed(StdioError { what, hint, class }) => {
+        CloseReason::Failed(StdioError { what, hint, class }) => {
             fail(exit_of(class), &format!("{target}: {what}"), &hint)
         }
     }
 }
 
-fn exit_of(class: Class) -> Exit {
+fn exit_of(class: ErrorClass) -> Exit {
     match class {
-        Class::Session(kind) => kind.into(),
-        Class::Unavailable => Exit::Unavailable,
-        Class::Late => Exit::TryAgain,
-        Class::Document => Exit::Configuration,
-        Class::Lost => Exit::Failed,
+        ErrorClass::Session(kind) => kind.into(),
+        ErrorClass::Unavailable => Exit::Unavailable,
+        ErrorClass::Late => Exit::TryAgain,
+        ErrorClass::Document => Exit::Configuration,
+        ErrorClass::Lost => Exit::Failed,
     }
 }
 

@@ -12,7 +12,7 @@ use super::exit::Exit;
 use super::{paths, place, stdout, terminal};
 use crate::clock;
 use crate::config;
-use crate::daemon::{Answer, Client, ClientError, ErrorResponse, Fault, Request};
+use crate::daemon::{Client, ClientError, ErrorKind, ErrorResponse, Request, Response};
 use crate::duration;
 use crate::telemetry::{ForwardState, Report};
 
@@ -118,7 +118,7 @@ pub(super) struct ReloadArgs {
 /// Reloads the daemon's configuration and prints the result.
 pub(super) async fn reload(args: ReloadArgs) -> Exit {
     match ask(&args.daemon, &Request::Reload).await {
-        Ok(Answer::Reloaded(change)) => sent(stdout::printable(&format!("reloaded: {change}\n"))),
+        Ok(Response::Reloaded(change)) => sent(stdout::printable(&format!("reloaded: {change}\n"))),
         Ok(other) => strange(&other),
         Err(exit) => {
             if matches!(exit, Exit::Configuration | Exit::CannotListen) {
@@ -141,10 +141,10 @@ pub(super) struct StopArgs {
 /// Stops the daemon and waits for its end. Fails if sessions may still be active.
 pub(super) async fn stop(args: StopArgs) -> Exit {
     match ask(&args.daemon, &Request::Stop { now: args.now }).await {
-        Ok(Answer::Stopped {
+        Ok(Response::Stopped {
             sessions_left: Some(0),
         }) => sent(stdout::line("stopped; all sessions are terminated")),
-        Ok(Answer::Stopped { sessions_left }) => {
+        Ok(Response::Stopped { sessions_left }) => {
             let count = sessions_left.map_or_else(String::new, |count| format!("{count} "));
             let error = format!("stopped, but {count}sessions may still be active");
             let hint = "the daemon's log contains their ids; `aws ssm describe-sessions --state Active` lists active sessions";
@@ -168,7 +168,7 @@ pub(super) struct LogArgs {
 pub(super) async fn log(args: LogArgs) -> Exit {
     let request = Request::Log { level: args.level };
     match ask(&args.daemon, &request).await {
-        Ok(Answer::Log { filter }) => sent(stdout::printable(&format!("{filter}\n"))),
+        Ok(Response::Log { filter }) => sent(stdout::printable(&format!("{filter}\n"))),
         Ok(other) => strange(&other),
         Err(exit) => exit,
     }
@@ -227,7 +227,7 @@ async fn look(args: &WaitArgs) -> Look {
         Ok::<_, NotFound>(client.ask(&Request::Status).await?)
     };
     match asked.await {
-        Ok(Answer::Status(report)) => missing(&report, &args.names),
+        Ok(Response::Status(report)) => missing(&report, &args.names),
         Ok(other) => Look::Never(strange(&other)),
         Err(NotFound::Daemon(error)) if error.is_absence() => {
             Look::Missing(error.to_string(), START_ONE.to_owned())
@@ -275,10 +275,10 @@ fn missing(report: &Report, names: &[String]) -> Look {
 }
 
 /// Sends a request to the daemon, and prints the error if it fails.
-pub(super) async fn ask(daemon: &DaemonAddress, request: &Request) -> Result<Answer, Exit> {
+pub(super) async fn ask(daemon: &DaemonAddress, request: &Request) -> Result<Response, Exit> {
     let asked = async { Ok::<_, NotFound>(daemon.find().await?.ask(request).await?) };
     match asked.await {
-        Ok(Answer::Error(rejection)) => Err(rejected(&rejection)),
+        Ok(Response::Error(rejection)) => Err(rejected(&rejection)),
         Ok(answer) => Ok(answer),
         Err(error) => Err(error.report()),
     }
@@ -293,10 +293,10 @@ fn rejected(
     }: &ErrorResponse,
 ) -> Exit {
     let exit = match kind {
-        Fault::Request => Exit::Usage,
-        Fault::Configuration => Exit::Configuration,
-        Fault::Listen => Exit::CannotListen,
-        Fault::Busy => Exit::Unavailable,
+        ErrorKind::Request => Exit::Usage,
+        ErrorKind::Configuration => Exit::Configuration,
+        ErrorKind::Listen => Exit::CannotListen,
+        ErrorKind::Busy => Exit::Unavailable,
     };
     match rendered {
         Some(text) => terminal::fail_with_rendered(exit, text),
@@ -310,7 +310,7 @@ pub(super) fn sent(told: Result<(), stdout::StdoutClosed>) -> Exit {
 }
 
 /// Reports a response of an unexpected type.
-pub(super) fn strange(answer: &Answer) -> Exit {
+pub(super) fn strange(answer: &Response) -> Exit {
     let error = format!("unexpected response from the daemon: {answer:?}");
     terminal::fail(
         Exit::Failed,

@@ -57,7 +57,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
     });
     let config = tokio::select! {
         config = reading => config,
-        number = signals.number() => return Exit::Signal(number),
+        number = signals.next_number() => return Exit::Signal(number),
     };
     let mut config = match config {
         Ok(config) => config,
@@ -70,7 +70,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
     };
     let started = tokio::select! {
         started = start(config) => started,
-        number = signals.number() => return Exit::Signal(number),
+        number = signals.next_number() => return Exit::Signal(number),
     };
     let mut daemon = match started {
         Ok(daemon) => daemon,
@@ -170,7 +170,7 @@ impl RunningCommand {
         loop {
             tokio::select! {
                 _ = waiting.join_next() => break,
-                number = signals.number() => self.pass_on(number),
+                number = signals.next_number() => self.pass_on(number),
                 never = daemon.retry_after_suspend() => match never {},
             }
         }

@@ -67,7 +67,7 @@ impl From<&StartError> for Exit {
             StartError::Listen { .. } | StartError::Http(_) | StartError::Admin(_) => {
                 Self::CannotListen
             }
-            StartError::Standard(_) => Self::Failed,
+            StartError::Stdio(_) => Self::Failed,
         }
     }
 }

@@ -77,7 +77,7 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
     });
     let read = tokio::select! {
         read = reading => read,
-        () = signals.stop() => return Exit::Done,
+        () = signals.wait_for_stop() => return Exit::Done,
     };
     let (config, file) = match read {
         Ok(read) => read,
@@ -85,7 +85,7 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
     };
     let started = tokio::select! {
         started = start(config) => started,
-        () = signals.stop() => return Exit::Done,
+        () = signals.wait_for_stop() => return Exit::Done,
     };
     let mut daemon = match started {
         Ok(daemon) => daemon,
@@ -99,7 +99,7 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
         match live_status::watch(metrics).await {}
     };
     let exit = tokio::select! {
-        cause = caught(daemon.until_stopped(&mut signals, nothing_to_read)) => match cause {
+        cause = caught(daemon.run(&mut signals, nothing_to_read)) => match cause {
             Ok(Cause::Requested) => Exit::Done,
             Ok(Cause::Lost) | Err(_) => Exit::Failed,
         },
@@ -219,7 +219,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
         passed: ActivatedSockets::default(),
         admin: None,
         log: None,
-        leftovers: TerminatePolicy::BestEffort,
+        orphan_policy: TerminatePolicy::BestEffort,
     };
     allow_questions(flush_log);
     let started = Daemon::start(config, caller).await;

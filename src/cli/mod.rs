@@ -221,7 +221,7 @@ async fn run_simulator(args: simulate::Args) -> Exit {
             );
         }
     };
-    match simulate::run(args, signals.stop()).await {
+    match simulate::run(args, signals.wait_for_stop()).await {
         Ok(()) => Exit::Done,
         Err(failure) => failure.report(),
     }

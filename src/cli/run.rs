@@ -50,7 +50,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
     });
     let read = tokio::select! {
         read = reading => read,
-        () = signals.stop() => {
+        () = signals.wait_for_stop() => {
             terminal::send(&"stopping; nothing has been started");
             return Exit::Done;
         }
@@ -97,7 +97,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
         passed,
         admin,
         log: Some(log),
-        leftovers: TerminatePolicy::Required,
+        orphan_policy: TerminatePolicy::Required,
     };
     let manner = StartOptions {
         strict: args.strict,
@@ -105,7 +105,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
     };
     let started = tokio::select! {
         started = Daemon::begin(config, caller, manner) => started,
-        () = signals.stop() => {
+        () = signals.wait_for_stop() => {
             info!("stopping; nothing has been started");
             return Exit::Done;
         }
@@ -115,7 +115,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
         Err(error) => return explain(&path, &error),
     };
     let reread = move || reread(&path);
-    let cause = caught(daemon.until_stopped(&mut signals, reread)).await;
+    let cause = caught(daemon.run(&mut signals, reread)).await;
     if cause != Ok(Cause::Requested) {
         error!("internal error: stopping, so that the service manager can restart the daemon");
     }
@@ -171,7 +171,7 @@ pub(super) fn explain(path: &Path, error: &StartError) -> Exit {
         | StartError::Log(_)
         | StartError::Proxy(_)
         | StartError::Aws(_)
-        | StartError::Standard(_) => terminal::fail(error.into(), error, &hint),
+        | StartError::Stdio(_) => terminal::fail(error.into(), error, &hint),
     }
 }
 

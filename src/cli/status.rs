@@ -7,7 +7,7 @@ use clap::Args;
 use super::control::{DaemonAddress, ask, sent, strange};
 use super::exit::Exit;
 use super::stdout;
-use crate::daemon::{Answer, Request};
+use crate::daemon::{Request, Response};
 use crate::duration;
 use crate::telemetry::{ForwardReport, Report};
 
@@ -23,7 +23,7 @@ pub(super) struct StatusArgs {
 /// Prints the status of the daemon.
 pub(super) async fn status(args: StatusArgs) -> Exit {
     let report = match ask(&args.daemon, &Request::Status).await {
-        Ok(Answer::Status(report)) => report,
+        Ok(Response::Status(report)) => report,
         Ok(other) => return strange(&other),
         Err(exit) => return exit,
     };

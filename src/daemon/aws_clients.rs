@@ -83,7 +83,7 @@ impl AwsClients {
     /// # Errors
     ///
     /// Same as [`AwsClients::new`].
-    pub(super) async fn renewed(
+    pub(super) async fn updated(
         self,
         aws: config::Aws,
         forwards: &[config::Forward],
@@ -101,18 +101,18 @@ impl AwsClients {
         // The certificates may have changed although their path has not.
         let network = Network::new(aws.ca_bundle.as_deref())?;
         if aws != self.aws || !network.trusts_the_same(&self.network) {
-            let renewed = Self::read(aws, self.identity, forwards).await?;
-            return Ok((renewed, true));
+            let updated = Self::read(aws, self.identity, forwards).await?;
+            return Ok((updated, true));
         }
-        let mut renewed = self;
+        let mut updated = self;
         let is_named = |account: &Account| forwards.iter().any(|f| f.account == *account);
-        renewed.services.retain(|account, _| is_named(account));
-        let changed = renewed.with_other_certificates();
+        updated.services.retain(|account, _| is_named(account));
+        let changed = updated.with_other_certificates();
         for account in &changed {
-            renewed.services.remove(account);
+            updated.services.remove(account);
         }
-        renewed.load(forwards).await;
-        Ok((renewed, !changed.is_empty()))
+        updated.load(forwards).await;
+        Ok((updated, !changed.is_empty()))
     }
 
     /// Returns the accounts whose certificates have changed. Where they cannot be read again, the
@@ -204,7 +204,7 @@ impl AwsClients {
     }
 
     /// Returns a service with the origin that started a session.
-    async fn caller(self, origin: Origin) -> Result<Service, StartError> {
+    async fn client_of(self, origin: Origin) -> Result<Service, StartError> {
         let finding = async move {
             let mut services = self.services.values().map(|loaded| &loaded.service);
             if let Some(same) = services.find(|service| service.origin() == origin) {
@@ -212,14 +212,14 @@ impl AwsClients {
             }
             let found = async {
                 let (ca_bundle, _) = self.trust(origin.profile.as_deref())?;
-                self.any_service()?.of(&origin, ca_bundle).await
+                self.any_client()?.of(&origin, ca_bundle).await
             };
             found.await.map_err(StartError::Aws)
         };
         off_runtime(SETTINGS, finding).await
     }
 
-    fn any_service(&self) -> Result<&Service, session::Error> {
+    fn any_client(&self) -> Result<&Service, session::Error> {
         match self.services.values().next() {
             Some(loaded) => Ok(&loaded.service),
             None => {
@@ -276,8 +276,11 @@ impl AwsClients {
     /// # Errors
     ///
     /// If there is no service at all: the error of the first of these forwards.
-    pub(super) fn any(&self, forwards: &[config::Forward]) -> Result<Service, StartError> {
-        let error = match self.any_service() {
+    pub(super) fn default_client(
+        &self,
+        forwards: &[config::Forward],
+    ) -> Result<Service, StartError> {
+        let error = match self.any_client() {
             Ok(service) => return Ok(service.clone()),
             Err(error) => error,
         };
@@ -289,7 +292,7 @@ impl AwsClients {
     }
 
     /// Returns the region, and the profile of `[aws]` or the environment.
-    pub(super) fn place(&self) -> (String, String) {
+    pub(super) fn region_and_profile(&self) -> (String, String) {
         let service = self.services.values().next().map(|loaded| &loaded.service);
         let region = self.aws.region.clone();
         let region = region.or_else(|| service.map(|service| service.region().to_owned()));
@@ -323,7 +326,7 @@ pub(super) async fn terminate_orphans(
     for entry in abandoned {
         let service = match callers.get(&entry.origin) {
             Some(known) => known.clone(),
-            None => match aws.clone().caller(entry.origin.clone()).await {
+            None => match aws.clone().client_of(entry.origin.clone()).await {
                 Ok(service) => service,
                 Err(error) => {
                     let session = &entry.session;

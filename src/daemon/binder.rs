@@ -83,7 +83,7 @@ impl Daemon {
             aws_changed,
         } = loaded;
         let is_moved = config.admin != self.admin_settings;
-        let (former, sockets) = (self.forwards.former(), self.control.http.sockets());
+        let (previous, sockets) = (self.forwards.previous(), self.control.http.sockets());
         let (context, strict) = (self.context.clone(), self.strict);
         let binding = async move {
             if is_moved {
@@ -99,12 +99,12 @@ impl Daemon {
                 aws_changed,
                 strict,
             };
-            let held = &mut sockets.released(wanted.as_ref());
+            let released = &mut sockets.released(wanted.as_ref());
             let forwards =
-                forwards::ForwardsPlan::new(&former, forwards, &context, &aws, options, held)
+                forwards::ForwardsPlan::new(&previous, forwards, &context, &aws, options, released)
                     .await?;
             let (http, failing_http) =
-                plan_http(&sockets, wanted, &context.passed, held, strict).await?;
+                plan_http(&sockets, wanted, &context.passed, released, strict).await?;
             Ok(Box::new(BoundReload {
                 context,
                 aws,
@@ -153,14 +153,14 @@ impl Daemon {
         self.context.sessions.set_rate(rate);
         self.connection_limit.set_max(config.limits.max_connections);
         self.connection_limit.set_shutdown(config.shutdown);
-        let former = self.control.http.swap(http);
+        let previous = self.control.http.commit(http);
         self.servers.http = failing_http;
-        let change = self.forwards.swap(forwards);
+        let change = self.forwards.commit(forwards);
         self.retries = Retries::default();
         self.plan_retry();
         self.plan_server_retry();
         self.binder.0.spawn(async move {
-            former.await;
+            previous.await;
             Bound::Reloaded(change)
         });
         Ok(())

@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 use tracing::info;
 
-use super::admin::{Answer, Reply};
+use super::admin::{Response, ResponseSender};
 use super::aws_clients::AwsClients;
 use super::control_plane::answer;
 use super::{ReloadError, ReloadSummary, StartError, systemd};
@@ -29,7 +29,7 @@ pub(super) struct Loaded {
 impl Loaded {
     /// Loads the AWS clients of a configuration; reuses those of `aws` where possible.
     pub(super) async fn new(config: Config, aws: AwsClients) -> Result<Self, StartError> {
-        let (aws, aws_changed) = aws.renewed(config.aws.clone(), &config.forwards).await?;
+        let (aws, aws_changed) = aws.updated(config.aws.clone(), &config.forwards).await?;
         Ok(Self {
             config,
             aws,
@@ -49,9 +49,9 @@ pub(super) struct ConfigReloader {
     /// From the request until [`ConfigReloader::report`].
     is_in_progress: bool,
     /// Clients that wait for the reload in progress.
-    waiting: Vec<Reply>,
+    waiting: Vec<ResponseSender>,
     /// Clients that wait for the next reload.
-    next: Option<Vec<Reply>>,
+    next: Option<Vec<ResponseSender>>,
 }
 
 impl ConfigReloader {
@@ -66,7 +66,7 @@ impl ConfigReloader {
     }
 
     /// Starts a reload, now or after the one in progress.
-    pub(super) fn ask(&mut self, aws: &AwsClients, reply: Option<Reply>) {
+    pub(super) fn request(&mut self, aws: &AwsClients, reply: Option<ResponseSender>) {
         if self.is_in_progress {
             info!("reload in progress; another one is queued");
             return self.next.get_or_insert_default().extend(reply);
@@ -76,13 +76,13 @@ impl ConfigReloader {
         self.waiting.extend(reply);
         let (read, aws) = (Arc::clone(&self.read), aws.clone());
         self.reader.spawn(async move {
-            let config = in_time(read).await?;
+            let config = read_with_timeout(read).await?;
             Ok(Loaded::new(config, aws).await?)
         });
     }
 
     /// Waits for a loaded configuration; never returns if none is being loaded. Cancel safe.
-    pub(super) async fn done(&mut self) -> Result<Loaded, ReloadError> {
+    pub(super) async fn next_loaded(&mut self) -> Result<Loaded, ReloadError> {
         match self.reader.join_next().await {
             Some(read) => read.unwrap_or_else(|panic| Err(panicked(panic))),
             None => std::future::pending().await,
@@ -98,19 +98,19 @@ impl ConfigReloader {
         self.is_in_progress = false;
         for reply in self.waiting.drain(..) {
             let result = match outcome {
-                Ok(change) => Answer::Reloaded(*change),
-                Err(error) => Answer::Error(error.response()),
+                Ok(change) => Response::Reloaded(*change),
+                Err(error) => Response::Error(error.response()),
             };
             answer(reply, result);
         }
         if let Some(replies) = self.next.take() {
             self.waiting = replies;
-            self.ask(aws, None);
+            self.request(aws, None);
         }
     }
 }
 
-async fn in_time(read: Read) -> Result<Config, ReloadError> {
+async fn read_with_timeout(read: Read) -> Result<Config, ReloadError> {
     match timeout(TIMEOUT, spawn_blocking(move || read())).await {
         Ok(read) => read.unwrap_or_else(|panic| Err(panicked(panic))),
         Err(_) => Err(ReloadError::unusable(

@@ -34,7 +34,7 @@ impl ConnectionLimit {
     }
 
     /// Returns the semaphore of the permits.
-    pub(super) fn permits(&self) -> Arc<Semaphore> {
+    pub(super) fn semaphore(&self) -> Arc<Semaphore> {
         Arc::clone(&self.permits)
     }
 
@@ -70,13 +70,13 @@ impl ConnectionLimit {
     /// of them have ended.
     pub(super) fn set_max(&mut self, max: usize) {
         while self.takers.try_join_next().is_some() {}
-        let former = std::mem::replace(&mut self.max, max);
-        if max >= former {
-            self.permits.add_permits(max - former);
+        let previous = std::mem::replace(&mut self.max, max);
+        if max >= previous {
+            self.permits.add_permits(max - previous);
             return;
         }
         let permits = Arc::clone(&self.permits);
-        let surplus = former - max;
+        let surplus = previous - max;
         self.takers.spawn(async move {
             let many = u32::try_from(surplus).unwrap_or(u32::MAX);
             // The semaphore is never closed, and a limit is far below the maximum request.

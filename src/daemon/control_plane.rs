@@ -3,9 +3,9 @@
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::admin::{self, Admin, Answer, Call, Reply, Request};
+use super::admin::{self, Admin, PendingRequest, Request, Response, ResponseSender};
 use super::aws_clients::AwsClients;
-use super::http::{Http, called};
+use super::http::{Http, next_request};
 use super::signals::{Signal, Signals};
 use super::status::{DaemonStats, ForwardSnapshot};
 use crate::panics;
@@ -21,14 +21,14 @@ pub(super) struct ControlPlane {
     /// The HTTP server for health and metrics.
     pub(super) http: Http,
     /// Clients that requested the stop. They are answered when it has completed.
-    pub(super) waiting: Vec<Reply>,
+    pub(super) waiting: Vec<ResponseSender>,
     /// Sets the shutdown mode of the dispatcher.
     pub(super) shutdown_mode: watch::Sender<ShutdownMode>,
     pub(super) aws: AwsClients,
     pub(super) retry_trigger: RetryTrigger,
     pub(super) trigger: Trigger,
     pub(super) dump_connections: Trigger,
-    pub(super) history: DaemonStats,
+    pub(super) stats: DaemonStats,
     pub(super) log: Option<Control>,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct ControlPlane {
 #[derive(Debug)]
 pub(super) enum Event {
     Signal(Signal),
-    Call(Call),
+    PendingRequest(PendingRequest),
 }
 
 /// A demand that depends on whether the daemon is stopping.
@@ -46,7 +46,7 @@ pub(super) enum Demand {
     StopBySignal(&'static str),
     StopByRequest,
     /// By a signal or a client.
-    Reload(Option<Reply>),
+    Reload(Option<ResponseSender>),
 }
 
 impl ControlPlane {
@@ -54,7 +54,7 @@ impl ControlPlane {
     pub(super) async fn next(&mut self, signals: &mut Signals) -> Event {
         tokio::select! {
             signal = signals.next() => Event::Signal(signal),
-            call = called(&mut self.admin, &mut self.http) => Event::Call(call),
+            call = next_request(&mut self.admin, &mut self.http) => Event::PendingRequest(call),
         }
     }
 
@@ -78,11 +78,11 @@ impl ControlPlane {
                 info!(connections, "listing open connections");
                 self.dump_connections.send();
             }
-            Event::Call(Call { request, reply }) => match request {
+            Event::PendingRequest(PendingRequest { request, reply }) => match request {
                 Request::Status => {
                     let filter = admin::filter(self.log.as_ref());
-                    let report = self.history.report(forwards, filter, is_stopping);
-                    answer(reply, Answer::Status(Box::new(report)));
+                    let report = self.stats.report(forwards, filter, is_stopping);
+                    answer(reply, Response::Status(Box::new(report)));
                 }
                 Request::Log { level } => answer(reply, admin::set_log(self.log.as_ref(), level)),
                 Request::Reload => return Some(Demand::Reload(Some(reply))),
@@ -108,7 +108,7 @@ impl ControlPlane {
     /// Answers the clients that requested the stop, and closes the servers.
     pub(super) async fn close(self, sessions_left: Option<usize>) {
         for reply in self.waiting {
-            answer(reply, Answer::Stopped { sessions_left });
+            answer(reply, Response::Stopped { sessions_left });
         }
         if let Some(admin) = self.admin {
             admin.close().await;
@@ -118,7 +118,7 @@ impl ControlPlane {
 }
 
 /// Answers a request. Its client may have gone.
-pub(super) fn answer(reply: Reply, answer: Answer) {
+pub(super) fn answer(reply: ResponseSender, answer: Response) {
     let _gone = reply.send(answer);
 }
 

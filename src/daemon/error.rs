@@ -39,7 +39,7 @@ pub enum StartError {
     },
     /// stdin or stdout cannot be used.
     #[error("cannot use stdin and stdout: {0}")]
-    Standard(#[from] std::io::Error),
+    Stdio(#[from] std::io::Error),
     /// A local address of a forward cannot be bound.
     #[error("forward {name:?}: {source}")]
     Listen {
@@ -71,11 +71,9 @@ impl StartError {
             Self::Aws(source) | Self::Forward { source, .. } => source.kind().as_str(),
             Self::Listen { .. } | Self::Http(_) | Self::Admin(_) => "CannotListen",
             Self::Unfinished { .. } => "TimedOut",
-            Self::Roots(_)
-            | Self::Proxy(_)
-            | Self::Standard(_)
-            | Self::AdminMoved
-            | Self::Log(_) => "BadConfiguration",
+            Self::Roots(_) | Self::Proxy(_) | Self::Stdio(_) | Self::AdminMoved | Self::Log(_) => {
+                "BadConfiguration"
+            }
         }
     }
 
@@ -95,7 +93,7 @@ impl StartError {
             Self::Unfinished { .. } => Cow::Borrowed(
                 "check the disk and the paths: `ca_bundle`, AWS_CA_BUNDLE, AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE must be files, not pipes",
             ),
-            Self::Standard(_) => Cow::Borrowed("use pipes, sockets, terminals or regular files"),
+            Self::Stdio(_) => Cow::Borrowed("use pipes, sockets, terminals or regular files"),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::config_reload::ConfigReloader;
 use super::control_plane::Demand;
 use super::signals::Signals;
 use super::suspend::SuspendDetector;
-use super::systemd::ServiceManager;
+use super::systemd::SdNotify;
 use super::{Daemon, ReloadError, ReloadSummary};
 use crate::config::Config;
 
@@ -22,21 +22,21 @@ impl Daemon {
     /// Runs the event loop until a signal or a command requests a stop, or until a part of the
     /// daemon is lost that cannot be restarted. `reread` reads the configuration for a reload, and
     /// may block.
-    pub async fn until_stopped(
+    pub async fn run(
         &mut self,
         signals: &mut Signals,
         reread: impl Fn() -> Result<Config, ReloadError> + Send + Sync + 'static,
     ) -> Cause {
         let mut reloader = ConfigReloader::new(Arc::new(reread));
         let mut suspend_detector = SuspendDetector::new();
-        let mut manager = ServiceManager::new();
-        manager.ready(self.status());
+        let mut sd_notify = SdNotify::new();
+        sd_notify.ready(self.status());
         loop {
             tokio::select! {
-                () = manager.tick() => {
-                    let alive = self.control.history.handle_answer(self.forwards.answer());
-                    manager.feed(alive);
-                    manager.status(self.status());
+                () = sd_notify.tick() => {
+                    let alive = self.control.stats.record_liveness(self.forwards.are_responsive());
+                    sd_notify.watchdog(alive);
+                    sd_notify.status(self.status());
                 }
                 event = self.control.next(signals) => {
                     let forwards = self.forwards.snapshot();
@@ -49,13 +49,13 @@ impl Daemon {
                             info!("stopping: requested over the admin socket");
                             return Cause::Requested;
                         }
-                        Some(Demand::Reload(reply)) => reloader.ask(&self.control.aws, reply),
+                        Some(Demand::Reload(reply)) => reloader.request(&self.control.aws, reply),
                         None => {}
                     }
                 }
-                read = reloader.done(), if self.binder.is_idle() => match read {
+                read = reloader.next_loaded(), if self.binder.is_idle() => match read {
                     Ok(loaded) => self.bind_reload(loaded),
-                    Err(error) => self.finish_reload(Err(error), &mut reloader, &mut manager),
+                    Err(error) => self.finish_reload(Err(error), &mut reloader, &mut sd_notify),
                 },
                 loaded = self.retries.loaded(), if self.binder.is_idle() => {
                     self.bind_failing(loaded);
@@ -63,11 +63,11 @@ impl Daemon {
                 () = self.servers.due(), if self.binder.is_idle() => self.bind_servers(),
                 bound = self.binder.bound() => {
                     match self.handle_bound(bound) {
-                        Some(outcome) => self.finish_reload(outcome, &mut reloader, &mut manager),
-                        None => manager.status(self.status()),
+                        Some(outcome) => self.finish_reload(outcome, &mut reloader, &mut sd_notify),
+                        None => sd_notify.status(self.status()),
                     }
                 }
-                () = suspend_detector.noticed() => {
+                () = suspend_detector.resumed() => {
                     info!("resumed from suspend; checking all sessions");
                     self.retry_now();
                 }
@@ -85,7 +85,7 @@ impl Daemon {
         let mut suspend_detector = SuspendDetector::new();
         loop {
             tokio::select! {
-                () = suspend_detector.noticed() => self.retry_now(),
+                () = suspend_detector.resumed() => self.retry_now(),
                 // The clients notice: nothing accepts their connections.
                 () = self.forwards.lost() => {}
             }
@@ -97,25 +97,25 @@ impl Daemon {
         &mut self,
         outcome: Result<ReloadSummary, ReloadError>,
         reloader: &mut ConfigReloader,
-        manager: &mut ServiceManager,
+        sd_notify: &mut SdNotify,
     ) {
         match &outcome {
             Ok(change) => {
-                self.control.history.reloads += 1;
+                self.control.stats.reloads += 1;
                 info!("reloaded: {change}");
             }
             Err(error) => {
-                self.control.history.failed_reloads += 1;
+                self.control.stats.failed_reloads += 1;
                 error.log();
             }
         }
-        manager.ready(self.status());
+        sd_notify.ready(self.status());
         reloader.report(&outcome, &self.control.aws);
     }
 
     fn status(&self) -> String {
         let mut line = self.forwards.snapshot().line();
-        for failing in &self.control.history.failing_servers {
+        for failing in &self.control.stats.failing_servers {
             line += &format!(", [{}] failing", failing.server);
         }
         line

@@ -23,7 +23,7 @@ use super::aws_clients::AwsClients;
 use super::running::{Active, RunningForward};
 use super::status::{ForwardInfo, ForwardSnapshot};
 use crate::config;
-use crate::forward::{Context, Forward, Listeners, Stop};
+use crate::forward::{Context, Forward, Listeners, ShutdownPhase};
 use crate::telemetry::ForwardMetrics;
 
 /// All forwards of a daemon.
@@ -32,15 +32,15 @@ pub(super) struct Forwards {
     /// In the order of the configuration file.
     running: Vec<RunningForward>,
     /// Released forwards whose connections have not ended yet.
-    finishing: Vec<Finishing>,
+    finishing: Vec<ReleasedForward>,
     pub(super) tasks: JoinSet<()>,
 }
 
 #[derive(Debug)]
-struct Finishing {
+struct ReleasedForward {
     name: String,
     metrics: Arc<ForwardMetrics>,
-    stop: watch::Sender<Stop>,
+    stop: watch::Sender<ShutdownPhase>,
 }
 
 /// The next set of forwards, in the order of the configuration file.
@@ -67,11 +67,11 @@ pub(super) struct PlanOptions {
 }
 
 /// The settings of a forward, and its listeners unless it is disabled or failing.
-type Former = (Arc<ForwardInfo>, Option<Listeners>);
+type PreviousForward = (Arc<ForwardInfo>, Option<Listeners>);
 
 impl ForwardsPlan {
-    /// Binds new and changed forwards. Nothing changes before [`Forwards::swap`], and nothing may
-    /// until then. `held` holds listeners released by others; those of changed and removed forwards
+    /// Binds new and changed forwards. Nothing changes before [`Forwards::commit`], and nothing may
+    /// until then. `released` holds listeners released by others; those of changed and removed forwards
     /// are added, and used ones are taken.
     ///
     /// # Errors
@@ -79,37 +79,35 @@ impl ForwardsPlan {
     /// The error of the first forward that cannot start: of any if the plan is strict, else only if
     /// none can start.
     pub(super) async fn new(
-        former: &[Former],
+        previous: &[PreviousForward],
         settings: Vec<config::Forward>,
         context: &Context,
         aws: &AwsClients,
         options: PlanOptions,
-        held: &mut Listeners,
+        released: &mut Listeners,
     ) -> Result<Self, StartError> {
         let goes_on = |one: &config::Forward, other: &config::Forward| {
             !options.aws_changed && one.is_same(other)
         };
-        for (listed, bound) in former {
+        for (info, bound) in previous {
             if let Some(bound) = bound
-                && !settings.iter().any(|s| goes_on(s, &listed.settings))
+                && !settings.iter().any(|s| goes_on(s, &info.settings))
             {
-                held.join(bound);
+                released.join(bound);
             }
         }
         let mut plan = Vec::new();
         for settings in settings {
-            let mut named = former
+            let mut named = previous
                 .iter()
                 .filter(|(f, _)| f.settings.name == settings.name);
             let step = match named.next() {
                 _ if !settings.enabled => PlannedStep::Disable,
-                Some((listed, Some(_))) if goes_on(&settings, &listed.settings) => {
-                    PlannedStep::Same
-                }
+                Some((info, Some(_))) if goes_on(&settings, &info.settings) => PlannedStep::Same,
                 predecessor => {
                     let own = predecessor.and_then(|(_, bound)| bound.clone());
                     let own = own.unwrap_or_default();
-                    match Box::pin(bind(&settings, context, aws, own, held)).await {
+                    match Box::pin(bind(&settings, context, aws, own, released)).await {
                         Ok(forward) => PlannedStep::Start(Box::new(forward)),
                         Err(error) if options.strict => return Err(error),
                         Err(error) => PlannedStep::Fail(error),
@@ -146,22 +144,22 @@ impl ForwardsPlan {
 
 impl Forwards {
     /// Returns what a plan needs to know of the running forwards.
-    pub(super) fn former(&self) -> Vec<Former> {
+    pub(super) fn previous(&self) -> Vec<PreviousForward> {
         let running = self.running.iter();
-        let former = running.map(|RunningForward { listed, active, .. }| {
+        let previous = running.map(|RunningForward { info, active, .. }| {
             let bound = active.as_ref().map(|active| active.bound.clone());
-            (Arc::clone(listed), bound)
+            (Arc::clone(info), bound)
         });
-        former.collect()
+        previous.collect()
     }
 
-    pub(super) fn swap(&mut self, ForwardsPlan(plan): ForwardsPlan) -> ReloadSummary {
-        let former = std::mem::take(&mut self.running).into_iter();
-        let mut former: BTreeMap<String, RunningForward> =
-            former.map(|r| (r.settings().name.clone(), r)).collect();
+    pub(super) fn commit(&mut self, ForwardsPlan(plan): ForwardsPlan) -> ReloadSummary {
+        let previous = std::mem::take(&mut self.running).into_iter();
+        let mut previous: BTreeMap<String, RunningForward> =
+            previous.map(|r| (r.settings().name.clone(), r)).collect();
         let mut change = ReloadSummary::default();
         for (settings, step) in plan {
-            let predecessor = former.remove(&settings.name);
+            let predecessor = previous.remove(&settings.name);
             let is_same = predecessor
                 .as_ref()
                 .map(|r| r.settings().is_same(&settings) && r.active.is_none());
@@ -206,8 +204,8 @@ impl Forwards {
             };
             self.release(predecessor);
         }
-        change.removed = former.len();
-        self.release(former.into_values());
+        change.removed = previous.len();
+        self.release(previous.into_values());
         change
     }
 
@@ -232,7 +230,7 @@ impl Forwards {
     }
 
     fn started(&mut self, settings: config::Forward, forward: Forward) -> RunningForward {
-        let (stop, shutdown) = watch::channel(Stop::No);
+        let (stop, shutdown) = watch::channel(ShutdownPhase::Running);
         let running = RunningForward::new(settings, &forward, stop);
         self.tasks.spawn(forward.run(shutdown));
         running
@@ -241,27 +239,27 @@ impl Forwards {
     fn release(&mut self, over: impl IntoIterator<Item = RunningForward>) {
         self.finishing
             .retain(|finishing| !finishing.stop.is_closed());
-        for RunningForward { active, listed, .. } in over {
+        for RunningForward { active, info, .. } in over {
             let Some(Active { stop, .. }) = active else {
                 continue;
             };
-            stop.send_replace(Stop::Release);
-            self.finishing.push(Finishing {
-                name: listed.settings.name.clone(),
-                metrics: Arc::clone(&listed.metrics),
+            stop.send_replace(ShutdownPhase::Released);
+            self.finishing.push(ReleasedForward {
+                name: info.settings.name.clone(),
+                metrics: Arc::clone(&info.metrics),
                 stop,
             });
         }
     }
 
     /// Sends the stop level to every forward, and drops the listeners held here.
-    pub(super) fn stop(&mut self, options: Stop) {
+    pub(super) fn stop(&mut self, phase: ShutdownPhase) {
         for active in self.running.iter_mut().filter_map(|r| r.active.as_mut()) {
             active.bound = Listeners::default();
-            active.stop.send_replace(options);
+            active.stop.send_replace(phase);
         }
         for finishing in &self.finishing {
-            finishing.stop.send_replace(options);
+            finishing.stop.send_replace(phase);
         }
     }
 
@@ -286,7 +284,7 @@ impl Forwards {
     pub(super) fn snapshot(&self) -> ForwardSnapshot {
         let finishing = self.finishing.iter().filter(|f| !f.stop.is_closed());
         ForwardSnapshot {
-            running: self.running.iter().map(|r| Arc::clone(&r.listed)).collect(),
+            running: self.running.iter().map(|r| Arc::clone(&r.info)).collect(),
             finishing: finishing
                 .map(|f| (f.name.clone(), Arc::clone(&f.metrics)))
                 .collect(),
@@ -294,10 +292,10 @@ impl Forwards {
     }
 
     /// Probes every accept loop. Returns false if one has not answered since the last probe.
-    pub(super) fn answer(&self) -> bool {
+    pub(super) fn are_responsive(&self) -> bool {
         let active = self.running.iter().filter_map(|r| r.active.as_ref());
         // `filter` probes every loop, even after one has failed.
-        active.filter(|active| !active.liveness.ask()).count() == 0
+        active.filter(|active| !active.liveness.check()).count() == 0
     }
 }
 
@@ -313,8 +311,8 @@ pub(super) async fn rebind(
 ) -> Rebound {
     let mut rebound = Vec::new();
     for settings in failing {
-        let (own, mut held) = (Listeners::default(), Listeners::default());
-        let bound = Box::pin(bind(&settings, context, aws, own, &mut held)).await;
+        let (own, mut released) = (Listeners::default(), Listeners::default());
+        let bound = Box::pin(bind(&settings, context, aws, own, &mut released)).await;
         rebound.push((settings, bound));
     }
     Rebound(rebound)
@@ -326,10 +324,10 @@ async fn bind(
     context: &Context,
     aws: &AwsClients,
     own: Listeners,
-    held: &mut Listeners,
+    released: &mut Listeners,
 ) -> Result<Forward, StartError> {
     let context = aws.context(settings, context)?;
-    let bound = Forward::bind(settings.clone(), context, own, held).await;
+    let bound = Forward::bind(settings.clone(), context, own, released).await;
     bound.map_err(|source| StartError::Listen {
         name: settings.name.clone(),
         line: settings.line,

@@ -41,7 +41,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-pub use self::admin::{Answer, Client, ClientError, ErrorResponse, Fault, Request};
+pub use self::admin::{Client, ClientError, ErrorKind, ErrorResponse, Request, Response};
 use self::aws_clients::AwsClients;
 use self::binder::Binder;
 use self::connection_limit::ConnectionLimit;
@@ -129,7 +129,7 @@ impl Daemon {
             passed,
             admin: usual,
             log,
-            leftovers,
+            orphan_policy,
         } = caller;
         let StartOptions { strict, file } = manner;
         let aws = AwsClients::new(aws, identity, &forwards).await?;
@@ -146,25 +146,25 @@ impl Daemon {
         let connection_limit = ConnectionLimit::new(shutdown, limits.max_connections);
         let context = Context {
             passed,
-            permits: connection_limit.permits(),
+            permits: connection_limit.semaphore(),
             max_waiting: fd_limit.max_waiting,
             ..context
         };
         warn_of_unused(&context.passed, &forwards, http_settings.as_ref());
         let (mut running, mut http) = (Forwards::default(), Http::default());
-        let held = &mut Listeners::default();
+        let released = &mut Listeners::default();
         let options = PlanOptions {
             aws_changed: false,
             strict,
         };
-        let plan = ForwardsPlan::new(&[], forwards, &context, &aws, options, held).await?;
+        let plan = ForwardsPlan::new(&[], forwards, &context, &aws, options, released).await?;
         let mut servers = Servers::default();
         let served;
         (served, servers.http) = plan_http(
             &http.sockets(),
             http_settings,
             &context.passed,
-            held,
+            released,
             strict,
         )
         .await?;
@@ -175,8 +175,8 @@ impl Daemon {
             info!(socket = %admin.path().display(), "accepting commands");
         }
         // There is no former server.
-        drop(http.swap(served));
-        running.swap(plan);
+        drop(http.commit(served));
+        running.commit(plan);
         info!("{}", running.snapshot().ready());
         let control = ControlPlane {
             admin,
@@ -187,7 +187,7 @@ impl Daemon {
             retry_trigger: context.sessions.retry_trigger(),
             trigger,
             dump_connections,
-            history: DaemonStats::new(),
+            stats: DaemonStats::new(),
             log,
         };
         let mut daemon = Self {
@@ -205,7 +205,7 @@ impl Daemon {
             log_settings,
             background: JoinSet::new(),
         };
-        daemon.terminate_orphans(abandoned, leftovers);
+        daemon.terminate_orphans(abandoned, orphan_policy);
         daemon.plan_retry();
         daemon.plan_server_retry();
         Ok(daemon)
@@ -223,16 +223,16 @@ impl Daemon {
 
     /// Applies `[log]` if it has changed. A level set over the admin socket stays until then.
     fn set_log(&mut self, settings: config::Log) -> Result<(), StartError> {
-        let former = std::mem::replace(&mut self.log_settings, settings);
-        let Some(log) = self.control.log.as_ref().filter(|_| former != settings) else {
+        let previous = std::mem::replace(&mut self.log_settings, settings);
+        let Some(log) = self.control.log.as_ref().filter(|_| previous != settings) else {
             return Ok(());
         };
         log.set_format(log_format(settings.format))
             .and_then(|()| log.set_verbosity(log_verbosity(settings.level)))
             .map_err(|error| {
                 // The error that is reported is the first one.
-                let _first = log.set_format(log_format(former.format));
-                self.log_settings = former;
+                let _first = log.set_format(log_format(previous.format));
+                self.log_settings = previous;
                 StartError::Log(error)
             })
     }
@@ -268,9 +268,9 @@ impl Daemon {
                 None
             }
         };
-        let named = snapshot.running.iter().map(|listed| {
-            let addresses = listed.addresses.iter().filter_map(ports);
-            (listed.settings.name.clone(), addresses.collect())
+        let named = snapshot.running.iter().map(|info| {
+            let addresses = info.addresses.iter().filter_map(ports);
+            (info.settings.name.clone(), addresses.collect())
         });
         named.collect()
     }
@@ -286,7 +286,7 @@ impl Daemon {
         let metrics = snapshot
             .running
             .iter()
-            .map(|listed| Arc::clone(&listed.metrics));
+            .map(|info| Arc::clone(&info.metrics));
         metrics.collect()
     }
 

@@ -23,7 +23,7 @@ use super::signals::Signals;
 use super::start::Parts;
 use super::suspend::SuspendDetector;
 use crate::config;
-use crate::forward::{Ending, Standard, StdioForward, StdioStage, Stop};
+use crate::forward::{CloseReason, ShutdownPhase, Stdio, StdioForward, StdioStage};
 use crate::session::{Identity, ShutdownMode, TerminatePolicy};
 use crate::tunnel::Trigger;
 
@@ -31,10 +31,10 @@ use crate::tunnel::Trigger;
 #[derive(Debug)]
 pub struct OneShot {
     progress: watch::Receiver<StdioStage>,
-    stop: watch::Sender<Stop>,
+    stop: watch::Sender<ShutdownPhase>,
     shutdown_mode: watch::Sender<ShutdownMode>,
     trigger: Trigger,
-    held: Option<OwnedFd>,
+    kept_stdout: Option<OwnedFd>,
     forward: JoinSet<()>,
     /// Background tasks that the end does not wait for.
     background: JoinSet<()>,
@@ -60,7 +60,7 @@ impl OneShot {
     /// # Errors
     ///
     /// Errors that a retry cannot fix, such as a missing region or invalid certificates.
-    pub async fn start(order: OneShotConfig, standard: Standard) -> Result<Self, StartError> {
+    pub async fn start(order: OneShotConfig, standard: Stdio) -> Result<Self, StartError> {
         let OneShotConfig {
             aws,
             forward,
@@ -85,9 +85,9 @@ impl OneShot {
             abandoned,
             TerminatePolicy::BestEffort,
         ));
-        let held = standard.hold()?;
+        let kept_stdout = standard.hold()?;
         let stdio = StdioForward::new(forward, context, standard)?;
-        let stop = watch::Sender::new(Stop::No);
+        let stop = watch::Sender::new(ShutdownPhase::Running);
         let (told, progress) = watch::channel(StdioStage::Opening);
         let mut running = JoinSet::new();
         running.spawn(stdio.run(stop.subscribe(), told));
@@ -96,7 +96,7 @@ impl OneShot {
             stop,
             shutdown_mode,
             trigger,
-            held: Some(held),
+            kept_stdout: Some(kept_stdout),
             forward: running,
             background,
             dispatcher,
@@ -104,30 +104,30 @@ impl OneShot {
     }
 
     /// Waits until the connection is open or has failed.
-    pub async fn opened(&mut self) {
+    pub async fn wait_open(&mut self) {
         let is_settled = |progress: &StdioStage| !matches!(progress, StdioStage::Opening);
         // An error means that the task has ended, which `over` reports.
         drop(self.progress.wait_for(is_settled).await);
     }
 
     /// Waits until the connection has ended. `None`: the task has panicked.
-    pub async fn over(&mut self) -> Option<Ending> {
+    pub async fn wait_closed(&mut self) -> Option<CloseReason> {
         let mut suspend_detector = SuspendDetector::new();
-        let is_over = |progress: &StdioStage| matches!(progress, StdioStage::Over(_));
+        let is_over = |progress: &StdioStage| matches!(progress, StdioStage::Closed(_));
         loop {
             tokio::select! {
                 over = self.progress.wait_for(is_over) => match &*over.ok()? {
-                    StdioStage::Over(ending) => return Some(ending.clone()),
+                    StdioStage::Closed(ending) => return Some(ending.clone()),
                     StdioStage::Opening | StdioStage::Open => {}
                 },
-                () = suspend_detector.noticed() => self.trigger.send(),
+                () = suspend_detector.resumed() => self.trigger.send(),
             }
         }
     }
 
     /// Closes stdout.
-    pub fn release(&mut self) {
-        self.held = None;
+    pub fn release_stdout(&mut self) {
+        self.kept_stdout = None;
     }
 
     /// Closes the connection and terminates the session: in order or forced, as `shutdown_mode`
@@ -137,23 +137,23 @@ impl OneShot {
     /// # Errors
     ///
     /// A hint for finding sessions that may still be active.
-    pub async fn end(
+    pub async fn shutdown(
         self,
         shutdown_mode: ShutdownMode,
         signals: &mut Signals,
     ) -> Result<(), &'static str> {
         let stage = self.shutdown_mode.clone();
         let is_clean = tokio::select! {
-            is_clean = self.end_by(shutdown_mode) => is_clean,
+            is_clean = self.shutdown_with(shutdown_mode) => is_clean,
             () = forced(signals, &stage) => false,
         };
         is_clean.then_some(()).ok_or(LOOK_FOR_SESSIONS)
     }
 
     /// Returns true if every session was terminated.
-    async fn end_by(mut self, shutdown_mode: ShutdownMode) -> bool {
-        self.stop.send_replace(Stop::Now);
-        self.release();
+    async fn shutdown_with(mut self, shutdown_mode: ShutdownMode) -> bool {
+        self.stop.send_replace(ShutdownPhase::Aborting);
+        self.release_stdout();
         self.background.shutdown().await;
         let mut forced = self.shutdown_mode.subscribe();
         let running = async { while self.forward.join_next().await.is_some() {} };
@@ -176,8 +176,8 @@ impl OneShot {
 
 /// Forces the shutdown at the first signal; returns at the third.
 async fn forced(signals: &mut Signals, stage: &watch::Sender<ShutdownMode>) {
-    signals.last().await;
+    signals.next_stop_number().await;
     stage.send_replace(ShutdownMode::Forced);
-    signals.last().await;
-    signals.last().await;
+    signals.next_stop_number().await;
+    signals.next_stop_number().await;
 }

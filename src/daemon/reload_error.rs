@@ -2,7 +2,7 @@
 
 use tracing::warn;
 
-use super::admin::{ErrorResponse, Fault};
+use super::admin::{ErrorKind, ErrorResponse};
 use super::error::StartError;
 use crate::config;
 
@@ -53,9 +53,11 @@ impl ReloadError {
     pub(super) fn response(&self) -> ErrorResponse {
         let (message, hint) = self.summary().into_iter().next().unwrap_or_default();
         let (kind, rendered) = match self {
-            Self::Config(error) => (Fault::Configuration, Some(error.to_string())),
-            Self::Start(StartError::Listen { .. } | StartError::Http(_)) => (Fault::Listen, None),
-            Self::Unusable { .. } | Self::Start(_) => (Fault::Configuration, None),
+            Self::Config(error) => (ErrorKind::Configuration, Some(error.to_string())),
+            Self::Start(StartError::Listen { .. } | StartError::Http(_)) => {
+                (ErrorKind::Listen, None)
+            }
+            Self::Unusable { .. } | Self::Start(_) => (ErrorKind::Configuration, None),
         };
         ErrorResponse {
             kind,

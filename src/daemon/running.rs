@@ -9,12 +9,12 @@ use tracing::{error_span, info, warn};
 use super::StartError;
 use super::status::ForwardInfo;
 use crate::config;
-use crate::forward::{Forward, Listeners, Liveness, Stop};
+use crate::forward::{Forward, Listeners, Liveness, ShutdownPhase};
 
 /// A forward of the configuration.
 #[derive(Debug)]
 pub(super) struct RunningForward {
-    pub(super) listed: Arc<ForwardInfo>,
+    pub(super) info: Arc<ForwardInfo>,
     /// `None` if the forward is disabled or failing.
     pub(super) active: Option<Active>,
     /// The start errors that were logged, up to a bound; empty unless it is failing.
@@ -26,22 +26,22 @@ pub(super) struct RunningForward {
 pub(super) struct Active {
     pub(super) bound: Listeners,
     pub(super) liveness: Liveness,
-    pub(super) stop: watch::Sender<Stop>,
+    pub(super) stop: watch::Sender<ShutdownPhase>,
 }
 
 impl RunningForward {
     pub(super) fn settings(&self) -> &config::Forward {
-        &self.listed.settings
+        &self.info.settings
     }
 
     /// Creates the entry of a listening forward, and logs its addresses.
     pub(super) fn new(
         settings: config::Forward,
         forward: &Forward,
-        stop: watch::Sender<Stop>,
+        stop: watch::Sender<ShutdownPhase>,
     ) -> Self {
         forward.announce();
-        let listed = ForwardInfo {
+        let info = ForwardInfo {
             settings,
             addresses: forward.addresses(),
             metrics: Arc::clone(forward.metrics()),
@@ -52,7 +52,7 @@ impl RunningForward {
             stop,
         };
         Self {
-            listed: Arc::new(listed),
+            info: Arc::new(info),
             active: Some(active),
             failures: BTreeSet::new(),
         }
@@ -61,13 +61,13 @@ impl RunningForward {
     /// Creates the entry of a forward that does not listen.
     pub(super) fn idle(settings: config::Forward) -> Self {
         let addresses = settings.listen.clone();
-        let listed = ForwardInfo {
+        let info = ForwardInfo {
             settings,
             addresses,
             metrics: Arc::default(),
         };
         Self {
-            listed: Arc::new(listed),
+            info: Arc::new(info),
             active: None,
             failures: BTreeSet::new(),
         }
@@ -82,7 +82,7 @@ impl RunningForward {
     pub(super) fn handle_failure(&mut self, error: &StartError) {
         let text = error.to_string();
         let hint = error.hint();
-        self.listed.handle_failure(error);
+        self.info.handle_failure(error);
         if self.failures.len() >= MAX_LOGGED || !self.failures.insert(text.clone()) {
             return;
         }
@@ -99,10 +99,10 @@ impl RunningForward {
 
     /// Replaces the settings; addresses and metrics stay.
     pub(super) fn listed_as(&mut self, settings: config::Forward) {
-        self.listed = Arc::new(ForwardInfo {
+        self.info = Arc::new(ForwardInfo {
             settings,
-            addresses: self.listed.addresses.clone(),
-            metrics: Arc::clone(&self.listed.metrics),
+            addresses: self.info.addresses.clone(),
+            metrics: Arc::clone(&self.info.metrics),
         });
     }
 }

@@ -87,10 +87,10 @@ pub(super) async fn plan_http(
     http: &HttpSockets,
     wanted: Option<config::Http>,
     passed: &ActivatedSockets,
-    held: &mut Listeners,
+    released: &mut Listeners,
     strict: bool,
 ) -> Result<(HttpPlan, Option<Failing<config::Http>>), StartError> {
-    match (http.plan(wanted.clone(), passed, held).await, wanted) {
+    match (http.prepare(wanted.clone(), passed, released).await, wanted) {
         (Ok(plan), _) => Ok((plan, None)),
         (Err(error), Some(wanted)) if !strict => {
             let failing = Failing::new(wanted, "http", &error);
@@ -115,8 +115,8 @@ pub(super) async fn rebind(
 ) -> Rebound {
     let mut rebound = Rebound::default();
     if http.is_some() {
-        let held = &mut Listeners::default();
-        rebound.http = Some(HttpSockets::default().plan(http, passed, held).await);
+        let released = &mut Listeners::default();
+        rebound.http = Some(HttpSockets::default().prepare(http, passed, released).await);
     }
     if let Some(place) = admin {
         rebound.admin = Some(Admin::bind(&place).await);
@@ -131,7 +131,7 @@ impl Daemon {
         match http {
             Some(Ok(plan)) => {
                 // A server that is failing has no predecessor.
-                drop(self.control.http.swap(plan));
+                drop(self.control.http.commit(plan));
                 self.servers.http = None;
             }
             Some(Err(error)) => debug!(%error, "cannot serve [http] yet"),
@@ -150,7 +150,7 @@ impl Daemon {
     }
 
     pub(super) fn plan_server_retry(&mut self) {
-        self.control.history.failing_servers = self.servers.reports();
+        self.control.stats.failing_servers = self.servers.reports();
         let triggered = self.context.triggered.clone().resubscribe();
         self.servers.plan_retry(triggered);
     }

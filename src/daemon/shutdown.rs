@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::admin::{Fault, rejection};
+use super::admin::{ErrorKind, error_response};
 use super::binder::Binder;
 use super::connection_limit::ConnectionLimit;
 use super::control_plane::{ControlPlane, Demand, answer, force_shutdown};
@@ -17,7 +17,7 @@ use super::signals::Signals;
 use super::status::ForwardSnapshot;
 use super::{Daemon, systemd};
 use crate::clock;
-use crate::forward::{Context, Stop};
+use crate::forward::{Context, ShutdownPhase};
 use crate::session::ShutdownMode;
 
 impl Daemon {
@@ -80,8 +80,8 @@ async fn handle_events(
                 let stopping = "the daemon is stopping";
                 answer(
                     reply,
-                    rejection(
-                        Fault::Busy,
+                    error_response(
+                        ErrorKind::Busy,
                         stopping,
                         "retry after it has been started again",
                     ),
@@ -117,7 +117,7 @@ impl Stopping {
         background.shutdown().await;
         binder.cancel().await;
         let snapshot = forwards.snapshot();
-        forwards.stop(Stop::Drain);
+        forwards.stop(ShutdownPhase::Draining);
         let limits = connection_limit.shutdown_timeouts();
         let begin = clock::now();
         limits.announce(snapshot.connections());
@@ -127,13 +127,13 @@ impl Stopping {
                 () = limits.wait_for_idle(forwards.ended()) => {}
                 _ = forced.wait_for(|shutdown_mode| *shutdown_mode == ShutdownMode::Forced) => {}
             }
-            forwards.stop(Stop::Idle);
+            forwards.stop(ShutdownPhase::ClosingIdle);
         }
         tokio::select! {
             () = limits.wait(|| snapshot.connections(), forwards.ended()) => {}
             _ = forced.wait_for(|shutdown_mode| *shutdown_mode == ShutdownMode::Forced) => {}
         }
-        forwards.stop(Stop::Now);
+        forwards.stop(ShutdownPhase::Aborting);
         tokio::select! {
             ended = timeout(limits.forwards, forwards.ended()) => if ended.is_err() {
                 warn!("some connections did not close in time");

@@ -31,9 +31,9 @@ pub struct Signals {
     user1: UnixStream,
     user2: UnixStream,
     /// SIGHUP was ignored when the process started, so it must outlive its terminal.
-    outlives: bool,
+    ignores_hang_up: bool,
     /// SIGHUP requests a reload.
-    reloads: bool,
+    reload_on_hang_up: bool,
 }
 
 impl Signals {
@@ -44,8 +44,8 @@ impl Signals {
     /// If no socket can be created.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
-            outlives: is_hang_up_ignored(),
-            reloads: true,
+            ignores_hang_up: is_hang_up_ignored(),
+            reload_on_hang_up: true,
             terminate: watch(SIGTERM)?,
             interrupt: watch(SIGINT)?,
             hang_up: watch(SIGHUP)?,
@@ -58,13 +58,13 @@ impl Signals {
     /// terminal.
     pub fn without_reload(self) -> Self {
         Self {
-            reloads: false,
+            reload_on_hang_up: false,
             ..self
         }
     }
 
     /// Waits for the next signal and returns its number. Cancel safe.
-    pub async fn number(&mut self) -> u8 {
+    pub async fn next_number(&mut self) -> u8 {
         tokio::select! {
             () = arrival(&self.terminate) => TERMINATE,
             () = arrival(&self.interrupt) => INTERRUPT,
@@ -88,7 +88,7 @@ impl Signals {
     /// Returns the meaning of SIGHUP. If the process must outlive its terminal, the signal only
     /// dumps the open connections.
     fn hung_up(&self) -> Signal {
-        match (self.reloads, self.outlives) {
+        match (self.reload_on_hang_up, self.ignores_hang_up) {
             (true, _) => Signal::Reload,
             (false, false) => Signal::Stop("SIGHUP"),
             (false, true) => Signal::DumpConnections,
@@ -96,12 +96,12 @@ impl Signals {
     }
 
     /// Waits for the next stop signal; ignores others.
-    pub async fn stop(&mut self) {
+    pub async fn wait_for_stop(&mut self) {
         while !matches!(self.next().await, Signal::Stop(_)) {}
     }
 
     /// Waits for the next stop signal and returns its number; ignores others.
-    pub async fn last(&mut self) -> u8 {
+    pub async fn next_stop_number(&mut self) -> u8 {
         loop {
             match self.next().await {
                 Signal::Stop("SIGINT") => return INTERRUPT,

@@ -39,7 +39,7 @@ pub struct DaemonEnvironment {
     /// Control of the process log, if the daemon may change it.
     pub log: Option<Control>,
     /// Policy for sessions that former processes left open.
-    pub leftovers: TerminatePolicy,
+    pub orphan_policy: TerminatePolicy,
 }
 
 /// Options of a start.
@@ -65,7 +65,7 @@ impl Default for StartOptions {
 pub(super) fn log_start(file: Option<&Path>, aws: &AwsClients) {
     let version = env!("CARGO_PKG_VERSION");
     let configuration = file.map(|path| path.display().to_string());
-    let (region, profile) = aws.place();
+    let (region, profile) = aws.region_and_profile();
     info!(version, configuration, profile, region, "starting");
 }
 
@@ -100,8 +100,8 @@ pub(super) async fn admin(
         }
         Err(error) => {
             let is_held = matches!(
-                error.obstacle,
-                ListenErrorKind::Taken | ListenErrorKind::Locked(_)
+                error.kind,
+                ListenErrorKind::InUse | ListenErrorKind::Locked(_)
             );
             let error = StartError::Admin(error);
             match strict || is_held {
@@ -154,7 +154,7 @@ impl Parts {
         state: Option<PathBuf>,
         origin: String,
     ) -> Result<Self, StartError> {
-        let service = aws.any(forwards)?;
+        let service = aws.default_client(forwards)?;
         let (journal, abandoned) = journal(state).await;
         let (sessions, task) = Sessions::new(rate, seed(), journal);
         let shutdown_mode = watch::Sender::new(ShutdownMode::No);

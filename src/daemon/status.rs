@@ -10,7 +10,7 @@ use crate::config::{self, Listen, Sessions};
 use crate::panics;
 use crate::printable::Printable;
 use crate::telemetry::{
-    FailingServer, FailureReport, FailureStatus, Finishing, ForwardMetrics, ForwardReport,
+    DrainingForward, FailingServer, FailureReport, FailureStatus, ForwardMetrics, ForwardReport,
     ForwardState, Report, dropped_log_lines,
 };
 
@@ -32,14 +32,14 @@ pub(super) struct ForwardSnapshot {
 impl ForwardSnapshot {
     /// Returns the number of connections that have a session.
     pub(super) fn connections(&self) -> usize {
-        let running = self.running.iter().map(|listed| &listed.metrics);
+        let running = self.running.iter().map(|info| &info.metrics);
         let metrics = running.chain(self.finishing.iter().map(|(_, metrics)| metrics));
         metrics.map(|metrics| metrics.open.get()).sum()
     }
 
     fn enabled(&self) -> usize {
         let running = self.running.iter();
-        running.filter(|listed| listed.settings.enabled).count()
+        running.filter(|info| info.settings.enabled).count()
     }
 
     /// Returns the log message for the end of the start.
@@ -184,7 +184,7 @@ impl DaemonStats {
     }
 
     /// Records whether the accept loops have answered the last probe. Returns `answered`.
-    pub(super) fn handle_answer(&mut self, answered: bool) -> bool {
+    pub(super) fn record_liveness(&mut self, answered: bool) -> bool {
         match answered {
             true => self.silent = None,
             false => self.silent = self.silent.or_else(|| Some(clock::now())),
@@ -204,10 +204,13 @@ impl DaemonStats {
     /// Returns the current report.
     pub(super) fn report(&self, snapshot: &ForwardSnapshot, log: String, stopping: bool) -> Report {
         let now = clock::now();
-        let finishing = snapshot.finishing.iter().map(|(name, metrics)| Finishing {
-            name: name.as_str().into(),
-            connections: metrics.open.get(),
-        });
+        let finishing = snapshot
+            .finishing
+            .iter()
+            .map(|(name, metrics)| DrainingForward {
+                name: name.as_str().into(),
+                connections: metrics.open.get(),
+            });
         Report {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
@@ -244,21 +247,20 @@ mod tests {
 
     #[test]
     fn loops_that_are_silent_for_long_are_dead_until_they_answer() {
-        let mut history = DaemonStats::new();
-        let alive_in = |history: &DaemonStats, seconds| {
-            history.is_alive(clock::now() + Duration::from_secs(seconds))
+        let mut stats = DaemonStats::new();
+        let alive_in = |stats: &DaemonStats, seconds| {
+            stats.is_alive(clock::now() + Duration::from_secs(seconds))
         };
-        assert!(alive_in(&history, 3600), "nobody was asked");
+        assert!(alive_in(&stats, 3600), "nobody was asked");
 
-        assert!(!history.handle_answer(false));
-        assert!(!history.handle_answer(false));
+        assert!(!stats.record_liveness(false));
+        assert!(!stats.record_liveness(false));
 
-        assert!(alive_in(&history, 1));
-        assert!(!alive_in(&history, 5));
-        let report =
-            |stopping| history.report(&ForwardSnapshot::default(), String::new(), stopping);
+        assert!(alive_in(&stats, 1));
+        assert!(!alive_in(&stats, 5));
+        let report = |stopping| stats.report(&ForwardSnapshot::default(), String::new(), stopping);
         assert!(report(false).alive && report(true).alive);
-        assert!(history.handle_answer(true));
-        assert!(alive_in(&history, 3600));
+        assert!(stats.record_liveness(true));
+        assert!(alive_in(&stats, 3600));
     }
 }

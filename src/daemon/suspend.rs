@@ -13,7 +13,7 @@ use crate::clock;
 pub(super) struct SuspendDetector {
     monotonic: Instant,
     wall: SystemTime,
-    /// An interval keeps its deadline when [`SuspendDetector::noticed`] is cancelled.
+    /// An interval keeps its deadline when [`SuspendDetector::resumed`] is cancelled.
     looks: Interval,
 }
 
@@ -33,20 +33,20 @@ impl SuspendDetector {
     }
 
     /// Waits until the machine has resumed from a suspend. Cancel safe.
-    pub(super) async fn noticed(&mut self) {
+    pub(super) async fn resumed(&mut self) {
         loop {
             self.looks.tick().await;
-            if self.look(clock::now(), clock::wall()) {
+            if self.check(clock::now(), clock::wall()) {
                 return;
             }
         }
     }
 
-    fn look(&mut self, monotonic: Instant, wall: SystemTime) -> bool {
+    fn check(&mut self, monotonic: Instant, wall: SystemTime) -> bool {
         let awake = monotonic.saturating_duration_since(self.monotonic);
         let passed = wall.duration_since(self.wall).unwrap_or_default();
         (self.monotonic, self.wall) = (monotonic, wall);
-        passed > awake + NAP
+        passed > awake + MIN_SUSPEND
     }
 }
 
@@ -54,7 +54,7 @@ impl SuspendDetector {
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Minimum detected suspend. Corrections of the wall clock are smaller.
-const NAP: Duration = Duration::from_secs(10);
+const MIN_SUSPEND: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -70,7 +70,7 @@ mod tests {
         suspend_detector.wall -= Duration::from_secs(3600);
 
         let mut interruptions = 0;
-        while timeout(Duration::from_millis(5), suspend_detector.noticed())
+        while timeout(Duration::from_millis(5), suspend_detector.resumed())
             .await
             .is_err()
         {
@@ -87,9 +87,9 @@ mod tests {
             suspend_detector.wall + INTERVAL,
         );
 
-        assert!(!suspend_detector.look(monotonic, wall));
-        assert!(suspend_detector.look(monotonic + INTERVAL, wall + Duration::from_secs(3600)));
-        assert!(!suspend_detector.look(
+        assert!(!suspend_detector.check(monotonic, wall));
+        assert!(suspend_detector.check(monotonic + INTERVAL, wall + Duration::from_secs(3600)));
+        assert!(!suspend_detector.check(
             monotonic + 2 * INTERVAL,
             wall + Duration::from_secs(3600) + INTERVAL
         ));
@@ -99,7 +99,7 @@ mod tests {
     async fn a_wall_clock_that_is_set_back_is_none() {
         let mut suspend_detector = SuspendDetector::new();
 
-        assert!(!suspend_detector.look(
+        assert!(!suspend_detector.check(
             suspend_detector.monotonic + INTERVAL,
             suspend_detector.wall - Duration::from_secs(60)
         ));

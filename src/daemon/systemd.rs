@@ -16,15 +16,15 @@ use tracing::debug;
 
 /// Connection to the service manager.
 #[derive(Debug)]
-pub(super) struct ServiceManager {
+pub(super) struct SdNotify {
     /// The status that was sent last.
     status: String,
     /// The service manager expects watchdog notifications.
-    watches: bool,
+    watchdog_enabled: bool,
     ticks: Interval,
 }
 
-impl ServiceManager {
+impl SdNotify {
     pub(super) fn new() -> Self {
         let watchdog = sd_notify::watchdog_enabled();
         let often = watchdog.map_or(REFRESH, |patience| REFRESH.min(patience / 4));
@@ -32,7 +32,7 @@ impl ServiceManager {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             status: String::new(),
-            watches: watchdog.is_some(),
+            watchdog_enabled: watchdog.is_some(),
             ticks,
         }
     }
@@ -50,8 +50,8 @@ impl ServiceManager {
 
     /// Sends a watchdog notification, if one is expected and the accept loops are `alive`. The call
     /// itself shows that the event loop runs.
-    pub(super) fn feed(&self, alive: bool) {
-        if self.watches && alive {
+    pub(super) fn watchdog(&self, alive: bool) {
+        if self.watchdog_enabled && alive {
             notify(&[NotifyState::Watchdog]);
         }
     }
@@ -65,7 +65,7 @@ impl ServiceManager {
     }
 }
 
-/// Reports that a reload has started; [`ServiceManager::ready`] completes it.
+/// Reports that a reload has started; [`SdNotify::ready`] completes it.
 pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),

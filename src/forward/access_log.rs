@@ -27,11 +27,11 @@ impl AccessLog<'_> {
         let (sent, received) = (self.counters.sent(), self.counters.received());
         let time = self.time;
         match self.outcome {
-            Some(Outcome::Lost(Reason::Refused)) => {
+            Some(Outcome::StreamLost(Reason::Refused)) => {
                 let hint = tunnel::Error::Ended(Reason::Refused).hint();
                 warn!(%destination, hint, "the agent could not connect to the destination; connection reset");
             }
-            Some(Outcome::Lost(reason)) => {
+            Some(Outcome::StreamLost(reason)) => {
                 let ended = tunnel::Error::Ended(reason.clone());
                 let error = self.failure.as_deref().unwrap_or(&ended);
                 let hint = Some(error.hint()).filter(|hint| !hint.is_empty());

@@ -21,9 +21,9 @@ pub(super) enum ConnectFailure {
     /// The session was started, but the tunnel was not established.
     Tunnel(Arc<tunnel::Error>),
     /// The deadline passed; the step that was pending.
-    Late(Step),
+    TimedOut(Step),
     /// Internal error.
-    Fault,
+    Internal,
     /// The forward stops.
     Stopping,
 }
@@ -34,7 +34,7 @@ impl ConnectFailure {
         match self {
             Self::Session(error) => of_session(error),
             Self::Tunnel(error) => of_tunnel(error),
-            Self::Late(_) | Self::Fault | Self::Stopping => Severity::Transient,
+            Self::TimedOut(_) | Self::Internal | Self::Stopping => Severity::Transient,
         }
     }
 
@@ -53,8 +53,8 @@ impl ConnectFailure {
         match self {
             Self::Session(error) => error.kind().as_str(),
             Self::Tunnel(error) => error.code(),
-            Self::Late(_) => "TimedOut",
-            Self::Fault => "Fault",
+            Self::TimedOut(_) => "TimedOut",
+            Self::Internal => "Fault",
             Self::Stopping => "Stopping",
         }
     }
@@ -64,11 +64,11 @@ impl ConnectFailure {
         let hint = match self {
             Self::Session(error) => error.hint(),
             Self::Tunnel(error) => error.hint(),
-            Self::Late(Step { hint: "", .. }) => {
+            Self::TimedOut(Step { hint: "", .. }) => {
                 "raise `connect_timeout` if this step is only slow"
             }
-            Self::Late(step) => step.hint,
-            Self::Fault => "please report it with the preceding log lines",
+            Self::TimedOut(step) => step.hint,
+            Self::Internal => "please report it with the preceding log lines",
             Self::Stopping => "",
         };
         Some(hint).filter(|hint| !hint.is_empty())
@@ -80,12 +80,12 @@ impl fmt::Display for ConnectFailure {
         match self {
             Self::Session(error) => error.fmt(f),
             Self::Tunnel(error) => error.fmt(f),
-            Self::Late(step) => write!(
+            Self::TimedOut(step) => write!(
                 f,
                 "not ready within connect_timeout: still waiting for {}",
                 step.name
             ),
-            Self::Fault => f.write_str("internal error"),
+            Self::Internal => f.write_str("internal error"),
             Self::Stopping => f.write_str("stopping"),
         }
     }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_failure_is_logged_once_a_minute_and_its_end_once() {
         let start = clock::now();
-        let late = ConnectFailure::Late(Step::of("StartSession"));
+        let late = ConnectFailure::TimedOut(Step::of("StartSession"));
         let mut log_dedup = LogDedup::default();
 
         let logged: Vec<(u64, u64)> = (0..150)
@@ -217,7 +217,7 @@ mod tests {
     fn failures_that_alternate_are_logged_once_a_minute_each() {
         let start = clock::now();
         let late =
-            ["StartSession", "the websocket"].map(|step| ConnectFailure::Late(Step::of(step)));
+            ["StartSession", "the websocket"].map(|step| ConnectFailure::TimedOut(Step::of(step)));
         let mut log_dedup = LogDedup::default();
 
         let mut logged = [0; 2];
@@ -236,7 +236,7 @@ mod tests {
         let start = clock::now();
         let mut log_dedup = LogDedup::default();
         let mut handle = |n: u32, second| {
-            let failure = ConnectFailure::Late(Step::of(&format!("request {n}")));
+            let failure = ConnectFailure::TimedOut(Step::of(&format!("request {n}")));
             log_dedup.handle_failure(start + Duration::from_secs(second), &failure, 1)
         };
 

@@ -20,7 +20,7 @@ use super::client::Connection;
 use super::error::{ConnectFailure, refusal};
 use super::pool_handle::{AcceptPermit, Lease, PoolHandle, SlotRefusal};
 use super::relay::{
-    ByteCounters, ENDED_EARLY, NOT_TAKEN, Outcome, RelayTimeouts, classify, deliver, relay,
+    ByteCounters, ENDED_EARLY, NOT_TAKEN, Outcome, RelayTimeouts, classify, flush_upload, relay,
 };
 use super::shutdown::ShutdownWatch;
 use crate::clock;
@@ -63,13 +63,13 @@ impl Handler {
         let waiting = self.metrics.waiting.count();
         let opened = tokio::select! {
             opened = self.open(begin, &accept_permit) => opened,
-            () = stop.asked() => return,
+            () = stop.draining() => return,
             never = self.log_on_dump(|| info!(time = ?clock::since(begin), "waiting for a session")) => match never {},
-            () = connection.abandoned() => return debug!("client disconnected before its session was ready"),
+            () = connection.closed_before_data() => return debug!("client disconnected before its session was ready"),
         };
         drop(waiting);
         match opened {
-            Ok(opened) => drop(self.carry(begin, connection, opened, stop).await),
+            Ok(opened) => drop(self.relay(begin, connection, opened, stop).await),
             Err(refusal) => {
                 drop(connection);
                 log(&refusal);
@@ -81,7 +81,7 @@ impl Handler {
     pub(super) fn record_panic(&self) {
         let now = clock::now();
         self.metrics
-            .record_failure(ConnectFailure::Fault.status(now));
+            .record_failure(ConnectFailure::Internal.status(now));
     }
 
     /// Calls `log` at each dump of open connections.
@@ -117,7 +117,7 @@ impl Handler {
     }
 
     /// Relays until one side has ended. Returns the outcome and, if the tunnel ended, its error.
-    pub(super) async fn carry(
+    pub(super) async fn relay(
         &self,
         begin: Instant,
         connection: Connection,
@@ -143,13 +143,13 @@ impl Handler {
         let with_upload = outcome.as_ref().filter(|_| counters.read() > 0);
         let delivered = match with_upload {
             Some(Outcome::ClientClosed | Outcome::HalfCloseTimeout) => tokio::select! {
-                delivered = deliver(&stream, timeouts.delivery) => delivered,
+                delivered = flush_upload(&stream, timeouts.delivery) => delivered,
                 () = stop_grace_over(&mut stop) => Err("stopping".to_owned()),
                 () = sleep_or_pending(timeouts.flush_total) => Err(NOT_TAKEN.to_owned()),
             },
             Some(Outcome::UploadIncomplete) => Err(NOT_TAKEN.to_owned()),
             Some(Outcome::DestinationClosed | Outcome::EndedEarly) => classify(stream.upload()),
-            Some(Outcome::Lost(_)) | None => Ok(()),
+            Some(Outcome::StreamLost(_)) | None => Ok(()),
         };
         let (outcome, delivered) = final_outcome(outcome, delivered, &counters);
         drop(stream);
@@ -187,21 +187,21 @@ impl Handler {
             debug!(
                 "too many clients do not read their final bytes; closing this connection without waiting; the kernel delivers the rest"
             );
-            return connection.leave();
+            return connection.close_without_waiting();
         };
         tokio::select! {
-            () = connection.finish() => {}
-            () = stop.now() => {}
+            () = connection.close_gracefully() => {}
+            () = stop.aborting() => {}
         }
     }
 
     /// Records in the metrics whether the destination answered or refused.
     fn record_outcome(&self, outcome: Option<&Outcome>, counters: &ByteCounters<'_>) {
         if counters.received() > 0 {
-            self.metrics.handle_answer();
-        } else if let Some(Outcome::Lost(Reason::Refused)) = outcome {
+            self.metrics.record_answer();
+        } else if let Some(Outcome::StreamLost(Reason::Refused)) = outcome {
             self.metrics
-                .handle_refusal(refusal(&self.settings.remote, clock::now()));
+                .record_refusal(refusal(&self.settings.remote, clock::now()));
         }
     }
 }
@@ -244,11 +244,11 @@ fn final_outcome(
 
 /// Waits until this connection must end. Idle connections end earlier than others.
 async fn stopped(stop: &mut ShutdownWatch, counters: &ByteCounters<'_>) {
-    stop.idle().await;
+    stop.closing_idle().await;
     let moved = || (counters.sent(), counters.received());
     loop {
         let before = moved();
-        if timeout(IDLE, stop.now()).await.is_ok() || moved() == before {
+        if timeout(IDLE, stop.aborting()).await.is_ok() || moved() == before {
             return;
         }
     }
@@ -265,7 +265,7 @@ async fn sleep_or_pending(span: Option<Duration>) {
 /// Waits for a stop, and then for the time that the upload of a client that disconnected just
 /// before commonly needs.
 async fn stop_grace_over(stop: &mut ShutdownWatch) {
-    stop.now().await;
+    stop.aborting().await;
     tokio::time::sleep(UPLOAD_GRACE).await;
 }
 
@@ -291,7 +291,7 @@ async fn first_stream<P, S, F: Future<Output = Result<P, SlotRefusal>>>(
             Err(error) if clock::now() >= deadline => {
                 debug!(%error, "cannot open a stream on the last tunnel before the deadline");
                 return Err(SlotRefusal {
-                    failure: ConnectFailure::Late(Step::of("a tunnel that can open a stream")),
+                    failure: ConnectFailure::TimedOut(Step::of("a tunnel that can open a stream")),
                     omitted: Some(0),
                 });
             }
@@ -309,7 +309,7 @@ async fn within<'a, E>(
     let (failure, omitted) = match timeout_at(deadline.into(), permit).await {
         Ok(Ok(permit)) => return Ok(permit),
         Ok(Err(_)) => (ConnectFailure::Stopping, None),
-        Err(_) => (ConnectFailure::Late(Step::of(step)), Some(0)),
+        Err(_) => (ConnectFailure::TimedOut(Step::of(step)), Some(0)),
     };
     Err(SlotRefusal { failure, omitted })
 }
@@ -351,7 +351,7 @@ mod tests {
 
         assert!(matches!(
             opened.unwrap_err().failure,
-            ConnectFailure::Late(_)
+            ConnectFailure::TimedOut(_)
         ));
         assert_eq!(rounds.get(), 1);
     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 #[derive(Clone, Debug)]
 pub struct Liveness {
     loops: usize,
-    question: watch::Sender<()>,
+    probe: watch::Sender<()>,
     /// Loops that have not responded to the last probe.
     missing: Arc<AtomicUsize>,
 }
@@ -20,11 +20,11 @@ impl Liveness {
     pub(super) fn new(loops: usize) -> (Self, Vec<PingResponder>) {
         let liveness = Self {
             loops,
-            question: watch::Sender::new(()),
+            probe: watch::Sender::new(()),
             missing: Arc::new(AtomicUsize::new(0)),
         };
         let answer = || PingResponder {
-            question: liveness.question.subscribe(),
+            probe: liveness.probe.subscribe(),
             missing: Arc::clone(&liveness.missing),
         };
         let answers = (0..loops).map(|_| answer()).collect();
@@ -33,11 +33,11 @@ impl Liveness {
 
     /// Probes every loop. Returns false while one has not responded to the last probe; no new probe
     /// is sent then.
-    pub fn ask(&self) -> bool {
+    pub fn check(&self) -> bool {
         let all = self.missing.load(Relaxed) == 0;
         if all {
             self.missing.store(self.loops, Relaxed);
-            self.question.send_replace(());
+            self.probe.send_replace(());
         }
         all
     }
@@ -46,14 +46,14 @@ impl Liveness {
 /// Responder of one loop.
 #[derive(Debug)]
 pub(super) struct PingResponder {
-    question: watch::Receiver<()>,
+    probe: watch::Receiver<()>,
     missing: Arc<AtomicUsize>,
 }
 
 impl PingResponder {
     /// Waits for a probe and responds to it.
-    pub(super) async fn given(&mut self) {
-        if self.question.changed().await.is_err() {
+    pub(super) async fn respond(&mut self) {
+        if self.probe.changed().await.is_err() {
             // Sender dropped: no more probes.
             return std::future::pending().await;
         }
@@ -71,11 +71,11 @@ mod tests {
         let (mut one, mut two) = (answers.pop().unwrap(), answers.pop().unwrap());
 
         // Before any of them runs.
-        assert!(liveness.ask());
-        assert!(!liveness.ask(), "nobody has answered");
-        one.given().await;
-        assert!(!liveness.ask(), "one has not");
-        two.given().await;
-        assert!(liveness.ask());
+        assert!(liveness.check());
+        assert!(!liveness.check(), "nobody has answered");
+        one.respond().await;
+        assert!(!liveness.check(), "one has not");
+        two.respond().await;
+        assert!(liveness.check());
     }
 }

@@ -41,7 +41,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, debug, error, error_span, info, warn};
 
 use self::client::Connection;
-pub use self::client::Standard;
+pub use self::client::Stdio;
 use self::handler::Handler;
 pub use self::listener::{
     AcceptedSocket, ActivatedSockets, InheritedSockets, ListenError, ListenErrorKind, ListenSpec,
@@ -51,9 +51,9 @@ pub use self::liveness::Liveness;
 use self::liveness::PingResponder;
 use self::pool_handle::AcceptPermit;
 use self::pool_task::PoolTask;
+pub use self::shutdown::ShutdownPhase;
 use self::shutdown::ShutdownWatch;
-pub use self::shutdown::Stop;
-pub use self::stdio_forward::{Class, Ending, StdioError, StdioForward, StdioStage};
+pub use self::stdio_forward::{CloseReason, ErrorClass, StdioError, StdioForward, StdioStage};
 use crate::config;
 use crate::network::{Network, shortage};
 use crate::panics::{self, Panic, caught};
@@ -68,9 +68,9 @@ pub struct Forward {
     bound: Listeners,
     liveness: Liveness,
     /// One per listener.
-    answers: Vec<PingResponder>,
+    responders: Vec<PingResponder>,
     serve: Arc<Handler>,
-    supplier: PoolTask,
+    pool_task: PoolTask,
 }
 
 impl Forward {
@@ -98,7 +98,7 @@ impl Forward {
         let accept_permits = Arc::new(Semaphore::new(accept_permits));
         let dump_connections = context.dump_connections.clone();
         let metrics = Arc::new(ForwardMetrics::default());
-        let (pool, supplier) = PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
+        let (pool, pool_task) = PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
         let serve = Arc::new(Handler {
             timeouts: handler::timeouts(&settings),
             settings,
@@ -110,13 +110,13 @@ impl Forward {
             dump_connections,
             metrics,
         });
-        let (liveness, answers) = Liveness::new(bound.listeners().count());
+        let (liveness, responders) = Liveness::new(bound.listeners().count());
         Ok(Self {
             bound,
             liveness,
-            answers,
+            responders,
             serve,
-            supplier,
+            pool_task,
         })
     }
 
@@ -177,21 +177,21 @@ impl Forward {
     /// # Panics
     ///
     /// If one of its tasks panicked and cannot be restarted: the forward cannot serve clients then.
-    pub async fn run(self, stop: watch::Receiver<Stop>) {
+    pub async fn run(self, stop: watch::Receiver<ShutdownPhase>) {
         // At error level, so that the span is enabled at every log level.
         let span = error_span!("serving", forward = self.name());
         let stop = ShutdownWatch::new(stop);
         let (end, ended) = watch::channel(false);
         let mut supplying = JoinSet::new();
-        let pool = self.supplier.run(stop.clone(), ended);
+        let pool = self.pool_task.run(stop.clone(), ended);
         supplying.spawn(pool.instrument(span.clone()));
         if let Err(error) = self.bound.set_mode(self.serve.settings.mode) {
             span.in_scope(|| warn!(%error, "cannot change the permissions of a socket"));
         }
         let mut loops = JoinSet::new();
-        for (listener, answer) in self.bound.listeners().zip(self.answers) {
+        for (listener, responder) in self.bound.listeners().zip(self.responders) {
             let serve = Arc::clone(&self.serve);
-            let accept = accept_loop(Arc::clone(listener), serve, stop.clone(), answer);
+            let accept = accept_loop(Arc::clone(listener), serve, stop.clone(), responder);
             loops.spawn(accept.instrument(span.clone()));
         }
         drop(self.bound);
@@ -246,14 +246,14 @@ async fn accept_loop(
     listener: Arc<Listener>,
     serve: Arc<Handler>,
     mut stop: ShutdownWatch,
-    mut answer: PingResponder,
+    mut responder: PingResponder,
 ) {
     let mut connections = JoinSet::new();
     while let Err(panic) = caught(accept_until_released(
         &listener,
         &serve,
         &mut stop,
-        &mut answer,
+        &mut responder,
         &mut connections,
     ))
     .await
@@ -272,7 +272,7 @@ async fn accept_until_released(
     listener: &Listener,
     serve: &Arc<Handler>,
     stop: &mut ShutdownWatch,
-    answer: &mut PingResponder,
+    responder: &mut PingResponder,
     connections: &mut JoinSet<()>,
 ) {
     let mut pause = ACCEPT_PAUSE;
@@ -282,7 +282,7 @@ async fn accept_until_released(
         let accepted = tokio::select! {
             biased;
             () = stop.released() => break,
-            () = answer.given() => continue,
+            () = responder.respond() => continue,
             Some(done) = connections.join_next() => {
                 warn_if_panicked(done);
                 continue;

@@ -67,7 +67,7 @@ impl PoolHandle {
     fn unanswered(&self) -> SlotRefusal {
         match self.requests.is_closed() {
             true => SlotRefusal::stopping(),
-            false => SlotRefusal::fault(),
+            false => SlotRefusal::internal(),
         }
     }
 }
@@ -97,9 +97,9 @@ pub(super) struct SlotRefusal {
 
 impl SlotRefusal {
     /// Refusal after a panic, which was logged.
-    pub(super) fn fault() -> Self {
+    pub(super) fn internal() -> Self {
         Self {
-            failure: ConnectFailure::Fault,
+            failure: ConnectFailure::Internal,
             omitted: Some(0),
         }
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::client::Connection;
 use crate::proto::{Reason, Upload};
 use crate::telemetry::ForwardMetrics;
-use crate::tunnel::{Closed, Stream, Taken};
+use crate::tunnel::{ReadOutcome, Stream, WriteClosed};
 
 /// Timeouts of a relay without traffic.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ pub(super) async fn relay(
                 gone.store(true, Relaxed);
                 return tokio::select! {
                     sent = sending => sent.into_outcome(),
-                    ended = discard(stream) => ended,
+                    ended = discard_download(stream) => ended,
                 };
             }
         },
@@ -61,8 +61,8 @@ pub(super) async fn relay(
             stream.finish();
             tokio::select! {
                 received = receiving => received.into(),
-                () = connection.gone() => Outcome::ClientClosed,
-                () = silence(stream, Stream::traffic, timeouts.half_close) => Outcome::HalfCloseTimeout,
+                () = connection.client_closed() => Outcome::ClientClosed,
+                () = until_idle(stream, Stream::traffic, timeouts.half_close) => Outcome::HalfCloseTimeout,
             }
         }
     }
@@ -74,10 +74,10 @@ pub(super) async fn relay(
 ///
 /// Describes why some of it may not have arrived: the session was lost, or nothing moved for
 /// `timeouts`.
-pub(super) async fn deliver(stream: &Stream, timeouts: Duration) -> Result<(), String> {
+pub(super) async fn flush_upload(stream: &Stream, timeouts: Duration) -> Result<(), String> {
     tokio::select! {
         upload = stream.leave() => classify(upload),
-        () = silence(stream, sent, timeouts) => Err(NOT_TAKEN.to_owned()),
+        () = until_idle(stream, sent, timeouts) => Err(NOT_TAKEN.to_owned()),
     }
 }
 
@@ -153,7 +153,7 @@ pub(super) enum Outcome {
     /// The same, but the destination may not have every byte of the client.
     EndedEarly,
     /// The stream was lost or refused: the client must be reset.
-    Lost(Reason),
+    StreamLost(Reason),
     /// The client closed or reset its connection.
     ClientClosed,
     /// The client closed, and the destination does not take the remaining upload.
@@ -190,7 +190,7 @@ async fn send(
                             counters.add_sent(taken);
                             rest = &rest[taken..];
                         }
-                        Err(Closed) => return Sent::StreamEnded,
+                        Err(WriteClosed) => return Sent::StreamEnded,
                     }
                 }
             }
@@ -208,10 +208,10 @@ async fn client_closing(
 ) {
     if !gone.load(Relaxed) {
         tokio::time::sleep(CLOSE_POLL_DELAY).await;
-        connection.gone().await;
+        connection.client_closed().await;
         gone.store(true, Relaxed);
     }
-    silence(stream, sent, timeouts).await;
+    until_idle(stream, sent, timeouts).await;
 }
 
 /// How the direction towards the destination ended.
@@ -245,9 +245,9 @@ async fn receive(
     loop {
         buffer.clear();
         match stream.read(&mut buffer, WRITE_BUFFER).await {
-            Taken::End => return DownloadEnd::Ended(Outcome::DestinationClosed),
-            Taken::Lost(reason) => return DownloadEnd::Ended(Outcome::Lost(reason)),
-            Taken::Bytes => {
+            ReadOutcome::End => return DownloadEnd::Ended(Outcome::DestinationClosed),
+            ReadOutcome::Lost(reason) => return DownloadEnd::Ended(Outcome::StreamLost(reason)),
+            ReadOutcome::Bytes => {
                 if connection.write_all(&buffer).await.is_err() {
                     return DownloadEnd::ClientWriteFailed;
                 }
@@ -275,20 +275,24 @@ impl From<DownloadEnd> for Outcome {
 
 /// Reads and discards the download, so that it does not block other streams. The client misses
 /// bytes, so an end of the destination is reported as `ClientClosed`.
-async fn discard(stream: &Stream) -> Outcome {
+async fn discard_download(stream: &Stream) -> Outcome {
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
         match stream.read(&mut buffer, WRITE_BUFFER).await {
-            Taken::End => return Outcome::ClientClosed,
-            Taken::Lost(reason) => return Outcome::Lost(reason),
-            Taken::Bytes => {}
+            ReadOutcome::End => return Outcome::ClientClosed,
+            ReadOutcome::Lost(reason) => return Outcome::StreamLost(reason),
+            ReadOutcome::Bytes => {}
         }
     }
 }
 
 /// Returns when `traffic` was unchanged for `timeout` (accurate to 1/8 of it) while connected.
-async fn silence<T: PartialEq>(stream: &Stream, traffic: impl Fn(&Stream) -> T, timeout: Duration) {
+async fn until_idle<T: PartialEq>(
+    stream: &Stream,
+    traffic: impl Fn(&Stream) -> T,
+    timeout: Duration,
+) {
     let mut before = traffic(stream);
     let mut half_close = 0;
     while half_close < CHECKS_PER_TIMEOUT {

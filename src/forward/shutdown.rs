@@ -7,49 +7,49 @@ use tokio::time::sleep;
 
 /// Shutdown level. It only increases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stop {
+pub enum ShutdownPhase {
     /// No stop was requested.
-    No,
+    Running,
     /// Accepts no new connections; accepted ones continue. Another forward may have taken over.
-    Release,
+    Released,
     /// Accepted connections without a stream are dropped; open ones may finish.
-    Drain,
+    Draining,
     /// The same, and open connections that are idle are reset.
-    Idle,
+    ClosingIdle,
     /// Open connections are reset.
-    Now,
+    Aborting,
 }
 
 /// Watches the shutdown level on behalf of a task.
 #[derive(Clone, Debug)]
-pub(super) struct ShutdownWatch(watch::Receiver<Stop>);
+pub(super) struct ShutdownWatch(watch::Receiver<ShutdownPhase>);
 
 impl ShutdownWatch {
-    pub(super) fn new(stop: watch::Receiver<Stop>) -> Self {
+    pub(super) fn new(stop: watch::Receiver<ShutdownPhase>) -> Self {
         Self(stop)
     }
 
     /// Waits until nothing more must be accepted.
     pub(super) async fn released(&mut self) {
-        self.reached(Stop::Release).await;
+        self.reached(ShutdownPhase::Released).await;
     }
 
     /// Waits until no new streams must be opened.
-    pub(super) async fn asked(&mut self) {
-        self.reached(Stop::Drain).await;
+    pub(super) async fn draining(&mut self) {
+        self.reached(ShutdownPhase::Draining).await;
     }
 
     /// Waits until idle connections must end.
-    pub(super) async fn idle(&mut self) {
-        self.reached(Stop::Idle).await;
+    pub(super) async fn closing_idle(&mut self) {
+        self.reached(ShutdownPhase::ClosingIdle).await;
     }
 
     /// Waits until open connections must end.
-    pub(super) async fn now(&mut self) {
-        self.reached(Stop::Now).await;
+    pub(super) async fn aborting(&mut self) {
+        self.reached(ShutdownPhase::Aborting).await;
     }
 
-    /// Sleeps for `pause`, but not after [`Stop::Release`]: the address must be free soon.
+    /// Sleeps for `pause`, but not after [`ShutdownPhase::Released`]: the address must be free soon.
     pub(super) async fn pause(&mut self, pause: Duration) {
         tokio::select! {
             () = self.released() => {}
@@ -57,7 +57,7 @@ impl ShutdownWatch {
         }
     }
 
-    async fn reached(&mut self, stop: Stop) {
+    async fn reached(&mut self, stop: ShutdownPhase) {
         // An error means that the sender was dropped, which counts as a stop.
         drop(self.0.wait_for(|now| *now >= stop).await);
     }
@@ -69,12 +69,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_pause_ends_with_a_stop() {
-        let (sender, receiver) = watch::channel(Stop::No);
+        let (sender, receiver) = watch::channel(ShutdownPhase::Running);
         let mut shutdown = ShutdownWatch::new(receiver);
         let long = Duration::from_secs(3600);
 
         shutdown.pause(Duration::from_millis(1)).await;
-        sender.send_replace(Stop::Release);
+        sender.send_replace(ShutdownPhase::Released);
         let limit = Duration::from_secs(60);
         let paused = tokio::time::timeout(limit, shutdown.pause(long)).await;
 

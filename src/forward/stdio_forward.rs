@@ -3,7 +3,7 @@
 //! It has no listener and needs no daemon; from the pool on it works like any other forward.
 //!
 //! ```text
-//!   Opening ──▶ Open ──▶ Over(End, Gone, Stopped, Quiet, Failed)
+//!   Opening ──▶ Open ──▶ Closed(End, Gone, Stopped, Quiet, Failed)
 //!      └───────────────────▲
 //! ```
 
@@ -17,12 +17,12 @@ use tracing::field::Empty;
 use tracing::{Instrument, error_span, warn};
 
 use super::Context;
-use super::client::{Connection, IoFault, IoFaults, Standard};
+use super::client::{Connection, Stdio, StdioIoError, StdioIoErrors};
 use super::error::ConnectFailure;
 use super::handler::{Handler, timeouts};
 use super::pool_task::PoolTask;
 use super::relay::{Outcome, RelayTimeouts};
-use super::shutdown::{ShutdownWatch, Stop};
+use super::shutdown::{ShutdownPhase, ShutdownWatch};
 use crate::clock;
 use crate::config;
 use crate::printable::Printable;
@@ -34,10 +34,10 @@ use crate::tunnel;
 /// A forward for one connection.
 #[derive(Debug)]
 pub struct StdioForward {
-    serve: Handler,
-    supplier: PoolTask,
+    handler: Handler,
+    pool_task: PoolTask,
     connection: Connection,
-    faults: IoFaults,
+    faults: StdioIoErrors,
 }
 
 impl StdioForward {
@@ -46,11 +46,7 @@ impl StdioForward {
     /// # Errors
     ///
     /// If stdin or stdout cannot be registered with the runtime.
-    pub fn new(
-        settings: config::Forward,
-        context: Context,
-        standard: Standard,
-    ) -> io::Result<Self> {
+    pub fn new(settings: config::Forward, context: Context, standard: Stdio) -> io::Result<Self> {
         let (connection, faults) = Connection::standard(standard)?;
         let settings = Arc::new(settings);
         let timeouts = RelayTimeouts {
@@ -63,8 +59,8 @@ impl StdioForward {
             context.dump_connections.clone(),
         );
         let metrics = Arc::new(ForwardMetrics::default());
-        let (pool, supplier) = PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
-        let serve = Handler {
+        let (pool, pool_task) = PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
+        let handler = Handler {
             settings,
             timeouts,
             pool,
@@ -76,18 +72,22 @@ impl StdioForward {
             metrics,
         };
         Ok(Self {
-            serve,
-            supplier,
+            handler,
+            pool_task,
             connection,
             faults,
         })
     }
 
     /// Serves the connection, reports its progress, and then terminates its session.
-    pub async fn run(self, stop: watch::Receiver<Stop>, progress: watch::Sender<StdioStage>) {
+    pub async fn run(
+        self,
+        stop: watch::Receiver<ShutdownPhase>,
+        progress: watch::Sender<StdioStage>,
+    ) {
         let Self {
-            serve,
-            supplier,
+            handler,
+            pool_task,
             connection,
             faults,
         } = self;
@@ -95,13 +95,13 @@ impl StdioForward {
         let stop = ShutdownWatch::new(stop);
         let (end, ended) = watch::channel(false);
         let mut supplying = JoinSet::new();
-        supplying.spawn(supplier.run(stop.clone(), ended).instrument(span.clone()));
-        let ending = carry(&serve, connection, stop, &progress);
+        supplying.spawn(pool_task.run(stop.clone(), ended).instrument(span.clone()));
+        let ending = serve(&handler, connection, stop, &progress);
         let ending = ending.instrument(span).await;
         // Regardless of the outcome of the relay: bytes were lost here.
         let fault = faults.borrow().clone();
-        let ending = fault.map_or(ending, |fault| Ending::Failed(StdioError::here(fault)));
-        progress.send_replace(StdioStage::Over(ending));
+        let ending = fault.map_or(ending, |fault| CloseReason::Failed(StdioError::here(fault)));
+        progress.send_replace(StdioStage::Closed(ending));
         end.send_replace(true);
         while let Some(done) = supplying.join_next().await {
             if let Err(error) = done {
@@ -111,40 +111,40 @@ impl StdioForward {
     }
 }
 
-async fn carry(
-    serve: &Handler,
+async fn serve(
+    handler: &Handler,
     connection: Connection,
     mut stop: ShutdownWatch,
     progress: &watch::Sender<StdioStage>,
-) -> Ending {
+) -> CloseReason {
     let begin = clock::now();
-    let Ok(slot) = Arc::clone(&serve.accept_permits)
+    let Ok(slot) = Arc::clone(&handler.accept_permits)
         .acquire_owned()
         .await
         .map(Arc::new)
     else {
-        return Ending::Stopped;
+        return CloseReason::Stopped;
     };
     let opened = tokio::select! {
-        opened = serve.open(begin, &slot) => opened,
-        () = stop.asked() => return Ending::Stopped,
-        () = connection.gone() => return Ending::Gone,
+        opened = handler.open(begin, &slot) => opened,
+        () = stop.draining() => return CloseReason::Stopped,
+        () = connection.client_closed() => return CloseReason::ReaderClosed,
     };
     let opened = match opened {
         Ok(opened) => opened,
-        Err(refusal) => return Ending::Failed(StdioError::before(&refusal.failure)),
+        Err(refusal) => return CloseReason::Failed(StdioError::before(&refusal.failure)),
     };
     progress.send_replace(StdioStage::Open);
-    match serve.carry(begin, connection, opened, stop).await {
-        (Some(Outcome::DestinationClosed), _) => Ending::End,
-        (Some(Outcome::EndedEarly), _) => Ending::Failed(StdioError::ended_early()),
-        (Some(Outcome::ClientClosed), _) => Ending::Gone,
-        (Some(Outcome::UploadIncomplete), _) => Ending::Failed(StdioError::undelivered()),
-        (Some(Outcome::HalfCloseTimeout), _) => Ending::Quiet,
-        (Some(Outcome::Lost(reason)), failure) => {
-            Ending::Failed(StdioError::after(reason, failure.as_deref()))
+    match handler.relay(begin, connection, opened, stop).await {
+        (Some(Outcome::DestinationClosed), _) => CloseReason::DestinationClosed,
+        (Some(Outcome::EndedEarly), _) => CloseReason::Failed(StdioError::ended_early()),
+        (Some(Outcome::ClientClosed), _) => CloseReason::ReaderClosed,
+        (Some(Outcome::UploadIncomplete), _) => CloseReason::Failed(StdioError::undelivered()),
+        (Some(Outcome::HalfCloseTimeout), _) => CloseReason::HalfCloseTimeout,
+        (Some(Outcome::StreamLost(reason)), failure) => {
+            CloseReason::Failed(StdioError::after(reason, failure.as_deref()))
         }
-        (None, _) => Ending::Stopped,
+        (None, _) => CloseReason::Stopped,
     }
 }
 
@@ -156,20 +156,20 @@ pub enum StdioStage {
     /// Bytes are carried.
     Open,
     /// The connection has ended.
-    Over(Ending),
+    Closed(CloseReason),
 }
 
 /// How the connection ended.
 #[derive(Clone, Debug)]
-pub enum Ending {
+pub enum CloseReason {
     /// The destination ended, and stdout has every byte of it.
-    End,
+    DestinationClosed,
     /// The reader of stdout is gone, and the destination has what was read from stdin.
-    Gone,
+    ReaderClosed,
     /// A stop was requested.
     Stopped,
     /// stdin ended, and then nothing moved for too long.
-    Quiet,
+    HalfCloseTimeout,
     /// It could not be opened, was lost, or stdin or stdout failed.
     Failed(StdioError),
 }
@@ -182,12 +182,12 @@ pub struct StdioError {
     /// What to do about it; empty if nothing is known.
     pub hint: Printable,
     /// Failure class.
-    pub class: Class,
+    pub class: ErrorClass,
 }
 
 /// Failure classes that callers distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
+pub enum ErrorClass {
     /// The API or Session Manager returned an error.
     Session(ErrorKind),
     /// The destination, or the network path to it, is not available.
@@ -204,10 +204,10 @@ impl StdioError {
     /// Failure before a stream was open.
     fn before(failure: &ConnectFailure) -> Self {
         let class = match failure {
-            ConnectFailure::Session(error) => Class::Session(error.kind()),
+            ConnectFailure::Session(error) => ErrorClass::Session(error.kind()),
             ConnectFailure::Tunnel(error) => class_of(error),
-            ConnectFailure::Late(_) => Class::Late,
-            ConnectFailure::Fault | ConnectFailure::Stopping => Class::Lost,
+            ConnectFailure::TimedOut(_) => ErrorClass::Late,
+            ConnectFailure::Internal | ConnectFailure::Stopping => ErrorClass::Lost,
         };
         Self {
             what: Printable::of(failure),
@@ -221,7 +221,7 @@ impl StdioError {
         Self {
             what: "stdout was closed before the destination had received all of stdin".into(),
             hint: "keep stdout open until the destination closes".into(),
-            class: Class::Lost,
+            class: ErrorClass::Lost,
         }
     }
 
@@ -230,25 +230,25 @@ impl StdioError {
         Self {
             what: "the destination closed before it had acknowledged all of stdin".into(),
             hint: "some of it may not have been delivered".into(),
-            class: Class::Lost,
+            class: ErrorClass::Lost,
         }
     }
 
     /// stdin or stdout failed.
-    fn here(fault: IoFault) -> Self {
+    fn here(fault: StdioIoError) -> Self {
         Self {
             what: fault.what.into(),
             hint: fault.hint.into(),
-            class: Class::Lost,
+            class: ErrorClass::Lost,
         }
     }
 
     /// Failure of an open stream.
     fn after(reason: Reason, failure: Option<&tunnel::Error>) -> Self {
         let class = if reason == Reason::Refused {
-            Class::Unavailable
+            ErrorClass::Unavailable
         } else {
-            Class::Lost
+            ErrorClass::Lost
         };
         let ended = tunnel::Error::Ended(reason);
         let error = failure.unwrap_or(&ended);
@@ -260,18 +260,18 @@ impl StdioError {
     }
 }
 
-fn class_of(error: &tunnel::Error) -> Class {
+fn class_of(error: &tunnel::Error) -> ErrorClass {
     match error {
-        tunnel::Error::Session(error) => Class::Session(error.kind()),
+        tunnel::Error::Session(error) => ErrorClass::Session(error.kind()),
         tunnel::Error::Refused {
             status: 401 | 403, ..
-        } => Class::Session(ErrorKind::Denied),
-        tunnel::Error::Ended(Reason::Handshake { .. }) => Class::Document,
-        tunnel::Error::Late { .. } => Class::Late,
+        } => ErrorClass::Session(ErrorKind::Denied),
+        tunnel::Error::Ended(Reason::Handshake { .. }) => ErrorClass::Document,
+        tunnel::Error::Late { .. } => ErrorClass::Late,
         tunnel::Error::Ended(_)
         | tunnel::Error::Refused { .. }
         | tunnel::Error::Dial(_)
-        | tunnel::Error::Broken(_) => Class::Unavailable,
+        | tunnel::Error::Broken(_) => ErrorClass::Unavailable,
     }
 }
 

@@ -99,7 +99,7 @@ async fn watch(mut tunnel: Tunnel, connect_timeout: Duration, report: &impl Fn(T
         Err(_) => {
             let step = tunnel.step();
             tunnel.close();
-            return report(TunnelEvent::Failed(ConnectFailure::Late(step)));
+            return report(TunnelEvent::Failed(ConnectFailure::TimedOut(step)));
         }
     }
     report(TunnelEvent::Ready);

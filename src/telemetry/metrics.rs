@@ -73,12 +73,12 @@ impl ForwardMetrics {
     }
 
     /// Records that the destination could not be reached through an established session.
-    pub fn handle_refusal(&self, refusal: FailureStatus) {
+    pub fn record_refusal(&self, refusal: FailureStatus) {
         refusal.follow(&mut self.past().refusal);
     }
 
     /// Records data from the destination; clears the failure to reach it.
-    pub fn handle_answer(&self) {
+    pub fn record_answer(&self) {
         self.past().refusal = None;
     }
 
@@ -184,11 +184,11 @@ mod tests {
     fn a_destination_that_refuses_is_told_until_it_answers() {
         let metrics = ForwardMetrics::default();
 
-        metrics.handle_refusal(failure("DestinationRefused", clock::now()));
+        metrics.record_refusal(failure("DestinationRefused", clock::now()));
         // A success of another connection.
         metrics.handle_success();
         assert!(metrics.failure().is_some());
-        metrics.handle_answer();
+        metrics.record_answer();
 
         assert_eq!(metrics.failure(), None);
     }

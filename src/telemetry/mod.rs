@@ -8,5 +8,5 @@ pub use self::log::{Control, FilterError, Format, Log, LogError, Verbosity};
 pub use self::log::{dropped_log_lines, flush_log, write_to_stderr};
 pub use self::metrics::{Count, FailureStatus, ForwardMetrics};
 pub use self::status::{
-    FailingServer, FailureReport, Finishing, ForwardReport, ForwardState, Listening, Report,
+    DrainingForward, FailingServer, FailureReport, ForwardReport, ForwardState, Listening, Report,
 };

@@ -37,7 +37,7 @@ pub struct Report {
     /// The forwards of the configuration, in the order of the file.
     pub forwards: Vec<ForwardReport>,
     /// Forwards that were removed or replaced and still have connections.
-    pub finishing: Vec<Finishing>,
+    pub finishing: Vec<DrainingForward>,
 }
 
 /// A server of the daemon that cannot be bound now.
@@ -139,7 +139,7 @@ pub struct FailureReport {
 
 /// A forward that only finishes its connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finishing {
+pub struct DrainingForward {
     /// Name of the forward.
     pub name: Printable,
     /// Number of its open connections.

@@ -56,13 +56,13 @@ pub(super) struct CoreStart {
 
 impl Driver {
     /// Creates a tunnel on a session that was just started, and the driver that must be run for it.
-    pub fn new(session: Session, network: Network, life: TunnelOptions) -> (Tunnel, Self) {
+    pub fn new(session: Session, network: Network, options: TunnelOptions) -> (Tunnel, Self) {
         let TunnelOptions {
             options,
             resume_timeout,
             triggered,
             reorder_budget,
-        } = life;
+        } = options;
         let start = CoreStart {
             now: clock::now(),
             wall: clock::wall(),
@@ -112,7 +112,7 @@ impl Driver {
         loop {
             let heartbeat = Heartbeat::new();
             let before = self.shared.lock().core.progress();
-            let Err(broken) = self.carry(websocket, &heartbeat, outage).await else {
+            let Err(broken) = self.run_websocket(websocket, &heartbeat, outage).await else {
                 return Ok(());
             };
             let broken = broken.through(self.network.proxy_for(self.session.endpoint()));
@@ -142,7 +142,7 @@ impl Driver {
 
     /// Carries messages over one websocket. `outage` is when the last websocket broke that was
     /// stable or carried new data.
-    async fn carry(
+    async fn run_websocket(
         &mut self,
         (sink, source): (WebSocketSink, WebSocketSource),
         heartbeat: &Heartbeat,
@@ -194,7 +194,7 @@ async fn read_loop(
     loop {
         while !shared.lock().core.wants_input() {
             shared.input_ready.notified().await;
-            heartbeat.beat();
+            heartbeat.record_ping();
         }
         let frames = next_batch(&mut source).await;
         if frames.is_empty() {
@@ -202,7 +202,7 @@ async fn read_loop(
                 "Session Manager closed the connection".into(),
             ));
         }
-        heartbeat.beat();
+        heartbeat.record_ping();
         let goes_on = handle(shared, frames, heartbeat)?;
         if !goes_on {
             return Ok(());

@@ -48,7 +48,7 @@ impl Heartbeat {
     }
 
     /// A frame was received, or input was paused.
-    pub(super) fn beat(&self) {
+    pub(super) fn record_ping(&self) {
         self.set(MAX_SILENCE);
     }
 
@@ -91,7 +91,7 @@ impl Heartbeat {
                 () = self.moved.notified() => continue,
             }
             if shared.lock().core.is_full() {
-                self.beat();
+                self.record_ping();
             }
             if self.deadline() <= clock::now() {
                 return Error::Broken("no message or pong received in time".into());

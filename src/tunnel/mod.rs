@@ -36,7 +36,7 @@ use crate::proto::{Reason, Stats, StreamId};
 use self::driver::CoreStart;
 pub use self::driver::{Driver, TunnelOptions};
 pub use self::error::Error;
-pub use self::stream::{Closed, Stream, Taken};
+pub use self::stream::{ReadOutcome, Stream, WriteClosed};
 pub use self::trigger::{Trigger, TriggerReceiver};
 
 /// Handle of a tunnel. Cheap to clone; the [`Driver`] owns the session.
@@ -93,7 +93,7 @@ impl Tunnel {
     ///
     /// Before the tunnel is ready, and after its end.
     pub fn open_stream(&self) -> Result<Stream, proto::OpenError> {
-        let id = self.shared.change(proto::Tunnel::open)?;
+        let id = self.shared.with_core(proto::Tunnel::open)?;
         Ok(Stream::new(Arc::clone(&self.shared), id))
     }
 
@@ -273,7 +273,7 @@ impl Shared {
     }
 
     /// Runs an operation that may free buffer space, and resumes the read loop if it did.
-    fn making_room<T>(&self, verb: impl FnOnce(&mut Inner) -> T) -> T {
+    fn with_backpressure<T>(&self, verb: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.lock();
         let refused = !inner.core.wants_input();
         let outcome = verb(&mut inner);
@@ -284,8 +284,8 @@ impl Shared {
     }
 
     /// Runs one operation of a stream: changes the core and notifies the driver.
-    fn change<T>(&self, verb: impl FnOnce(&mut proto::Tunnel) -> T) -> T {
-        let outcome = self.making_room(|inner| {
+    fn with_core<T>(&self, verb: impl FnOnce(&mut proto::Tunnel) -> T) -> T {
+        let outcome = self.with_backpressure(|inner| {
             let outcome = verb(&mut inner.core);
             inner.dispatch();
             outcome

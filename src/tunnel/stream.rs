@@ -31,11 +31,11 @@ impl Stream {
     /// # Errors
     ///
     /// If nothing can be written any more; [`Stream::read`] returns the reason.
-    pub async fn write(&self, data: &[u8]) -> Result<usize, Closed> {
+    pub async fn write(&self, data: &[u8]) -> Result<usize, WriteClosed> {
         std::future::poll_fn(|cx| self.poll_write(cx, data)).await
     }
 
-    fn poll_write(&self, cx: &Context<'_>, data: &[u8]) -> Poll<Result<usize, Closed>> {
+    fn poll_write(&self, cx: &Context<'_>, data: &[u8]) -> Poll<Result<usize, WriteClosed>> {
         let mut inner = self.shared.lock();
         match inner.core.write(self.id, data) {
             Write::Accepted(taken) => {
@@ -43,7 +43,7 @@ impl Stream {
                 self.shared.output_ready.notify_one();
                 Poll::Ready(Ok(taken))
             }
-            Write::Closed => Poll::Ready(Err(Closed)),
+            Write::Closed => Poll::Ready(Err(WriteClosed)),
             Write::Full => {
                 inner.writers.insert(self.id, cx.waker().clone());
                 Poll::Pending
@@ -53,17 +53,17 @@ impl Stream {
 
     /// Waits for bytes from the destination and appends them to `into`, up to `max` in total.
     /// Cancel safe.
-    pub async fn read(&self, into: &mut Vec<u8>, max: usize) -> Taken {
+    pub async fn read(&self, into: &mut Vec<u8>, max: usize) -> ReadOutcome {
         std::future::poll_fn(|cx| self.poll_read(cx, into, max)).await
     }
 
-    fn poll_read(&self, cx: &Context<'_>, into: &mut Vec<u8>, max: usize) -> Poll<Taken> {
-        self.shared.making_room(|inner| {
+    fn poll_read(&self, cx: &Context<'_>, into: &mut Vec<u8>, max: usize) -> Poll<ReadOutcome> {
+        self.shared.with_backpressure(|inner| {
             let before = into.len();
             match self.read_into(inner, into, max) {
-                _ if into.len() > before => Poll::Ready(Taken::Bytes),
-                Read::End => Poll::Ready(Taken::End),
-                Read::Lost(reason) => Poll::Ready(Taken::Lost(reason)),
+                _ if into.len() > before => Poll::Ready(ReadOutcome::Bytes),
+                Read::End => Poll::Ready(ReadOutcome::End),
+                Read::Lost(reason) => Poll::Ready(ReadOutcome::Lost(reason)),
                 Read::Blocked | Read::Data(_) => {
                     // An idle connection must not hold a buffer.
                     *into = Vec::new();
@@ -87,17 +87,17 @@ impl Stream {
 
     /// The local side has half-closed: it writes no more, but still reads.
     pub fn finish(&self) {
-        self.shared.change(|core| core.finish(self.id));
+        self.shared.with_core(|core| core.finish(self.id));
     }
 
     /// The local side has closed.
     pub fn reset(&self) {
-        self.shared.change(|core| core.reset(self.id));
+        self.shared.with_core(|core| core.reset(self.id));
     }
 
     /// The local side has closed. Returns the fate of the written bytes, once it is known.
     pub async fn leave(&self) -> Upload {
-        self.shared.change(|core| core.leave(self.id));
+        self.shared.with_core(|core| core.leave(self.id));
         std::future::poll_fn(|cx| {
             let mut inner = self.shared.lock();
             match inner.core.upload(self.id) {
@@ -138,7 +138,7 @@ impl Drop for Stream {
 
 /// Result of a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum ReadOutcome {
     /// Bytes, now in the buffer.
     Bytes,
     /// The destination ended, and every byte of it was read.
@@ -150,4 +150,4 @@ pub enum Taken {
 /// Error: nothing can be written to the stream any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the stream is closed for writing")]
-pub struct Closed;
+pub struct WriteClosed;

@@ -33,7 +33,7 @@ pub(super) fn shared() -> Arc<Shared> {
 
 /// Waits for a stream like a relay does, runs `fail` meanwhile, and returns the result of a read
 /// after the wake-up.
-async fn read_after(shared: &Arc<Shared>, fail: impl FnOnce()) -> Taken {
+async fn read_after(shared: &Arc<Shared>, fail: impl FnOnce()) -> ReadOutcome {
     let stream = Stream::new(Arc::clone(shared), StreamId(1));
     let mut fail = Some(fail);
     poll_fn(|context| match fail.take() {
@@ -65,7 +65,7 @@ async fn a_driver_that_panics_wakes_who_reads_with_a_loss() {
 
     let lost = wait(read_after(&shared, driver)).await;
 
-    assert_eq!(lost, Taken::Lost(Reason::Lost { why: FAULT.into() }));
+    assert_eq!(lost, ReadOutcome::Lost(Reason::Lost { why: FAULT.into() }));
 }
 
 #[tokio::test]
@@ -77,14 +77,17 @@ async fn a_panic_under_the_lock_is_a_loss_for_all_and_no_second_panic() {
             // Like a relay: its stream is dropped by the panic, and resets itself.
             let _stream = Stream::new(Arc::clone(&connect_first), StreamId(3));
             let _end = EndOnDrop(Arc::clone(&connect_first));
-            connect_first.change(|_| panic!("the core"))
+            connect_first.with_core(|_| panic!("the core"))
         }));
         assert!(panic.is_err());
     };
 
     let lost = wait(read_after(&shared, fail)).await;
 
-    assert!(matches!(lost, Taken::Lost(Reason::Lost { .. })), "{lost:?}");
+    assert!(
+        matches!(lost, ReadOutcome::Lost(Reason::Lost { .. })),
+        "{lost:?}"
+    );
     assert!(second.lock().core.ended().is_some());
 }
 
@@ -92,14 +95,14 @@ async fn a_panic_under_the_lock_is_a_loss_for_all_and_no_second_panic() {
 async fn a_tunnel_without_a_websocket_ends_when_it_is_closed() {
     for step in ["connecting", "resuming", "between attempts"] {
         let (_, triggered) = Trigger::new();
-        let life = TunnelOptions {
+        let options = TunnelOptions {
             options: OPTIONS,
             resume_timeout: Duration::from_secs(3600),
             triggered,
             reorder_budget: proto::ReorderBudget::new(),
         };
         let network = Network::new(None).unwrap();
-        let (tunnel, mut driver) = Driver::new(Session::unanswered().await, network, life);
+        let (tunnel, mut driver) = Driver::new(Session::unanswered().await, network, options);
         let broken = Error::Broken("broken".into());
         let mut outcome = pin!(async {
             match step {

@@ -88,7 +88,7 @@ async fn wait_blocked(
 ) -> Result<(), Error> {
     *was_blocked = true;
     loop {
-        let deadline = match shared.making_room(run_timers) {
+        let deadline = match shared.with_backpressure(run_timers) {
             // The core may be due to send until it can. That must not become a busy loop.
             Next::At(deadline) => deadline.max(clock::now() + BLOCKED_INTERVAL),
             Next::More => clock::now() + BLOCKED_INTERVAL,
@@ -138,7 +138,7 @@ enum Next {
 /// Takes the messages that can be sent now, up to a batch. Sending acknowledgements may allow more
 /// input.
 fn drain(shared: &Shared, batch: &mut Vec<Transmit>) -> Next {
-    shared.making_room(|inner| drain_core(inner, batch))
+    shared.with_backpressure(|inner| drain_core(inner, batch))
 }
 
 fn drain_core(inner: &mut Inner, batch: &mut Vec<Transmit>) -> Next {

@@ -31,7 +31,7 @@ async fn start(listen: &[&str], keys: &str) -> Result<Daemon, StartError> {
         passed: ActivatedSockets::default(),
         admin: None,
         log: None,
-        leftovers: TerminatePolicy::Required,
+        orphan_policy: TerminatePolicy::Required,
     };
     Daemon::start(config::parse(&text).unwrap(), caller).await
 }

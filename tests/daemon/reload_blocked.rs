@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ssm_proxyd::config::{self, Config};
 use ssm_proxyd::daemon::{
-    Answer, Cause, Client, Daemon, DaemonEnvironment, ReloadError, Request, Signals,
+    Cause, Client, Daemon, DaemonEnvironment, ReloadError, Request, Response, Signals,
 };
 use ssm_proxyd::forward::ActivatedSockets;
 use ssm_proxyd::session::{Identity, TerminatePolicy};
@@ -34,10 +34,10 @@ async fn a_daemon_answers_and_stops_while_its_file_is_read() {
     first.spawn(answer_to(socket.clone(), Request::Reload));
     begun.recv_timeout(TIMEOUT).unwrap();
     let status = answer_to(socket.clone(), Request::Status).await;
-    assert!(matches!(status, Answer::Status(_)), "{status:?}");
+    assert!(matches!(status, Response::Status(_)), "{status:?}");
     go_on.send(()).unwrap();
     let answer = first.join_next().await.unwrap().unwrap();
-    assert!(matches!(answer, Answer::Reloaded(_)), "{answer:?}");
+    assert!(matches!(answer, Response::Reloaded(_)), "{answer:?}");
 
     let mut second = JoinSet::new();
     second.spawn(answer_to(socket.clone(), Request::Reload));
@@ -49,9 +49,9 @@ async fn a_daemon_answers_and_stops_while_its_file_is_read() {
     second.join_next().await.unwrap().unwrap();
     begun.recv_timeout(TIMEOUT).unwrap();
     let stopped = answer_to(socket.clone(), Request::Stop { now: false }).await;
-    assert!(matches!(stopped, Answer::Stopped { .. }), "{stopped:?}");
+    assert!(matches!(stopped, Response::Stopped { .. }), "{stopped:?}");
     let answer = third.join_next().await.unwrap().unwrap();
-    assert!(matches!(answer, Answer::Error(_)), "{answer:?}");
+    assert!(matches!(answer, Response::Error(_)), "{answer:?}");
     tasks.join_next().await.unwrap().unwrap();
     drop(go_on);
 }
@@ -103,7 +103,7 @@ async fn a_bundle_that_blocks_delays_neither_status_nor_shutdown() {
     .unwrap();
     daemon.signal("HUP");
     let status = answer_to(&socket, Request::Status).await;
-    assert!(matches!(status, Answer::Status(_)), "{status:?}");
+    assert!(matches!(status, Response::Status(_)), "{status:?}");
 
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code(), 0);
@@ -133,9 +133,9 @@ async fn status_is_answered_while_a_reload_waits_for_the_lock_of_a_socket() {
     let status = answer_to(at("admin.sock"), Request::Status).await;
     drop(lock);
 
-    assert!(matches!(status, Answer::Status(_)), "{status:?}");
+    assert!(matches!(status, Response::Status(_)), "{status:?}");
     let reloaded = reload.join_next().await.unwrap().unwrap();
-    assert!(matches!(reloaded, Answer::Reloaded(_)), "{reloaded:?}");
+    assert!(matches!(reloaded, Response::Reloaded(_)), "{reloaded:?}");
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code(), 0);
 }
@@ -158,7 +158,7 @@ async fn status_is_answered_while_a_retry_waits_for_the_lock_of_a_socket() {
     until("the first is bound", || at("later/a.sock").exists()).await;
     let status = answer_to(at("admin.sock"), Request::Status).await;
 
-    let Answer::Status(report) = status else {
+    let Response::Status(report) = status else {
         panic!("{status:?}")
     };
     // The attempt is not over: nothing of it is in use yet.
@@ -228,19 +228,17 @@ async fn daemon(socket: std::path::PathBuf, disk: Disk) {
         passed: ActivatedSockets::default(),
         admin: Some(socket),
         log: None,
-        leftovers: TerminatePolicy::Required,
+        orphan_policy: TerminatePolicy::Required,
     };
     let config = config::parse(&text()).unwrap();
     let mut daemon = Daemon::start(config, caller).await.unwrap();
     let mut signals = Signals::new().unwrap();
-    let cause = daemon
-        .until_stopped(&mut signals, move || disk.read())
-        .await;
+    let cause = daemon.run(&mut signals, move || disk.read()).await;
     assert_eq!(cause, Cause::Requested);
     daemon.stop_with_signals(&mut signals).await;
 }
 
-async fn answer_to(socket: impl AsRef<Path>, request: Request) -> Answer {
+async fn answer_to(socket: impl AsRef<Path>, request: Request) -> Response {
     let mut client = Client::connect(socket.as_ref()).await.unwrap();
     client.ask(&request).await.unwrap()
 }

@@ -196,7 +196,7 @@ impl SimulatorProcess {
             passed: ActivatedSockets::default(),
             admin: None,
             log: None,
-            leftovers: TerminatePolicy::Required,
+            orphan_policy: TerminatePolicy::Required,
         };
         Daemon::start(config::parse(&text).unwrap(), caller)
             .await

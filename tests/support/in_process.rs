@@ -108,7 +108,7 @@ pub(crate) async fn daemon(
             passed: ActivatedSockets::default(),
             admin: None,
             log: None,
-            leftovers: TerminatePolicy::Required,
+            orphan_policy: TerminatePolicy::Required,
         },
     ))
     .await

@@ -48,11 +48,11 @@ async fn show(keep: bool) -> Result<(), DemoError> {
     let mut signals = Signals::new()?.without_reload();
     let demo = tokio::select! {
         demo = Demo::start() => demo?,
-        () = signals.stop() => return Ok(()),
+        () = signals.wait_for_stop() => return Ok(()),
     };
     let shown = tokio::select! {
         shown = demo.run(keep) => shown,
-        () = signals.stop() => Ok(()),
+        () = signals.wait_for_stop() => Ok(()),
     };
     demo.shut_down().await?;
     shown?;
@@ -103,7 +103,7 @@ impl Demo {
             passed: ActivatedSockets::default(),
             admin: None,
             log: None,
-            leftovers: TerminatePolicy::Required,
+            orphan_policy: TerminatePolicy::Required,
         };
         let config = config::parse(&configuration(&endpoint))?;
         let daemon = Daemon::start(config, caller).await?;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
-use super::protocol::{Answer, Request};
+use super::protocol::{Request, Response};
 
 /// A connection to the admin socket of a running daemon.
 #[derive(Debug)]
@@ -51,15 +51,15 @@ impl Client {
     /// # Errors
     ///
     /// If the daemon ends, does not respond, or sends an invalid answer.
-    pub async fn ask(&mut self, request: &Request) -> Result<Answer, ClientError> {
+    pub async fn ask(&mut self, request: &Request) -> Result<Response, ClientError> {
         let path = self.path.clone();
         let asked = match request {
             Request::Status | Request::Log { .. } => {
-                self.answer_within(ANSWER_TIMEOUT, request).await
+                self.answer_within(RESPONSE_TIMEOUT, request).await
             }
             Request::Reload | Request::Stop { .. } => tokio::select! {
                 answer = self.exchange(request) => answer,
-                () = unresponsive(&path, ANSWER_TIMEOUT) => Err(io::ErrorKind::TimedOut.into()),
+                () = unresponsive(&path, RESPONSE_TIMEOUT) => Err(io::ErrorKind::TimedOut.into()),
             },
         };
         asked.map_err(|source| ClientError {
@@ -69,21 +69,21 @@ impl Client {
         })
     }
 
-    async fn answer_within(&mut self, limit: Duration, request: &Request) -> io::Result<Answer> {
+    async fn answer_within(&mut self, limit: Duration, request: &Request) -> io::Result<Response> {
         let answer = timeout(limit, self.exchange(request)).await;
         answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    async fn exchange(&mut self, request: &Request) -> io::Result<Answer> {
+    async fn exchange(&mut self, request: &Request) -> io::Result<Response> {
         let mut line = serde_json::to_string(request)?;
         line.push('\n');
         self.stream.write_all(line.as_bytes()).await?;
         let mut answer = Vec::new();
-        let mut limited = (&mut self.stream).take(MAX_ANSWER);
+        let mut limited = (&mut self.stream).take(MAX_RESPONSE);
         match limited.read_until(b'\n', &mut answer).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            read if read as u64 == MAX_ANSWER && !answer.ends_with(b"\n") => {
-                let why = format!("its response is longer than {MAX_ANSWER} bytes");
+            read if read as u64 == MAX_RESPONSE && !answer.ends_with(b"\n") => {
+                let why = format!("its response is longer than {MAX_RESPONSE} bytes");
                 Err(io::Error::new(io::ErrorKind::InvalidData, why))
             }
             _ => Ok(serde_json::from_slice(&answer)?),
@@ -184,14 +184,14 @@ const DISCONNECTED: &str = " exited before it responded, or rejects this user";
 
 /// Timeout for an answer. A healthy daemon answers within a millisecond, but a reload may be in
 /// progress.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Number of failed probes during a reload or a stop, [`ANSWER_TIMEOUT`] apart, after which a
+/// Number of failed probes during a reload or a stop, [`RESPONSE_TIMEOUT`] apart, after which a
 /// daemon that closed its socket counts as unresponsive.
 const MAX_FAILURES: u32 = 6;
 
 /// Maximum length of an answer in bytes, enough for the status of thousands of forwards.
-const MAX_ANSWER: u64 = 16 * 1024 * 1024;
+const MAX_RESPONSE: u64 = 16 * 1024 * 1024;
 
 /// Timeout for connecting to a local socket.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

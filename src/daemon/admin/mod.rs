@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use tracing::{debug, error, info, warn};
 
 pub use self::client::{Client, ClientError};
-pub use self::protocol::{Answer, ErrorResponse, Fault, Request};
+pub use self::protocol::{ErrorKind, ErrorResponse, Request, Response};
 use super::clients::{AdmittedClient as Served, ClientKey, Clients};
 use crate::config::Listen;
 use crate::forward::{ListenError, SocketFile};
@@ -36,20 +36,20 @@ use crate::telemetry::Control;
 /// The server task and the requests that it has received.
 #[derive(Debug)]
 pub(super) struct Admin {
-    calls: mpsc::Receiver<Call>,
+    calls: mpsc::Receiver<PendingRequest>,
     path: PathBuf,
     server: JoinSet<()>,
 }
 
 /// A request and the channel for its answer.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct PendingRequest {
     pub(super) request: Request,
-    pub(super) reply: Reply,
+    pub(super) reply: ResponseSender,
 }
 
 /// Sender of an answer; the receiver may have been dropped.
-pub(super) type Reply = oneshot::Sender<Answer>;
+pub(super) type ResponseSender = oneshot::Sender<Response>;
 
 /// The path at which the socket is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,9 +71,9 @@ impl Admin {
             debug!(%error, "cannot create the directory of the admin socket");
         }
         let socket = SocketFile::bind(&place.path, MODE).await;
-        let socket = socket.map_err(|obstacle| ListenError {
+        let socket = socket.map_err(|kind| ListenError {
             address: Listen::Unix(place.path.clone()),
-            obstacle,
+            kind,
         })?;
         let (requests, calls) = mpsc::channel(1);
         let mut server = JoinSet::new();
@@ -91,19 +91,19 @@ impl Admin {
     }
 
     /// Waits for the next request. Cancel safe.
-    pub(super) async fn called(&mut self) -> Call {
+    pub(super) async fn next_request(&mut self) -> PendingRequest {
         match self.calls.recv().await {
             Some(call) => call,
             None => std::future::pending().await,
         }
     }
 
-    /// Stops accepting requests, and waits until pending answers are written, for [`LAST_ANSWERS`]
+    /// Stops accepting requests, and waits until pending answers are written, for [`SHUTDOWN_TIMEOUT`]
     /// at most.
     pub(super) async fn close(mut self) {
         self.calls.close();
         let done = async { while self.server.join_next().await.is_some() {} };
-        if timeout(LAST_ANSWERS, done).await.is_err() {
+        if timeout(SHUTDOWN_TIMEOUT, done).await.is_err() {
             debug!("an admin client did not read its response");
         }
     }
@@ -119,7 +119,7 @@ fn make_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// Serves clients until the receiver of requests is closed.
-async fn serve(socket: SocketFile, requests: mpsc::Sender<Call>) {
+async fn serve(socket: SocketFile, requests: mpsc::Sender<PendingRequest>) {
     let clients = Clients::new("admin", MAX_CLIENTS);
     let mut tasks = JoinSet::new();
     while let Err(panic) = caught(accept(&socket, &clients, &requests, &mut tasks)).await {
@@ -133,7 +133,7 @@ async fn serve(socket: SocketFile, requests: mpsc::Sender<Call>) {
 async fn accept(
     socket: &SocketFile,
     clients: &Clients,
-    requests: &mpsc::Sender<Call>,
+    requests: &mpsc::Sender<PendingRequest>,
     tasks: &mut JoinSet<()>,
 ) {
     let mut spare = None;
@@ -152,8 +152,8 @@ async fn accept(
             Some(_) = tasks.join_next() => continue,
             () = requests.closed() => return,
         };
-        if !is_ours(&stream) {
-            warn_of_other_user(&stream);
+        if !is_authorized(&stream) {
+            log_unauthorized(&stream);
         } else if let Some(client) = clients.admit(ClientKey::Local).await {
             let requests = requests.clone();
             tasks.spawn(async move {
@@ -184,8 +184,8 @@ async fn accept_one(socket: &SocketFile, spare: &mut Option<File>) -> io::Result
 
 /// Answers `Busy` and closes: every other client waits for an answer.
 fn refuse(stream: &UnixStream) {
-    let busy = rejection(
-        Fault::Busy,
+    let busy = error_response(
+        ErrorKind::Busy,
         format!("all {MAX_CLIENTS} admin connections are in use"),
         "retry when one of their commands has completed",
     );
@@ -197,20 +197,24 @@ fn refuse(stream: &UnixStream) {
 }
 
 /// Returns true if the client runs as the daemon's user or as root.
-fn is_ours(stream: &UnixStream) -> bool {
+fn is_authorized(stream: &UnixStream) -> bool {
     let own = rustix::process::geteuid().as_raw();
     stream
         .peer_cred()
         .is_ok_and(|peer| [own, ROOT].contains(&peer.uid()))
 }
 
-fn warn_of_other_user(stream: &UnixStream) {
+fn log_unauthorized(stream: &UnixStream) {
     let uid = stream.peer_cred().ok().map(|peer| peer.uid());
     warn!(uid, "rejected an admin connection of another user");
 }
 
 /// Serves one client, one request at a time.
-async fn serve_client(mut stream: UnixStream, client: &Served, requests: mpsc::Sender<Call>) {
+async fn serve_client(
+    mut stream: UnixStream,
+    client: &Served,
+    requests: mpsc::Sender<PendingRequest>,
+) {
     let (reader, mut writing) = stream.split();
     let mut reader = BufReader::new(reader);
     loop {
@@ -243,20 +247,24 @@ async fn line(reader: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<
     Ok(line.ends_with(b"\n").then_some(line))
 }
 
-async fn answer(line: &[u8], requests: &mpsc::Sender<Call>) -> Answer {
+async fn answer(line: &[u8], requests: &mpsc::Sender<PendingRequest>) -> Response {
     let request = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(error) => {
-            return rejection(
-                Fault::Request,
+            return error_response(
+                ErrorKind::Request,
                 format!("invalid request: {error}"),
                 "send one line of JSON, for example {\"command\":\"status\"}",
             );
         }
     };
     let (reply, answer) = oneshot::channel();
-    let stopping = || rejection(Fault::Busy, "the daemon is stopping", "start it again");
-    if requests.send(Call { request, reply }).await.is_err() {
+    let stopping = || error_response(ErrorKind::Busy, "the daemon is stopping", "start it again");
+    if requests
+        .send(PendingRequest { request, reply })
+        .await
+        .is_err()
+    {
         return stopping();
     }
     answer.await.unwrap_or_else(|_| stopping())
@@ -268,25 +276,25 @@ pub(super) fn filter(log: Option<&Control>) -> String {
 }
 
 /// Changes the log filter if `level` is given, and answers with the current one.
-pub(super) fn set_log(log: Option<&Control>, level: Option<String>) -> Answer {
+pub(super) fn set_log(log: Option<&Control>, level: Option<String>) -> Response {
     let changed = match (log, &level) {
         (Some(log), Some(level)) => log.set_filter(level),
         (None, _) | (_, None) => Ok(()),
     };
     if let Err(error) = changed {
         let hint = "expected a level (error, warn, info, debug, trace) or a filter, for example ssm_proxyd=debug";
-        return rejection(Fault::Request, error.to_string(), hint);
+        return error_response(ErrorKind::Request, error.to_string(), hint);
     }
     let filter = filter(log);
     if level.is_some() {
         info!(filter, "log filter changed over the admin socket");
     }
-    Answer::Log { filter }
+    Response::Log { filter }
 }
 
 /// Creates an error answer.
-pub(super) fn rejection(kind: Fault, message: impl Into<String>, hint: &str) -> Answer {
-    Answer::Error(ErrorResponse {
+pub(super) fn error_response(kind: ErrorKind, message: impl Into<String>, hint: &str) -> Response {
+    Response::Error(ErrorResponse {
         kind,
         message: message.into(),
         hint: hint.to_owned(),
@@ -309,6 +317,6 @@ const MAX_LINE: u64 = 4096;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Timeout for writing the last answers at shutdown.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -38,7 +38,7 @@ pub enum Request {
 /// An answer of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Answer {
+pub enum Response {
     /// The status of the daemon and its forwards.
     Status(Box<Report>),
     /// The changes made by a reload.
@@ -61,7 +61,7 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorResponse {
     /// The cause.
-    pub kind: Fault,
+    pub kind: ErrorKind,
     /// Error message, in one line.
     pub message: String,
     /// Suggested action; empty if there is none.
@@ -75,7 +75,7 @@ pub struct ErrorResponse {
 /// The cause of a failed request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Fault {
+pub enum ErrorKind {
     /// The request is invalid.
     Request,
     /// The configuration is invalid.
@@ -122,19 +122,19 @@ mod tests {
 
     #[test]
     fn answers_read_as_they_were_written() {
-        let rejection = ErrorResponse {
-            kind: Fault::Listen,
+        let error_response = ErrorResponse {
+            kind: ErrorKind::Listen,
             message: "no".to_owned(),
             hint: String::new(),
             rendered: None,
         };
-        let line = serde_json::to_string(&Answer::Error(rejection.clone())).unwrap();
+        let line = serde_json::to_string(&Response::Error(error_response.clone())).unwrap();
 
         assert_eq!(
             line,
             r#"{"error":{"kind":"listen","message":"no","hint":""}}"#
         );
-        let read: Answer = serde_json::from_str(&line).unwrap();
-        assert_eq!(read, Answer::Error(rejection));
+        let read: Response = serde_json::from_str(&line).unwrap();
+        assert_eq!(read, Response::Error(error_response));
     }
 }

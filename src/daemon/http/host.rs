@@ -17,7 +17,7 @@ pub(super) struct AllowedHosts(Vec<String>);
 
 /// The reason why a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HostFault {
+pub(super) enum HostError {
     /// `Host` is missing, repeated or malformed.
     Malformed,
     /// The host is not this server.
@@ -35,18 +35,18 @@ impl AllowedHosts {
     /// # Errors
     ///
     /// If the required host is missing (RFC 9112 section 3.2), malformed, or not this server.
-    pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), HostFault> {
+    pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), HostError> {
         let mut hosts = request.headers().get_all(HOST).iter();
         match (hosts.next(), hosts.next()) {
-            (Some(_), Some(_)) => return Err(HostFault::Malformed),
+            (Some(_), Some(_)) => return Err(HostError::Malformed),
             (Some(host), None) => {
-                let host = host.to_str().map_err(|_| HostFault::Malformed)?;
-                let authority = host.parse().map_err(|_| HostFault::Malformed)?;
+                let host = host.to_str().map_err(|_| HostError::Malformed)?;
+                let authority = host.parse().map_err(|_| HostError::Malformed)?;
                 self.check_authority(&authority)?;
             }
             // Browsers always send it; HTTP/1.0 clients may not.
             (None, _) if request.version() < Version::HTTP_11 => {}
-            (None, _) => return Err(HostFault::Malformed),
+            (None, _) => return Err(HostError::Malformed),
         }
         match request.uri().authority() {
             Some(authority) => self.check_authority(authority),
@@ -54,17 +54,17 @@ impl AllowedHosts {
         }
     }
 
-    fn check_authority(&self, authority: &Authority) -> Result<(), HostFault> {
+    fn check_authority(&self, authority: &Authority) -> Result<(), HostError> {
         if authority.as_str().contains('@') {
-            return Err(HostFault::Malformed);
+            return Err(HostError::Malformed);
         }
-        match self.is_ours(authority.host()) {
+        match self.is_authorized(authority.host()) {
             true => Ok(()),
-            false => Err(HostFault::Misdirected),
+            false => Err(HostError::Misdirected),
         }
     }
 
-    fn is_ours(&self, host: &str) -> bool {
+    fn is_authorized(&self, host: &str) -> bool {
         let within = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
@@ -86,7 +86,7 @@ fn canonical(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn check(version: Version, target: &str, hosts: &[&str]) -> Result<(), HostFault> {
+    fn check(version: Version, target: &str, hosts: &[&str]) -> Result<(), HostError> {
         let mut request = Request::builder().version(version).uri(target);
         for host in hosts {
             request = request.header(HOST, *host);
@@ -136,7 +136,7 @@ mod tests {
             "127.0.0.256",
             "0x7f000001",
         ] {
-            let misdirected = Err(HostFault::Misdirected);
+            let misdirected = Err(HostError::Misdirected);
             assert_eq!(check(Version::HTTP_11, "/", &[host]), misdirected, "{host}");
             assert_eq!(check(Version::HTTP_10, "/", &[host]), misdirected, "{host}");
             let absolute = format!("http://{host}/");
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_host_that_is_missing_or_malformed_is_an_error_of_the_request() {
-        let malformed = Err(HostFault::Malformed);
+        let malformed = Err(HostError::Malformed);
         assert_eq!(check(Version::HTTP_11, "/", &[]), malformed);
         assert_eq!(check(Version::HTTP_11, "http://localhost/", &[]), malformed);
         assert_eq!(

@@ -23,9 +23,9 @@ use tracing::{debug, info, warn};
 
 use self::host::AllowedHosts;
 pub(super) use self::server::MAX_CONNECTIONS;
-use self::server::{LAST_ANSWERS, serve};
+use self::server::{SHUTDOWN_TIMEOUT, serve};
 use super::StartError;
-use super::admin::{Admin, Call};
+use super::admin::{Admin, PendingRequest};
 use super::clients::Clients;
 use crate::config;
 use crate::forward::{ActivatedSockets, ListenSpec, Listeners};
@@ -41,7 +41,7 @@ pub(super) struct HttpSockets(Option<(config::Http, Listeners)>);
 #[derive(Debug)]
 struct Served {
     sockets: HttpSockets,
-    calls: mpsc::Receiver<Call>,
+    calls: mpsc::Receiver<PendingRequest>,
     /// One task per listener, which owns its connections.
     listeners: JoinSet<()>,
 }
@@ -66,13 +66,13 @@ impl HttpSockets {
         released
     }
 
-    /// Binds the addresses of `wanted`. Nothing changes before [`Http::swap`]. Listeners in `held`
+    /// Binds the addresses of `wanted`. Nothing changes before [`Http::swap`]. Listeners in `released`
     /// are taken from there.
-    pub(super) async fn plan(
+    pub(super) async fn prepare(
         &self,
         wanted: Option<config::Http>,
         passed: &ActivatedSockets,
-        held: &mut Listeners,
+        released: &mut Listeners,
     ) -> Result<HttpPlan, StartError> {
         if self.0.as_ref().map(|(settings, _)| settings) == wanted.as_ref() {
             return Ok(HttpPlan::Same);
@@ -86,7 +86,7 @@ impl HttpSockets {
             allow_remote_clients: settings.allow_remote_clients,
         };
         let own = self.0.as_ref().map(|(_, bound)| bound.clone());
-        let bound = Listeners::bind(wanted, passed, own.unwrap_or_default(), held).await;
+        let bound = Listeners::bind(wanted, passed, own.unwrap_or_default(), released).await;
         let bound = bound.map_err(StartError::Http)?;
         Ok(HttpPlan::Other(Some((settings, bound))))
     }
@@ -100,17 +100,17 @@ impl Http {
     }
 
     /// Applies a plan. The returned future finishes the last responses of the former server.
-    pub(super) fn swap(&mut self, plan: HttpPlan) -> impl Future<Output = ()> + use<> {
-        let mut former = JoinSet::new();
+    pub(super) fn commit(&mut self, plan: HttpPlan) -> impl Future<Output = ()> + use<> {
+        let mut previous = JoinSet::new();
         if let HttpPlan::Other(wanted) = plan {
-            former = std::mem::take(self).stop_accepting();
+            previous = std::mem::take(self).stop_accepting();
             self.0 = wanted.map(|(settings, bound)| Served::start(settings, bound));
         }
-        finish(former)
+        finish(previous)
     }
 
     /// Waits for the next request. Cancel safe.
-    async fn called(&mut self) -> Call {
+    async fn next_request(&mut self) -> PendingRequest {
         let call = match &mut self.0 {
             Some(served) => served.calls.recv().await,
             None => None,
@@ -156,26 +156,26 @@ impl Served {
     }
 }
 
-/// Waits until the last responses are written, for [`LAST_ANSWERS`] at most.
+/// Waits until the last responses are written, for [`SHUTDOWN_TIMEOUT`] at most.
 async fn finish(mut listeners: JoinSet<()>) {
     let done = async { while listeners.join_next().await.is_some() {} };
-    if timeout(LAST_ANSWERS, done).await.is_err() {
+    if timeout(SHUTDOWN_TIMEOUT, done).await.is_err() {
         debug!("an HTTP client did not read its response");
     }
     listeners.shutdown().await;
 }
 
 /// Waits for a request from the admin socket or the HTTP server.
-pub(super) async fn called(admin: &mut Option<Admin>, http: &mut Http) -> Call {
+pub(super) async fn next_request(admin: &mut Option<Admin>, http: &mut Http) -> PendingRequest {
     let admin = async {
         match admin {
-            Some(admin) => admin.called().await,
+            Some(admin) => admin.next_request().await,
             None => std::future::pending().await,
         }
     };
     tokio::select! {
         call = admin => call,
-        call = http.called() => call,
+        call = http.next_request() => call,
     }
 }
 

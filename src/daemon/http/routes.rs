@@ -5,7 +5,7 @@ use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, StatusCode};
 
-use super::host::HostFault;
+use super::host::HostError;
 use super::prometheus;
 use crate::telemetry::Report;
 
@@ -13,7 +13,7 @@ pub(super) type Response = hyper::Response<Full<Bytes>>;
 
 /// A page of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Page {
+pub(super) enum Route {
     Startup,
     Readiness,
     Liveness,
@@ -23,7 +23,7 @@ pub(super) enum Page {
 
 /// The reason why a request has no page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RequestRefusal {
+pub(super) enum RouteError {
     /// The path is unknown.
     Unknown,
     /// The method is neither GET nor HEAD.
@@ -31,19 +31,19 @@ pub(super) enum RequestRefusal {
 }
 
 /// Returns the page for a method and path.
-pub(super) fn asked(method: &Method, path: &str) -> Result<Page, RequestRefusal> {
-    let page = PAGES.iter().find(|(known, _)| *known == path);
+pub(super) fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
+    let page = ROUTES.iter().find(|(known, _)| *known == path);
     match page {
-        None => Err(RequestRefusal::Unknown),
+        None => Err(RouteError::Unknown),
         Some((_, page)) if [Method::GET, Method::HEAD].contains(method) => Ok(*page),
-        Some(_) => Err(RequestRefusal::ReadOnly),
+        Some(_) => Err(RouteError::ReadOnly),
     }
 }
 
 /// Returns the response for a request without a page.
-pub(super) fn refused(refusal: RequestRefusal) -> Response {
-    if refusal == RequestRefusal::Unknown {
-        let paths: Vec<&str> = PAGES.iter().map(|(path, _)| *path).collect();
+pub(super) fn render_error(refusal: RouteError) -> Response {
+    if refusal == RouteError::Unknown {
+        let paths: Vec<&str> = ROUTES.iter().map(|(path, _)| *path).collect();
         let text = format!("unknown path; known paths: {}\n", paths.join(", "));
         return plain(StatusCode::NOT_FOUND, text);
     }
@@ -55,13 +55,13 @@ pub(super) fn refused(refusal: RequestRefusal) -> Response {
 }
 
 /// Returns the response for a request with an invalid or unknown host.
-pub(super) fn misdirected(fault: HostFault) -> Response {
+pub(super) fn misdirected(fault: HostError) -> Response {
     match fault {
-        HostFault::Malformed => plain(
+        HostError::Malformed => plain(
             StatusCode::BAD_REQUEST,
             "the request needs one well-formed Host header\n",
         ),
-        HostFault::Misdirected => plain(
+        HostError::Misdirected => plain(
             StatusCode::MISDIRECTED_REQUEST,
             "this host name is not served; use an address or localhost, or add the name to `hosts` in [http]\n",
         ),
@@ -74,25 +74,25 @@ pub(super) fn startup() -> Response {
 }
 
 /// Returns the response for requests pending when the daemon ends or the server closes.
-pub(super) fn over() -> Response {
+pub(super) fn stopped() -> Response {
     let text = "the daemon is stopping or this server was closed\n";
     plain(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 /// Returns the response for a daemon that does not answer in time.
-pub(super) fn silent() -> Response {
+pub(super) fn busy() -> Response {
     let text = "the daemon did not respond in time\n";
     plain(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 /// Returns the response for a page.
-pub(super) fn response_to(page: Page, report: &Report) -> Response {
+pub(super) fn render(page: Route, report: &Report) -> Response {
     match page {
-        Page::Startup => startup(),
-        Page::Readiness => readiness(report),
-        Page::Liveness => liveness(report),
-        Page::Metrics => typed(prometheus::TYPE, prometheus::text(report)),
-        Page::Status => status(report),
+        Route::Startup => startup(),
+        Route::Readiness => readiness(report),
+        Route::Liveness => liveness(report),
+        Route::Metrics => typed(prometheus::TYPE, prometheus::text(report)),
+        Route::Status => status(report),
     }
 }
 
@@ -140,12 +140,12 @@ fn typed(kind: &'static str, text: impl Into<String>) -> Response {
     response
 }
 
-const PAGES: &[(&str, Page)] = &[
-    ("/startup", Page::Startup),
-    ("/readiness", Page::Readiness),
-    ("/liveness", Page::Liveness),
-    ("/metrics", Page::Metrics),
-    ("/status", Page::Status),
+const ROUTES: &[(&str, Route)] = &[
+    ("/startup", Route::Startup),
+    ("/readiness", Route::Readiness),
+    ("/liveness", Route::Liveness),
+    ("/metrics", Route::Metrics),
+    ("/status", Route::Status),
 ];
 
 #[cfg(test)]
@@ -178,11 +178,11 @@ mod tests {
             ..report()
         };
 
-        let status = |page, report: &Report| response_to(page, report).status().as_u16();
+        let status = |page, report: &Report| render(page, report).status().as_u16();
 
-        assert_eq!(status(Page::Readiness, &report()), 200);
-        assert_eq!(status(Page::Readiness, &stopping), 503);
-        assert_eq!(status(Page::Liveness, &stopping), 200);
+        assert_eq!(status(Route::Readiness, &report()), 200);
+        assert_eq!(status(Route::Readiness, &stopping), 503);
+        assert_eq!(status(Route::Liveness, &stopping), 200);
     }
 
     #[test]
@@ -192,8 +192,7 @@ mod tests {
             ..report()
         };
 
-        let statuses =
-            [Page::Liveness, Page::Readiness].map(|page| response_to(page, &dead).status());
+        let statuses = [Route::Liveness, Route::Readiness].map(|page| render(page, &dead).status());
 
         assert_eq!(statuses.map(|status| status.as_u16()), [503, 200]);
     }

@@ -20,8 +20,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, error};
 
 use super::host::AllowedHosts;
-use super::routes::{self, Page, Response};
-use crate::daemon::admin::{Answer, Call, Request as Question};
+use super::routes::{self, Response, Route};
+use crate::daemon::admin::{PendingRequest, Request as AdminRequest, Response as AdminResponse};
 use crate::daemon::clients::{AdmittedClient, ClientKey, Clients};
 use crate::forward::{AcceptedSocket, Listener};
 use crate::network::shortage;
@@ -34,7 +34,7 @@ pub(super) async fn serve(
     listener: Arc<Listener>,
     clients: Clients,
     names: Arc<AllowedHosts>,
-    requests: mpsc::Sender<Call>,
+    requests: mpsc::Sender<PendingRequest>,
 ) {
     let mut tasks = JoinSet::new();
     while let Err(panic) = caught(accept(&listener, &clients, &names, &requests, &mut tasks)).await
@@ -50,7 +50,7 @@ async fn accept(
     listener: &Listener,
     clients: &Clients,
     names: &Arc<AllowedHosts>,
-    requests: &mpsc::Sender<Call>,
+    requests: &mpsc::Sender<PendingRequest>,
     tasks: &mut JoinSet<()>,
 ) {
     loop {
@@ -103,7 +103,7 @@ async fn serve_client(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     client: AdmittedClient,
     names: Option<&AllowedHosts>,
-    requests: mpsc::Sender<Call>,
+    requests: mpsc::Sender<PendingRequest>,
 ) {
     let service = service_fn(|request| async {
         let _answering = client.answering();
@@ -121,7 +121,7 @@ async fn serve_client(
     tokio::select! {
         ended = connection.as_mut() => return log_end(ended),
         () = requests.closed() => {}
-        () = sleep(LIFE) => {}
+        () = sleep(MAX_CONNECTION_AGE) => {}
         () = client.replaced() => return debug!("disconnected an idle HTTP client"),
     }
     // Finish the response to the current request; accept no more.
@@ -144,38 +144,42 @@ fn log_end(ended: hyper::Result<()>) {
 async fn answer(
     request: Request<Incoming>,
     names: Option<&AllowedHosts>,
-    requests: &mpsc::Sender<Call>,
+    requests: &mpsc::Sender<PendingRequest>,
 ) -> Result<Response, Infallible> {
     if let Some(Err(fault)) = names.map(|names| names.check(&request)) {
         debug!(?fault, "rejected an HTTP request because of its host");
         return Ok(routes::misdirected(fault));
     }
-    let page = match routes::asked(request.method(), request.uri().path()) {
+    let page = match routes::route(request.method(), request.uri().path()) {
         Ok(page) => page,
-        Err(refusal) => return Ok(routes::refused(refusal)),
+        Err(refusal) => return Ok(routes::render_error(refusal)),
     };
     Ok(match page {
-        Page::Startup => routes::startup(),
-        Page::Readiness | Page::Liveness | Page::Metrics | Page::Status => {
+        Route::Startup => routes::startup(),
+        Route::Readiness | Route::Liveness | Route::Metrics | Route::Status => {
             match timeout(RESPONSE_TIMEOUT, report(requests)).await {
-                Ok(Some(report)) => routes::response_to(page, &report),
-                Ok(None) => routes::over(),
-                Err(_) => routes::silent(),
+                Ok(Some(report)) => routes::render(page, &report),
+                Ok(None) => routes::stopped(),
+                Err(_) => routes::busy(),
             }
         }
     })
 }
 
 /// Requests the status of the daemon. Returns `None` if the daemon no longer answers.
-async fn report(requests: &mpsc::Sender<Call>) -> Option<Report> {
+async fn report(requests: &mpsc::Sender<PendingRequest>) -> Option<Report> {
     let (reply, answer) = oneshot::channel();
-    let request = Question::Status;
-    requests.send(Call { request, reply }).await.ok()?;
+    let request = AdminRequest::Status;
+    requests
+        .send(PendingRequest { request, reply })
+        .await
+        .ok()?;
     match answer.await.ok()? {
-        Answer::Status(report) => Some(*report),
-        Answer::Reloaded(_) | Answer::Stopped { .. } | Answer::Log { .. } | Answer::Error(_) => {
-            None
-        }
+        AdminResponse::Status(report) => Some(*report),
+        AdminResponse::Reloaded(_)
+        | AdminResponse::Stopped { .. }
+        | AdminResponse::Log { .. }
+        | AdminResponse::Error(_) => None,
     }
 }
 
@@ -195,13 +199,13 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 const TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Maximum lifetime of a connection, which also bounds clients that do not read their response.
-const LIFE: Duration = Duration::from_secs(60);
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(60);
 
 /// Timeout for the daemon's answer.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Timeout for the last responses when the server closes.
-pub(super) const LAST_ANSWERS: Duration = Duration::from_secs(1);
+pub(super) const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -218,7 +222,11 @@ mod tests {
         let (_silent, stream) = tokio::io::duplex(1024);
         let (requests, _calls) = mpsc::channel(1);
 
-        let ended = timeout(LIFE / 2, serve_client(stream, client, None, requests)).await;
+        let ended = timeout(
+            MAX_CONNECTION_AGE / 2,
+            serve_client(stream, client, None, requests),
+        )
+        .await;
 
         assert_eq!(ended, Ok(()));
     }

@@ -1,8 +1,8 @@
 //! An accepted client connection: reads, writes, and closes it gracefully or with a reset.
 //!
 //! By default a connection is reset when it is dropped: after an error, a panic or the death of
-//! the process, the client sees a reset and never a clean end. Only [`Connection::finish`] (or
-//! [`Connection::leave`]), called after the last byte, closes it with FIN.
+//! the process, the client sees a reset and never a clean end. Only [`Connection::close_gracefully`] (or
+//! [`Connection::close_without_waiting`]), called after the last byte, closes it with FIN.
 
 mod stdio;
 mod tcp;
@@ -16,9 +16,9 @@ use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
 use tracing::debug;
 
-pub use self::stdio::Standard;
-use self::stdio::StandardSocket;
-pub(super) use self::stdio::{IoFault, IoFaults};
+pub use self::stdio::Stdio;
+use self::stdio::StdioSocket;
+pub(super) use self::stdio::{StdioIoError, StdioIoErrors};
 use self::tcp::TcpSocket;
 use self::unix::UnixSocket;
 use super::peer::Peer;
@@ -28,7 +28,7 @@ use super::peer::Peer;
 pub(super) enum Connection {
     Tcp(TcpSocket),
     Unix(UnixSocket),
-    Standard(StandardSocket),
+    Stdio(StdioSocket),
 }
 
 impl Connection {
@@ -55,17 +55,17 @@ impl Connection {
     /// # Errors
     ///
     /// If they cannot be registered with the runtime.
-    pub(super) fn standard(standard: Standard) -> io::Result<(Self, IoFaults)> {
-        let socket = StandardSocket::new(standard)?;
+    pub(super) fn standard(standard: Stdio) -> io::Result<(Self, StdioIoErrors)> {
+        let socket = StdioSocket::new(standard)?;
         let faults = socket.faults();
-        Ok((Self::Standard(socket), faults))
+        Ok((Self::Stdio(socket), faults))
     }
 
     pub(super) fn peer(&self) -> Peer {
         match self {
             Self::Tcp(socket) => Peer::Tcp(socket.peer()),
             Self::Unix(socket) => Peer::Unix(socket.credentials()),
-            Self::Standard(_) => Peer::Standard,
+            Self::Stdio(_) => Peer::Stdio,
         }
     }
 
@@ -78,7 +78,7 @@ impl Connection {
         match self {
             Self::Tcp(socket) => socket.read().await,
             Self::Unix(socket) => socket.read().await,
-            Self::Standard(socket) => socket.read().await,
+            Self::Stdio(socket) => socket.read().await,
         }
     }
 
@@ -102,7 +102,7 @@ impl Connection {
         match self {
             Self::Tcp(socket) => socket.stream().try_write(data),
             Self::Unix(socket) => socket.stream().try_write(data),
-            Self::Standard(socket) => socket.write(data).await,
+            Self::Stdio(socket) => socket.write(data).await,
         }
     }
 
@@ -110,15 +110,15 @@ impl Connection {
         match self {
             Self::Tcp(socket) => socket.stream().writable().await,
             Self::Unix(socket) => socket.stream().writable().await,
-            Self::Standard(socket) => socket.writable().await,
+            Self::Stdio(socket) => socket.writable().await,
         }
     }
 
     /// Waits until a client that has closed its sending direction has closed fully. Never returns
     /// if that cannot be detected.
-    pub(super) async fn gone(&self) {
-        if let Self::Standard(socket) = self {
-            return socket.gone().await;
+    pub(super) async fn client_closed(&self) {
+        if let Self::Stdio(socket) = self {
+            return socket.client_closed().await;
         }
         let mut pause = FIRST_LOOK;
         while !self.is_closed().await {
@@ -131,20 +131,20 @@ impl Connection {
         match self {
             Self::Tcp(socket) => socket.is_closed(),
             Self::Unix(socket) => socket.is_closed().await,
-            Self::Standard(socket) => socket.is_closed(),
+            Self::Stdio(socket) => socket.is_closed(),
         }
     }
 
     /// Waits until a client that has sent no byte has closed. Never returns if it has sent some,
     /// since those must be delivered. stdin counts as having sent none.
-    pub(super) async fn abandoned(&self) {
+    pub(super) async fn closed_before_data(&self) {
         let sent = match self {
             Self::Tcp(socket) => socket.stream().peek(&mut [0]).await,
             Self::Unix(socket) => socket.peek().await,
-            Self::Standard(_) => Ok(0),
+            Self::Stdio(_) => Ok(0),
         };
         match sent {
-            Ok(0) => self.gone().await,
+            Ok(0) => self.client_closed().await,
             Ok(_) => pending().await,
             Err(_) => {}
         }
@@ -152,22 +152,22 @@ impl Connection {
 
     /// Closes the connection gracefully: sends FIN and gives the client time to read what was
     /// written. What it still sends is discarded.
-    pub(super) async fn finish(self) {
+    pub(super) async fn close_gracefully(self) {
         match self {
-            Self::Tcp(socket) => socket.finish().await,
-            Self::Unix(socket) => socket.finish().await,
+            Self::Tcp(socket) => socket.close_gracefully().await,
+            Self::Unix(socket) => socket.close_gracefully().await,
             // What was written stays readable, and closing is the only way to signal the end.
-            Self::Standard(socket) => drop(socket),
+            Self::Stdio(socket) => drop(socket),
         }
     }
 
     /// Closes the connection gracefully without waiting: the kernel delivers what was written. A
     /// client that still sends may be reset.
-    pub(super) fn leave(self) {
+    pub(super) fn close_without_waiting(self) {
         match self {
-            Self::Tcp(socket) => socket.leave(),
-            Self::Unix(socket) => socket.leave(),
-            Self::Standard(socket) => drop(socket),
+            Self::Tcp(socket) => socket.close_without_waiting(),
+            Self::Unix(socket) => socket.close_without_waiting(),
+            Self::Stdio(socket) => drop(socket),
         }
     }
 }

@@ -70,7 +70,7 @@ impl TcpSocket {
     /// Closing with unread input would reset the client before it has read our last byte, so its
     /// input is discarded for a while. A client that has not read everything yet has an hour for
     /// its next bytes: the kernel alone would give up after some minutes.
-    pub(super) async fn finish(self) {
+    pub(super) async fn close_gracefully(self) {
         self.finish_in_turns(CLOSE_TIMEOUT).await;
     }
 
@@ -100,7 +100,7 @@ impl TcpSocket {
     }
 
     /// Closes without waiting. Unread input would cause a reset, so buffered input is discarded.
-    pub(super) fn leave(self) {
+    pub(super) fn close_without_waiting(self) {
         let socket = SockRef::from(&self.stream);
         let ended = socket
             .set_linger(None)
@@ -211,7 +211,7 @@ mod tests {
             written += len;
         }
 
-        socket.leave();
+        socket.close_without_waiting();
 
         let mut came = Vec::new();
         client.read_to_end(&mut came).unwrap();

@@ -9,24 +9,27 @@ use crate::network::shortage;
 
 /// A local address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {obstacle}")]
+#[error("cannot listen on {address}: {kind}")]
 pub struct ListenError {
     /// The address.
     pub address: Listen,
     /// The cause.
-    pub obstacle: ListenErrorKind,
+    pub kind: ListenErrorKind,
 }
 
 impl ListenError {
-    pub(super) fn new(address: Listen, obstacle: ListenErrorKind) -> Self {
-        Self { address, obstacle }
+    pub(super) fn new(address: Listen, kind: ListenErrorKind) -> Self {
+        Self { address, kind }
     }
 
-    /// Returns the same error, or `Ours` if the address is taken by a listener of this daemon.
-    pub(super) fn or_ours(self, ours: impl FnOnce(SocketAddr) -> Option<SocketAddr>) -> Self {
-        match (&self.address, &self.obstacle) {
-            (Listen::Tcp(port), ListenErrorKind::Taken) => match ours(*port) {
-                Some(held) => Self::new(self.address, ListenErrorKind::Ours(held)),
+    /// Returns the same error, or `OwnListener` if the address is taken by a listener of this daemon.
+    pub(super) fn or_own_listener(
+        self,
+        own: impl FnOnce(SocketAddr) -> Option<SocketAddr>,
+    ) -> Self {
+        match (&self.address, &self.kind) {
+            (Listen::Tcp(port), ListenErrorKind::InUse) => match own(*port) {
+                Some(held) => Self::new(self.address, ListenErrorKind::OwnListener(held)),
                 None => self,
             },
             _ => self,
@@ -35,22 +38,22 @@ impl ListenError {
 
     /// Returns what to do about it.
     pub fn hint(&self) -> String {
-        if let ListenErrorKind::System(error) = &self.obstacle
+        if let ListenErrorKind::System(error) = &self.kind
             && let Some(hint) = shortage::hint(error)
         {
             return hint.to_owned();
         }
         match &self.address {
-            Listen::Localhost(port) => port_hint(*port, &self.obstacle),
-            Listen::Tcp(address) => port_hint(address.port(), &self.obstacle),
-            Listen::Unix(path) => path_hint(path, &self.obstacle),
-            Listen::Systemd(name) => passed_hint(name, &self.obstacle),
+            Listen::Localhost(port) => port_hint(*port, &self.kind),
+            Listen::Tcp(address) => port_hint(address.port(), &self.kind),
+            Listen::Unix(path) => path_hint(path, &self.kind),
+            Listen::Systemd(name) => passed_hint(name, &self.kind),
         }
     }
 
     /// Returns the kind of the system's error, if there is one.
     pub(super) fn kind(&self) -> Option<io::ErrorKind> {
-        self.obstacle.kind()
+        self.kind.kind()
     }
 }
 
@@ -62,13 +65,13 @@ pub enum ListenErrorKind {
     System(io::Error),
     /// Another program listens on it.
     #[error("address already in use")]
-    Taken,
+    InUse,
     /// This daemon itself listens on a conflicting address.
     #[error("this daemon still listens on {0}")]
-    Ours(SocketAddr),
+    OwnListener(SocketAddr),
     /// The path of a Unix socket is not a socket.
     #[error("the path exists and is not a socket")]
-    Foreign,
+    NotASocket,
     /// The directory of a Unix socket does not exist.
     #[error("its directory does not exist")]
     NoDirectory,
@@ -77,22 +80,22 @@ pub enum ListenErrorKind {
     Locked(PathBuf),
     /// The service manager has passed no socket of that name; lists the names that were passed.
     #[error("no socket of that name was passed{}", but(.0))]
-    NotPassed(String),
+    NotActivated(String),
     /// An activated socket listens where other machines can reach it.
     #[error("other machines could connect to {0}")]
-    Open(String),
+    NotLoopback(String),
 }
 
 impl ListenErrorKind {
     fn kind(&self) -> Option<io::ErrorKind> {
         match self {
             Self::System(error) => Some(error.kind()),
-            Self::Taken | Self::Ours(_) => Some(io::ErrorKind::AddrInUse),
-            Self::Foreign
+            Self::InUse | Self::OwnListener(_) => Some(io::ErrorKind::AddrInUse),
+            Self::NotASocket
             | Self::NoDirectory
             | Self::Locked(_)
-            | Self::NotPassed(_)
-            | Self::Open(_) => None,
+            | Self::NotActivated(_)
+            | Self::NotLoopback(_) => None,
         }
     }
 }
@@ -100,17 +103,17 @@ impl ListenErrorKind {
 impl From<io::Error> for ListenErrorKind {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::AddrInUse {
-            return Self::Taken;
+            return Self::InUse;
         }
         Self::System(error)
     }
 }
 
-fn port_hint(port: u16, obstacle: &ListenErrorKind) -> String {
-    if let ListenErrorKind::Ours(_) = obstacle {
+fn port_hint(port: u16, kind: &ListenErrorKind) -> String {
+    if let ListenErrorKind::OwnListener(_) = kind {
         return "an address and the wildcard address cannot be bound at the same time, so a reload cannot replace one by the other; restart the daemon, or reload once without this `listen` and then with it".to_owned();
     }
-    match obstacle.kind() {
+    match kind.kind() {
         Some(io::ErrorKind::AddrInUse) => format!(
             "another program uses this port; choose another `listen`, or find it with `ss -ltnp 'sport = :{port}'`"
         ),
@@ -130,10 +133,10 @@ fn port_hint(port: u16, obstacle: &ListenErrorKind) -> String {
     }
 }
 
-fn path_hint(path: &Path, obstacle: &ListenErrorKind) -> String {
+fn path_hint(path: &Path, kind: &ListenErrorKind) -> String {
     let directory = path.parent().unwrap_or(path).display();
-    match obstacle {
-        ListenErrorKind::Foreign => {
+    match kind {
+        ListenErrorKind::NotASocket => {
             "only a socket is replaced; move the file away, or choose another path".to_owned()
         }
         ListenErrorKind::NoDirectory => {
@@ -145,7 +148,7 @@ fn path_hint(path: &Path, obstacle: &ListenErrorKind) -> String {
                 lock.display()
             )
         }
-        ListenErrorKind::Taken => {
+        ListenErrorKind::InUse => {
             "another program listens there; stop it (`ss -lxp` shows it), or choose another path"
                 .to_owned()
         }
@@ -158,25 +161,25 @@ fn path_hint(path: &Path, obstacle: &ListenErrorKind) -> String {
             format!("check the disk or network file system of {directory}")
         }
         ListenErrorKind::System(_)
-        | ListenErrorKind::Ours(_)
-        | ListenErrorKind::NotPassed(_)
-        | ListenErrorKind::Open(_) => "choose another path".to_owned(),
+        | ListenErrorKind::OwnListener(_)
+        | ListenErrorKind::NotActivated(_)
+        | ListenErrorKind::NotLoopback(_) => "choose another path".to_owned(),
     }
 }
 
-fn passed_hint(name: &str, obstacle: &ListenErrorKind) -> String {
-    match obstacle {
-        ListenErrorKind::Open(_) => {
+fn passed_hint(name: &str, kind: &ListenErrorKind) -> String {
+    match kind {
+        ListenErrorKind::NotLoopback(_) => {
             "give its .socket unit a loopback address, or add `allow_remote_clients = true` if this is intended"
                 .to_owned()
         }
         ListenErrorKind::System(_)
-        | ListenErrorKind::Taken
-        | ListenErrorKind::Ours(_)
-        | ListenErrorKind::Foreign
+        | ListenErrorKind::InUse
+        | ListenErrorKind::OwnListener(_)
+        | ListenErrorKind::NotASocket
         | ListenErrorKind::NoDirectory
         | ListenErrorKind::Locked(_)
-        | ListenErrorKind::NotPassed(_) => format!(
+        | ListenErrorKind::NotActivated(_) => format!(
             "a .socket unit passes one with `FileDescriptorName={name}` and `Service=ssm-proxyd.service`; new ones need a restart of the daemon"
         ),
     }

@@ -70,7 +70,9 @@ impl Listeners {
                 (None, _) => Listener::bind(listen, wanted.mode, there).await,
             };
             let group = group.map_err(|error| {
-                error.or_ours(|port| own.in_the_way(port).or_else(|| held.in_the_way(port)))
+                error.or_own_listener(|port| {
+                    own.conflicting(port).or_else(|| held.conflicting(port))
+                })
             })?;
             bound.0.push((listen.clone(), group));
         }
@@ -103,7 +105,7 @@ impl Listeners {
     }
 
     /// Returns the address of a listener that conflicts with a listener on `port`.
-    fn in_the_way(&self, port: SocketAddr) -> Option<SocketAddr> {
+    fn conflicting(&self, port: SocketAddr) -> Option<SocketAddr> {
         let mut ports = self.listeners().filter_map(|one| one.port());
         ports.find(|other| {
             let (a, b) = (port.ip(), other.ip());
@@ -157,14 +159,14 @@ fn passed_by(
     name: &str,
     wanted: ListenSpec<'_>,
 ) -> Result<Vec<Arc<Listener>>, ListenError> {
-    let error = |obstacle| ListenError::new(Listen::Systemd(name.to_owned()), obstacle);
+    let error = |kind| ListenError::new(Listen::Systemd(name.to_owned()), kind);
     let Some(group) = passed.of(name) else {
-        return Err(error(ListenErrorKind::NotPassed(passed.names())));
+        return Err(error(ListenErrorKind::NotActivated(passed.names())));
     };
     let addresses = group.iter().filter_map(|listener| listener.address().ok());
     let is_open = |address: &Listen| !address.is_loopback() && !wanted.allow_remote_clients;
     match addresses.into_iter().find(is_open) {
-        Some(address) => Err(error(ListenErrorKind::Open(address.to_string()))),
+        Some(address) => Err(error(ListenErrorKind::NotLoopback(address.to_string()))),
         None => Ok(group.clone()),
     }
 }
@@ -185,7 +187,7 @@ impl Listener {
             Listen::Localhost(port) => tcp::bind_localhost(*port, there),
             Listen::Unix(path) => {
                 let bound = SocketFile::bind(path, mode).await;
-                let error = |obstacle| ListenError::new(listen.clone(), obstacle);
+                let error = |kind| ListenError::new(listen.clone(), kind);
                 Ok(vec![Arc::new(Self::Unix(bound.map_err(error)?))])
             }
             // Nothing to bind.

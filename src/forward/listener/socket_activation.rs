@@ -37,7 +37,7 @@ impl InheritedSockets {
         let mut sockets = Vec::new();
         for place in 0..passed.len() {
             let name = names.next().filter(|name| !name.is_empty());
-            let name = name.unwrap_or(NAMELESS).to_owned();
+            let name = name.unwrap_or(UNNAMED).to_owned();
             let socket = match passed.take_tcp_listener(place) {
                 Ok(tcp) => tcp.map(Socket::Tcp),
                 Err(_) => passed.take_unix_listener(place)?.map(Socket::Unix),
@@ -99,4 +99,4 @@ impl ActivatedSockets {
 
 /// Name of a socket if the service manager passes no names. systemd passes the unit's name for a
 /// socket without `FileDescriptorName=`.
-const NAMELESS: &str = "unknown";
+const UNNAMED: &str = "unknown";

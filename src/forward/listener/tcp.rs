@@ -37,7 +37,7 @@ pub(super) fn bind_localhost(
     }
     Err(ListenError::new(
         Listen::Localhost(port),
-        ListenErrorKind::Taken,
+        ListenErrorKind::InUse,
     ))
 }
 
@@ -76,7 +76,7 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn is_without_ipv6(error: &ListenError) -> bool {
-    let ListenErrorKind::System(error) = &error.obstacle else {
+    let ListenErrorKind::System(error) = &error.kind else {
         return false;
     };
     error.raw_os_error() == Some(EAFNOSUPPORT) || error.kind() == io::ErrorKind::AddrNotAvailable

@@ -21,7 +21,7 @@ pub(super) enum Peer {
     Tcp(TcpPeer),
     Unix(Credentials),
     /// The parent process, on stdin and stdout.
-    Standard,
+    Stdio,
 }
 
 impl fmt::Display for Peer {
@@ -29,7 +29,7 @@ impl fmt::Display for Peer {
         match self {
             Self::Tcp(peer) => peer.address.fmt(f),
             Self::Unix(credentials) => credentials.fmt(f),
-            Self::Standard => f.write_str("stdin"),
+            Self::Stdio => f.write_str("stdin"),
         }
     }
 }

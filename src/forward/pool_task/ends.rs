@@ -74,7 +74,7 @@ impl PoolTask {
         };
         let now = clock::now();
         self.pool.handle_ended(now, id);
-        self.handle_failed(now, id, ConnectFailure::Fault);
+        self.handle_failed(now, id, ConnectFailure::Internal);
         self.tunnels.remove(&id);
     }
 }

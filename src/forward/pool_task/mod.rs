@@ -27,7 +27,7 @@ use crate::config;
 use crate::forward::Context;
 use crate::forward::error::{ConnectFailure, LogDedup};
 use crate::forward::pool::{
-    Action, Pool, PoolMode, Priority as Class, RejectReason, Returned, TunnelId, WaiterId,
+    Action, Pool, PoolMode, Priority as PoolPriority, RejectReason, Returned, TunnelId, WaiterId,
 };
 use crate::forward::pool_handle::{
     AcceptPermit, Lease, PoolHandle, PoolRequest, SlotGuard, SlotRefusal, TunnelEvent,
@@ -68,7 +68,7 @@ impl PoolTask {
     ) -> (PoolHandle, Self) {
         let (requests, incoming) = mpsc::unbounded_channel();
         let supply = PoolHandle::new(requests.clone());
-        let supplier = Self {
+        let pool_task = Self {
             pool: Pool::new(PoolMode::of(&settings), context.seed),
             settings,
             context,
@@ -82,7 +82,7 @@ impl PoolTask {
             throttled: None,
             metrics,
         };
-        (supply, supplier)
+        (supply, pool_task)
     }
 
     /// Runs until `end` is true, then closes every tunnel. No warm sessions are kept once the
@@ -135,9 +135,9 @@ impl PoolTask {
         panics::point("supplier-restart");
         error!(%panic, ?pause, "the pool task panicked and its tunnels are lost; restarting");
         self.metrics
-            .record_failure(ConnectFailure::Fault.status(now));
+            .record_failure(ConnectFailure::Internal.status(now));
         for (_, Waiter { reply, .. }) in std::mem::take(&mut self.waiters) {
-            let _left = reply.send(Err(SlotRefusal::fault()));
+            let _left = reply.send(Err(SlotRefusal::internal()));
         }
         self.pool = self.pool.successor(self.context.seed);
         self.tunnels.clear();
@@ -156,7 +156,7 @@ impl PoolTask {
             tokio::select! {
                 Some(request) = self.incoming.recv() => {
                     if let PoolRequest::Acquire { reply, .. } = request {
-                        let _left = reply.send(Err(SlotRefusal::fault()));
+                        let _left = reply.send(Err(SlotRefusal::internal()));
                     }
                 }
                 () = sleep_until(at.into()) => return true,
@@ -286,10 +286,10 @@ impl PoolTask {
         self.metrics.ready.store(ready, Relaxed);
     }
 
-    fn start(&mut self, id: TunnelId, class: Class) {
-        let priority = match class {
-            Class::Waiter => Priority::connection(),
-            Class::Warm => Priority::warm_session(),
+    fn start(&mut self, id: TunnelId, priority: PoolPriority) {
+        let priority = match priority {
+            PoolPriority::Waiter => Priority::connection(),
+            PoolPriority::Warm => Priority::warm_session(),
         };
         let tend = TunnelTask {
             id,
@@ -330,7 +330,7 @@ impl PoolTask {
         let failure = match why {
             RejectReason::Failed(failure) => failure,
             RejectReason::Late => {
-                ConnectFailure::Late(step(self.tunnels.values(), self.throttled.as_ref()))
+                ConnectFailure::TimedOut(step(self.tunnels.values(), self.throttled.as_ref()))
             }
         };
         let now = clock::now();

@@ -34,12 +34,12 @@ use super::READ_BUFFER;
 
 /// stdin and stdout, taken from the rest of the process.
 #[derive(Debug)]
-pub struct Standard {
+pub struct Stdio {
     pub(super) input: OwnedFd,
     pub(super) output: OwnedFd,
 }
 
-impl Standard {
+impl Stdio {
     /// Takes stdin and stdout, and replaces them by /dev/null: later prints are discarded and
     /// never mix with the bytes of the connection.
     ///
@@ -68,7 +68,7 @@ impl Standard {
 
 /// Failure of a read or write, other than a closed reader.
 #[derive(Clone, Debug)]
-pub(in crate::forward) struct IoFault {
+pub(in crate::forward) struct StdioIoError {
     /// What failed, with the system's error.
     pub(in crate::forward) what: String,
     /// What to do about it.
@@ -76,36 +76,36 @@ pub(in crate::forward) struct IoFault {
 }
 
 /// Receives the first fault, even after the connection is closed.
-pub(in crate::forward) type IoFaults = watch::Receiver<Option<IoFault>>;
+pub(in crate::forward) type StdioIoErrors = watch::Receiver<Option<StdioIoError>>;
 
 #[derive(Debug)]
-pub(in crate::forward) struct StandardSocket {
-    input: Waited,
-    output: Waited,
+pub(in crate::forward) struct StdioSocket {
+    input: AsyncStdio,
+    output: AsyncStdio,
     /// A duplicate of the output, to wait for its end independently of writers.
-    end: Waited,
+    end: AsyncStdio,
     is_socket: bool,
     /// Duplicates of the same two descriptors, for the blocking threads.
     reader: Arc<OwnedFd>,
     writer: Arc<OwnedFd>,
     /// The read in progress: it outlives a cancelled caller, so that its bytes are not lost.
     reading: Mutex<Option<JoinHandle<io::Result<Vec<u8>>>>>,
-    fault: watch::Sender<Option<IoFault>>,
+    fault: watch::Sender<Option<StdioIoError>>,
 }
 
-impl StandardSocket {
+impl StdioSocket {
     /// Wraps two descriptors, which may refer to the same file.
-    pub(super) fn new(standard: Standard) -> io::Result<Self> {
-        let Standard { input, output } = standard;
+    pub(super) fn new(standard: Stdio) -> io::Result<Self> {
+        let Stdio { input, output } = standard;
         let end = File::from(output.try_clone()?);
         let is_socket = end.metadata()?.file_type().is_socket();
         let reader = Arc::new(input.try_clone()?);
         let writer = Arc::new(output.try_clone()?);
         Ok(Self {
-            input: Waited::new(input, Interest::READABLE)?,
-            output: Waited::new(output, Interest::WRITABLE)?,
+            input: AsyncStdio::new(input, Interest::READABLE)?,
+            output: AsyncStdio::new(output, Interest::WRITABLE)?,
             // Hang-ups are reported for any interest.
-            end: Waited::new(end.into(), Interest::READABLE)?,
+            end: AsyncStdio::new(end.into(), Interest::READABLE)?,
             is_socket,
             reader,
             writer,
@@ -115,7 +115,7 @@ impl StandardSocket {
     }
 
     /// Returns a receiver of the first fault.
-    pub(super) fn faults(&self) -> IoFaults {
+    pub(super) fn faults(&self) -> StdioIoErrors {
         self.fault.subscribe()
     }
 
@@ -125,7 +125,7 @@ impl StandardSocket {
         let mut faults = self.faults();
         tokio::select! {
             biased;
-            () = self.gone() => Err(io::ErrorKind::BrokenPipe.into()),
+            () = self.client_closed() => Err(io::ErrorKind::BrokenPipe.into()),
             _ = faults.wait_for(Option::is_some) => Err(io::ErrorKind::BrokenPipe.into()),
             read = self.take() => read.inspect_err(|error| {
                 self.note(&format!("cannot read stdin: {error}"), READABLE, error);
@@ -140,7 +140,7 @@ impl StandardSocket {
             let what = what.to_owned();
             self.fault.send_if_modified(|fault| {
                 let is_first = fault.is_none();
-                fault.get_or_insert(IoFault { what, hint });
+                fault.get_or_insert(StdioIoError { what, hint });
                 is_first
             });
         }
@@ -184,8 +184,8 @@ impl StandardSocket {
 
     async fn write_on_a_thread(&self, data: &[u8]) -> io::Result<usize> {
         let len = match &self.output {
-            Waited::Watched(..) => data.len().min(SELDOM_BLOCKS),
-            Waited::Never(_) => data.len(),
+            AsyncStdio::Watched(..) => data.len().min(SELDOM_BLOCKS),
+            AsyncStdio::Never(_) => data.len(),
         };
         let (output, data) = (Arc::clone(&self.writer), data[..len].to_vec());
         let written = spawn_blocking(move || rustix::io::write(&*output, &data)).await;
@@ -198,10 +198,10 @@ impl StandardSocket {
     }
 
     /// Waits until the output has no reader. Never returns if that is unknown, as for a file.
-    pub(super) async fn gone(&self) {
+    pub(super) async fn client_closed(&self) {
         // The descriptor is registered for reading only, so only a hang-up makes it writable.
         let end = self.end.ready(Interest::WRITABLE, PollFlags::empty());
-        if matches!(self.end, Waited::Never(_)) || end.await.is_err() {
+        if matches!(self.end, AsyncStdio::Never(_)) || end.await.is_err() {
             pending::<()>().await;
         }
     }
@@ -214,14 +214,14 @@ impl StandardSocket {
 
 /// A descriptor, registered with the runtime if it can be polled.
 #[derive(Debug)]
-enum Waited {
+enum AsyncStdio {
     /// And the interest it is registered with.
     Watched(AsyncFd<OwnedFd>, Interest),
     /// A file, or a device like `/dev/null`: always ready.
     Never(OwnedFd),
 }
 
-impl Waited {
+impl AsyncStdio {
     fn new(descriptor: OwnedFd, interest: Interest) -> io::Result<Self> {
         match register(descriptor, interest) {
             Ok(watched) => Ok(Self::Watched(watched, interest)),
@@ -241,7 +241,7 @@ impl Waited {
         }
     }
 
-    /// Waits until [`Waited::is_ready`] returns true.
+    /// Waits until [`AsyncStdio::is_ready`] returns true.
     ///
     /// The runtime never forgets that the other end was closed, but that of a FIFO may be opened
     /// again. Then a duplicate is waited for, whose registration begins with the current state.

@@ -48,7 +48,7 @@ async fn a_reader_that_leaves_is_noticed_without_a_write() {
 
     let error = socket.read().await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-    socket.gone().await;
+    socket.client_closed().await;
     assert!(socket.is_closed());
 }
 
@@ -63,7 +63,7 @@ async fn a_full_pipe_blocks_nobody_and_its_reader_is_still_watched() {
     assert!(waiting.await.is_err());
     drop(hears);
 
-    socket.gone().await;
+    socket.client_closed().await;
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn a_pipe_whose_other_end_is_replaced_is_waited_for_without_a_busy_loop() 
 
     for polls in [
         polls(socket.read()).await,
-        polls(socket.gone()).await,
+        polls(socket.client_closed()).await,
         polls(socket.writable()).await,
     ] {
         assert!(polls < 20, "{polls} polls although nothing happened");
@@ -103,7 +103,7 @@ async fn a_pipe_whose_other_end_is_replaced_is_waited_for_without_a_busy_loop() 
     says.write_all(b"two").unwrap();
     assert_eq!(socket.read().await.unwrap(), b"two");
     drop(hears);
-    socket.gone().await;
+    socket.client_closed().await;
 }
 
 /// Returns how often a future that stays pending is polled within some time.
@@ -135,7 +135,7 @@ async fn one_socket_may_be_both() {
     drop(theirs);
 
     assert_eq!(&got, b"down");
-    socket.gone().await;
+    socket.client_closed().await;
 }
 
 #[tokio::test]
@@ -225,11 +225,11 @@ async fn a_read_that_was_given_up_loses_no_bytes() {
     assert_eq!(got, sent);
 }
 
-fn socket(input: OwnedFd, output: OwnedFd) -> StandardSocket {
-    StandardSocket::new(Standard { input, output }).unwrap()
+fn socket(input: OwnedFd, output: OwnedFd) -> StdioSocket {
+    StdioSocket::new(Stdio { input, output }).unwrap()
 }
 
-async fn write_all(socket: &StandardSocket, mut data: &[u8]) {
+async fn write_all(socket: &StdioSocket, mut data: &[u8]) {
     while !data.is_empty() {
         match socket.write(data).await {
             Ok(written) => data = &data[written..],

@@ -140,7 +140,7 @@ impl UnixSocket {
 
     /// What was written stays readable after the close, so only the client's own bytes must be
     /// waited for: one left unread would cause a reset.
-    pub(super) async fn finish(self) {
+    pub(super) async fn close_gracefully(self) {
         let ended = SockRef::from(&self.stream).shutdown(Shutdown::Write);
         if ended.is_ok() && timeout(CLOSE_TIMEOUT, self.discard()).await.is_err() {
             self.refuse();
@@ -148,7 +148,7 @@ impl UnixSocket {
     }
 
     /// Closes without waiting.
-    pub(super) fn leave(self) {
+    pub(super) fn close_without_waiting(self) {
         self.refuse();
     }
 

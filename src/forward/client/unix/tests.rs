@@ -114,7 +114,7 @@ async fn a_true_end_is_an_end_whatever_the_client_has_said() {
         let mut came = Vec::new();
         client.read_to_end(&mut came).map(|_| came)
     });
-    socket.finish().await;
+    socket.close_gracefully().await;
 
     assert_eq!(reader.join().unwrap().unwrap(), b"answer");
 }

@@ -222,10 +222,10 @@ fn clear(path: &Path) -> Result<(), ListenErrorKind> {
         Err(error) => return Err(error.into()),
     };
     if !metadata.file_type().is_socket() {
-        return Err(ListenErrorKind::Foreign);
+        return Err(ListenErrorKind::NotASocket);
     }
-    let question = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
-    match question
+    let probe = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+    match probe
         .connect(&SockAddr::unix(path)?)
         .map_err(|error| (error.kind(), error))
     {
@@ -237,7 +237,7 @@ fn clear(path: &Path) -> Result<(), ListenErrorKind> {
         Err((io::ErrorKind::NotFound, _)) => Ok(()),
         Err((io::ErrorKind::PermissionDenied, error)) => Err(error.into()),
         // Wrong type: a stream socket in use; success: a datagram socket.
-        Ok(()) | Err(_) => Err(ListenErrorKind::Taken),
+        Ok(()) | Err(_) => Err(ListenErrorKind::InUse),
     }
 }
 

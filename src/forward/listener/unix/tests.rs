@@ -16,7 +16,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 fn is_in_use(outcome: Result<SocketFile, ListenErrorKind>) -> bool {
-    matches!(outcome, Err(ListenErrorKind::Taken))
+    matches!(outcome, Err(ListenErrorKind::InUse))
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn what_is_not_a_socket_is_never_removed() {
         let outcome = SocketFile::bind(&at(name), 0o600).await;
 
         assert!(
-            matches!(outcome, Err(ListenErrorKind::Foreign)),
+            matches!(outcome, Err(ListenErrorKind::NotASocket)),
             "{name}: {outcome:?}"
         );
         assert!(fs::symlink_metadata(at(name)).is_ok(), "{name}");
@@ -133,8 +133,8 @@ async fn a_missing_directory_is_named_with_the_remedy() {
     let directory = directory();
     let path = directory.path().join("missing/a.sock");
 
-    let obstacle = SocketFile::bind(&path, 0o600).await.unwrap_err();
-    let error = super::super::ListenError::new(crate::config::Listen::Unix(path), obstacle);
+    let kind = SocketFile::bind(&path, 0o600).await.unwrap_err();
+    let error = super::super::ListenError::new(crate::config::Listen::Unix(path), kind);
 
     let words = error.to_string();
     assert!(
@@ -149,12 +149,9 @@ async fn a_file_where_a_directory_should_be_is_an_error() {
     let directory = directory();
     fs::write(directory.path().join("file"), "").unwrap();
 
-    let obstacle = SocketFile::bind(&directory.path().join("file/a.sock"), 0o600).await;
+    let kind = SocketFile::bind(&directory.path().join("file/a.sock"), 0o600).await;
 
-    assert!(
-        matches!(obstacle, Err(ListenErrorKind::System(_))),
-        "{obstacle:?}"
-    );
+    assert!(matches!(kind, Err(ListenErrorKind::System(_))), "{kind:?}");
 }
 
 #[tokio::test]
@@ -295,13 +292,10 @@ async fn a_lock_file_that_another_start_of_this_user_holds_is_an_error_in_the_en
     let held = held.mode(0o600).open(&lock).unwrap();
     held.lock().unwrap();
 
-    let obstacle = SocketFile::bind(&path, 0o600).await.unwrap_err();
+    let kind = SocketFile::bind(&path, 0o600).await.unwrap_err();
 
-    assert!(
-        matches!(obstacle, ListenErrorKind::Locked(_)),
-        "{obstacle:?}"
-    );
-    let error = super::super::ListenError::new(crate::config::Listen::Unix(path), obstacle);
+    assert!(matches!(kind, ListenErrorKind::Locked(_)), "{kind:?}");
+    let error = super::super::ListenError::new(crate::config::Listen::Unix(path), kind);
     assert!(error.hint().contains("a.sock.lock"), "{}", error.hint());
     assert!(lock.exists(), "it is not ours to remove");
 }
