@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ssm_proxyd::proto::{Event, MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL, MAX_UNSENT, StreamId};
 use ssm_proxyd::sim::agent::{Retransmission, SendRate};
-use ssm_proxyd::wire::message::Kind;
+use ssm_proxyd::wire::message::MessageType;
 
 use crate::support::agent_destination::Destination;
 use crate::support::client::End;
@@ -127,7 +127,7 @@ fn a_silent_agent_is_probed_rarely_and_with_the_oldest_message_only() {
 
     pair.run_for(Duration::from_secs(600));
 
-    let requests = pair.journal.up_sent.numbers(&Kind::Input);
+    let requests = pair.journal.up_sent.numbers(&MessageType::Input);
     assert!(
         (100..=121).contains(&requests.len()),
         "{} times",
@@ -152,7 +152,7 @@ fn a_silent_agent_is_reported_with_the_suspected_stream() {
     pair.run_for(Duration::from_secs(90));
 
     let suspected = pair.output.iter().filter_map(|event| {
-        if let Event::Silent { suspect, .. } = event {
+        if let Event::AckTimeout { suspect, .. } = event {
             return Some(*suspect);
         }
         None

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ssm_proxyd::sim::agent::{Race, Version};
-use ssm_proxyd::sim::{EndedBy, OneOffFault, Options, Role, Simulator, seeded};
+use ssm_proxyd::sim::{EndedBy, OneOffFault, Options, ServerKind, Simulator, seeded_bytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -12,7 +12,7 @@ use crate::support::official_client::{BASIC_AGENT, OfficialClient};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_client_reconnects_repeatedly_in_one_session() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     for seed in 0..20 {
         let simulator = simulator(seed).await;
         let client = OfficialClient::start(&simulator, echo.address().port()).await;
@@ -40,7 +40,7 @@ async fn the_official_client_reconnects_repeatedly_in_one_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn output_that_arrived_before_a_program_connected_is_sent_again() {
     let (len, seed) = (3000, 7);
-    let source = destination(Role::Source { len, seed }).await;
+    let source = destination(ServerKind::Source { len, seed }).await;
     let simulator = simulator(seed).await;
     let client = OfficialClient::start(&simulator, source.address().port()).await;
     until("the agent has sent everything", || {
@@ -49,7 +49,7 @@ async fn output_that_arrived_before_a_program_connected_is_sent_again() {
     .await;
 
     let mut local = TcpStream::connect(client.address).await.unwrap();
-    let expected: Vec<u8> = seeded(len, seed).flatten().collect();
+    let expected: Vec<u8> = seeded_bytes(len, seed).flatten().collect();
     let answer = read(&mut local, expected.len()).await;
 
     assert_eq!(answer, Some(expected));
@@ -59,7 +59,7 @@ async fn output_that_arrived_before_a_program_connected_is_sent_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_client_is_notified_of_the_end_of_its_session() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = simulator(0).await;
     let mut client = OfficialClient::start(&simulator, echo.address().port()).await;
     let mut local = TcpStream::connect(client.address).await.unwrap();

@@ -9,9 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ssm_proxyd::config::settings::{Absent, Kind, SECTIONS, Setting};
+use ssm_proxyd::config::settings::{DefaultValue, Kind, SECTIONS, Setting};
 use ssm_proxyd::config::{
-    Config, Forward, Log, LogFormat, LogLevel, Sessions, Upload, parse, read, written_size,
+    Config, Forward, Log, LogFormat, LogLevel, SessionMode, Upload, format_size, parse, read,
 };
 use ssm_proxyd::duration::written;
 
@@ -103,11 +103,11 @@ fn unset_values_of_a_forward_come_from_the_defaults() {
     assert_eq!(timeouts, [3, 7]);
     assert!(matches!(
         own.sessions,
-        Sessions::PerConnection { warm: 2, .. }
+        SessionMode::PerConnection { warm: 2, .. }
     ));
     assert!(matches!(
         shared.sessions,
-        Sessions::Shared { max_streams: 9, .. }
+        SessionMode::Shared { max_streams: 9, .. }
     ));
     assert!(own.keep_alive && shared.keep_alive);
     assert_eq!(config.shutdown.drain_timeout, Duration::ZERO);
@@ -181,18 +181,18 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
 
     for setting in supported() {
         let line = match setting.absent {
-            Absent::Problem => format!("\n{} = ", setting.key),
-            Absent::Nothing => format!("\n#{} = ", setting.key),
+            DefaultValue::Required => format!("\n{} = ", setting.key),
+            DefaultValue::None => format!("\n#{} = ", setting.key),
             // Valid only in combination with others, in forwards that are examples.
-            Absent::Text(value) if is_only_shown(setting) => {
+            DefaultValue::Text(value) if is_only_shown(setting) => {
                 format!("\n#{} = \"{value}\"\n", setting.key)
             }
-            Absent::Number(value) if is_only_shown(setting) => {
+            DefaultValue::Number(value) if is_only_shown(setting) => {
                 format!("\n#{} = {value}\n", setting.key)
             }
-            Absent::Text(value) => format!("\n{} = \"{value}\"\n", setting.key),
-            Absent::Number(value) => format!("\n{} = {value}\n", setting.key),
-            Absent::Flag(value) => format!("\n{} = {value}\n", setting.key),
+            DefaultValue::Text(value) => format!("\n{} = \"{value}\"\n", setting.key),
+            DefaultValue::Number(value) => format!("\n{} = {value}\n", setting.key),
+            DefaultValue::Flag(value) => format!("\n{} = {value}\n", setting.key),
         };
         assert!(text.contains(&line), "{line}");
     }
@@ -225,16 +225,16 @@ fn the_table_of_keys_in_the_documentation_has_every_default_and_range() {
             };
             let (_, _, words) = documented.iter().find(is_row).expect(&key);
             let default = match setting.absent {
-                Absent::Problem => "required".to_owned(),
-                Absent::Nothing => String::new(),
-                Absent::Text(text) => text.to_owned(),
-                Absent::Number(number) => number.to_string(),
-                Absent::Flag(flag) => flag.to_string(),
+                DefaultValue::Required => "required".to_owned(),
+                DefaultValue::None => String::new(),
+                DefaultValue::Text(text) => text.to_owned(),
+                DefaultValue::Number(number) => number.to_string(),
+                DefaultValue::Flag(flag) => flag.to_string(),
             };
             let range = match setting.kind {
                 Kind::Number(min, max) => format!("{min} to {max}"),
                 Kind::Duration(min, max) => format!("{} to {}", written(min), written(max)),
-                Kind::Size(min, max) => format!("{} to {}", written_size(min), written_size(max)),
+                Kind::Size(min, max) => format!("{} to {}", format_size(min), format_size(max)),
                 Kind::Flag
                 | Kind::Choice(_)
                 | Kind::Text(..)
@@ -270,7 +270,7 @@ fn the_commented_settings_of_the_shipped_file_are_valid() {
     assert!(config.forwards[2].listen[0].path().is_some());
     assert!(matches!(
         config.forwards[3].sessions,
-        Sessions::Shared { .. }
+        SessionMode::Shared { .. }
     ));
 }
 
@@ -318,7 +318,7 @@ fn is_only_shown(setting: &Setting) -> bool {
 }
 
 fn has_defaults(forward: &Forward) -> bool {
-    let own = Sessions::PerConnection {
+    let own = SessionMode::PerConnection {
         warm: 0,
         warm_max_age: Duration::from_secs(600),
     };

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use sha2::{Digest, Sha256};
-use ssm_proxyd::sim::{Options, Simulator, seeded};
+use ssm_proxyd::sim::{Options, Simulator, seeded_bytes};
 use tempfile::TempDir;
 
 use crate::support::daemon_process::{
@@ -187,7 +187,7 @@ impl WebServer {
 
     /// Writes a file with different bytes for each name.
     fn put(&self, name: &str, len: usize) {
-        let bytes: Vec<u8> = seeded(len as u64, len as u64).flatten().collect();
+        let bytes: Vec<u8> = seeded_bytes(len as u64, len as u64).flatten().collect();
         std::fs::write(self.path(name), bytes).unwrap();
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use ssm_proxyd::proto::{MAX_UNREAD_OF_TUNNEL, Read, ReorderBudget, StreamId, Tunnel};
-use ssm_proxyd::wire::message::Kind;
+use ssm_proxyd::wire::message::MessageType;
 use ssm_proxyd::wire::smux::Command;
 
 use crate::support::message_builder;
@@ -109,15 +109,18 @@ fn established(pool: &ReorderBudget) -> (Tunnel, StreamId) {
         while tunnel.poll_transmit(now).is_some() {}
     }
     tunnel
-        .handle_message(now, message_builder::acknowledge(&Kind::Input, 0))
+        .handle_message(now, message_builder::acknowledge(&MessageType::Input, 0))
         .unwrap();
     tunnel
-        .handle_message(now, message_builder::acknowledge(&Kind::Input, 2))
+        .handle_message(now, message_builder::acknowledge(&MessageType::Input, 2))
         .unwrap();
     tunnel.handle_timeout(later());
     while tunnel.poll_transmit(later()).is_some() {}
     tunnel
-        .handle_message(later(), message_builder::acknowledge(&Kind::Input, 1))
+        .handle_message(
+            later(),
+            message_builder::acknowledge(&MessageType::Input, 1),
+        )
         .unwrap();
     let stream = tunnel.open().unwrap();
     (tunnel, stream)

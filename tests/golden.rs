@@ -11,7 +11,9 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use ssm_proxyd::wire::message::{FIN, Header, Kind, Message, MessageId, PayloadType, SYN, Seq};
+use ssm_proxyd::wire::message::{
+    FIN, Header, Message, MessageId, MessageType, PayloadType, SYN, Seq,
+};
 use ssm_proxyd::wire::payload::{
     self, ACTION_SUCCESS, Acknowledge, ChannelClosed, Flag, HandshakeComplete, HandshakeRequest,
     HandshakeResponse, JsonKeys, OpenDataChannel, ProcessedAction, RequestedAction, SCHEMA_VERSION,
@@ -36,14 +38,14 @@ fn every_message_encodes_to_its_golden_bytes() {
 #[test]
 fn every_message_type_has_a_golden_message() {
     for kind in [
-        Kind::Input,
-        Kind::Output,
-        Kind::Acknowledge,
-        Kind::ChannelClosed,
-        Kind::StartPublication,
-        Kind::PausePublication,
-        Kind::AgentSessionState,
-        Kind::Other("data_channel_ready".to_owned()),
+        MessageType::Input,
+        MessageType::Output,
+        MessageType::Acknowledge,
+        MessageType::ChannelClosed,
+        MessageType::StartPublication,
+        MessageType::PausePublication,
+        MessageType::AgentSessionState,
+        MessageType::Other("data_channel_ready".to_owned()),
     ] {
         let found = messages().any(|(_, message)| message.header.kind == kind);
 
@@ -213,43 +215,53 @@ fn messages() -> impl Iterator<Item = (&'static str, Message)> {
     let closed = golden("payload_channel_closed");
     let state =
         br#"{"SchemaVersion":1,"SessionState":"Connected","SessionId":"user-0123456789abcdef0"}"#;
-    let other = Kind::Other("data_channel_ready".to_owned());
+    let other = MessageType::Other("data_channel_ready".to_owned());
     [
         (
             "message_input",
-            Kind::Input,
+            MessageType::Input,
             (0, 0, PayloadType::Output),
             bytes(b"payload"),
         ),
         (
             "message_acknowledge",
-            Kind::Acknowledge,
+            MessageType::Acknowledge,
             (0, SYN | FIN, Empty),
             golden("payload_acknowledge"),
         ),
-        ("message_flag", Kind::Input, flag, bytes(&[0, 0, 0, 2])),
-        ("message_output", Kind::Output, (0, SYN, Request), request),
+        (
+            "message_flag",
+            MessageType::Input,
+            flag,
+            bytes(&[0, 0, 0, 2]),
+        ),
+        (
+            "message_output",
+            MessageType::Output,
+            (0, SYN, Request),
+            request,
+        ),
         (
             "message_channel_closed",
-            Kind::ChannelClosed,
+            MessageType::ChannelClosed,
             (0, 0, Empty),
             closed,
         ),
         (
             "message_start_publication",
-            Kind::StartPublication,
+            MessageType::StartPublication,
             (0, 0, Empty),
             bytes(b""),
         ),
         (
             "message_pause_publication",
-            Kind::PausePublication,
+            MessageType::PausePublication,
             (0, 0, Empty),
             bytes(b""),
         ),
         (
             "message_agent_session_state",
-            Kind::AgentSessionState,
+            MessageType::AgentSessionState,
             (0, SYN | FIN, Empty),
             bytes(state),
         ),

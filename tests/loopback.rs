@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use ssm_proxyd::sim::{ApiFault, EndedBy, Operation, Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, EndedBy, Operation, Options, ServerKind, Simulator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -15,7 +15,7 @@ use crate::support::transfer::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_and_its_response_use_a_signed_session_of_their_own() {
-    let web = destination(Role::Http).await;
+    let web = destination(ServerKind::Http).await;
     let mut options = Options {
         require_signature: true,
         ..Options::default()
@@ -62,7 +62,7 @@ async fn a_request_and_its_response_use_a_signed_session_of_their_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_of_100_mib_is_complete() {
-    let source = destination(Role::Source {
+    let source = destination(ServerKind::Source {
         len: 100 * MIB,
         seed: 1,
     })
@@ -77,7 +77,7 @@ async fn a_download_of_100_mib_is_complete() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_of_100_mib_is_complete() {
-    let sink = destination(Role::Sink).await;
+    let sink = destination(ServerKind::Sink).await;
     let port = sink.address().port();
     let keys = format!(
         "remote = {port}\nupload_rate = 0\nupload_payload = 32768\nupload_window = \"4MiB\""
@@ -98,7 +98,7 @@ async fn an_upload_of_100_mib_is_complete() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_concurrent_connections_have_a_session_each() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let fixture = InProcess::to(Options::default(), &echo).await;
     let address = fixture.address();
     let mut clients = JoinSet::new();
@@ -154,7 +154,7 @@ async fn an_unknown_host_is_a_reset() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_cannot_start_is_a_reset_and_the_next_connection_is_served() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     for (code, times) in [
         ("TargetNotConnected", 1),
         ("InvalidDocument", 1),
@@ -233,7 +233,7 @@ async fn a_half_closed_client_is_reset_after_its_idle_timeout() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_closes_ends_its_session_at_once_and_its_bytes_arrive() {
-    let sink = destination(Role::Sink).await;
+    let sink = destination(ServerKind::Sink).await;
     let fixture = InProcess::to(Options::default(), &sink).await;
 
     let mut client = TcpStream::connect(fixture.address()).await.unwrap();
@@ -272,7 +272,7 @@ async fn a_banner_arrives_before_the_client_sends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_sessions_of_open_connections_and_resets_them() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let fixture = InProcess::to(Options::default(), &echo).await;
     let mut client = TcpStream::connect(fixture.address()).await.unwrap();
     client.write_all(b"x").await.unwrap();
@@ -286,7 +286,7 @@ async fn a_stop_ends_sessions_of_open_connections_and_resets_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_while_sessions_start_leaves_no_session() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let options = Options {
         api_delay: Duration::from_millis(300),
         ..Options::default()
@@ -307,7 +307,7 @@ async fn a_stop_while_sessions_start_leaves_no_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_works_with_the_bundle_and_fails_without() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options {
         tls: true,
         ..Options::default()
@@ -335,7 +335,7 @@ async fn tls_works_with_the_bundle_and_fails_without() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_over_the_limit_wait_for_a_permit() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let keys = format!("remote = {}\nmax_connections = 1", echo.address().port());
     let fixture = InProcess::new(Options::default(), &keys).await;
     let first = TcpStream::connect(fixture.address()).await.unwrap();

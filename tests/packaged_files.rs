@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use ssm_proxyd::sim::Role;
+use ssm_proxyd::sim::ServerKind;
 
 use crate::support::daemon_process::{File, connect, listening};
 use crate::support::in_process::destination;
@@ -77,7 +77,7 @@ impl Typed {
 
     /// Runs all commands, with free ports and a server of our own.
     async fn assert_works(&self, named: &str, path: &str) {
-        let web = destination(Role::Http).await;
+        let web = destination(ServerKind::Http).await;
         let web_address = web.address().to_string();
         assert_eq!(
             self.around("http.server").1,

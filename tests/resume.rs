@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ssm_proxyd::proto::{Reason, StreamId, Write};
 use ssm_proxyd::sim::agent::Violation;
-use ssm_proxyd::wire::message::Kind;
+use ssm_proxyd::wire::message::MessageType;
 use ssm_proxyd::wire::payload;
 use ssm_proxyd::wire::smux::Command;
 
@@ -120,7 +120,7 @@ fn a_fin_is_not_confirmed_while_there_is_no_websocket() {
     let stream = pair.open(Destination::sink());
     pair.settle();
     pair.write(stream, b"not acknowledged when the FIN arrives");
-    let sent = pair.journal.down_arrived.numbers(&Kind::Output);
+    let sent = pair.journal.down_arrived.numbers(&MessageType::Output);
     let next = sent.into_iter().max().map_or(0, |last| last + 1);
     let fin = message_builder::frames(&[(Command::Fin, stream, b"")]);
     pair.notify_client(message_builder::output(next, &fin));
@@ -183,11 +183,15 @@ fn only_unacknowledged_messages_are_retransmitted_oldest_first() {
     pair.disconnect(20, Delivery::Yes);
     // Earlier than the retransmission timeout of any of them.
     pair.run_for(Duration::from_millis(50));
-    let before = pair.journal.up_sent.numbers(&Kind::Input).len();
+    let before = pair.journal.up_sent.numbers(&MessageType::Input).len();
 
     pair.connect("another");
 
-    let again = pair.journal.up_sent.numbers(&Kind::Input).split_off(before);
+    let again = pair
+        .journal
+        .up_sent
+        .numbers(&MessageType::Input)
+        .split_off(before);
     assert_eq!(again, unacknowledged(&pair));
     assert!((30..60).contains(&again.len()), "some messages arrived");
     pair.settle();
@@ -362,10 +366,10 @@ fn unacknowledged(pair: &Pair) -> Vec<u64> {
     let mut numbers: BTreeSet<_> = pair
         .journal
         .up_sent
-        .numbers(&Kind::Input)
+        .numbers(&MessageType::Input)
         .into_iter()
         .collect();
-    for (_, message) in pair.journal.down_arrived.of(&Kind::Acknowledge) {
+    for (_, message) in pair.journal.down_arrived.of(&MessageType::Acknowledge) {
         let body = payload::decode_acknowledge(&message.payload).unwrap();
         numbers.remove(&u64::try_from(body.seq).unwrap());
     }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::OFlags;
-use ssm_proxyd::sim::{MANUAL, Role};
+use ssm_proxyd::sim::{MANUAL, ServerKind};
 
 use crate::support::daemon_process::{
     DaemonProcess, assert_echo, assert_reset, connect, forward_to,
@@ -15,7 +15,7 @@ use crate::support::simulator_process::SimulatorProcess;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets_break_as_planned_and_are_resumed() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     // On a slow machine some faults are due before there is a websocket.
     let plan: Vec<_> = (1..=60)
         .map(|n| format!("--inject={}ms=break:1000", 250 * n))
@@ -39,7 +39,7 @@ async fn websockets_break_as_planned_and_are_resumed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_dies_as_planned_and_its_client_is_reset() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let plan = ["--inject", "500ms=kill-agent", "--crash-delay", "0ms"];
     let simulator = SimulatorProcess::start(&plan);
     let mut daemon = DaemonProcess::launch(

@@ -18,7 +18,7 @@ pub(super) struct AdHocConfig {
 }
 
 /// Reads the file and the environment. `keys` of the forward take precedence over `[defaults]`.
-pub(super) fn base(keys: &str) -> Result<AdHocConfig, Exit> {
+pub(super) fn load_ad_hoc(keys: &str) -> Result<AdHocConfig, Exit> {
     let own = format!("{FORWARD}{keys}");
     let read = paths::search(None).map(|path| config::read_with(&path, &own));
     let without = || config::parse(&own).map_err(|problems| problems.to_string());
@@ -32,7 +32,7 @@ pub(super) fn base(keys: &str) -> Result<AdHocConfig, Exit> {
         config.map_err(|error| terminal::fail_with_rendered(Exit::Configuration, &error))?;
     let mut forward = config.forwards.pop().ok_or(Exit::Failed)?;
     let account = std::mem::take(&mut forward.account);
-    config.aws = account.within(&config.aws);
+    config.aws = account.merged_into(&config.aws);
     environment::apply(&mut config.aws).map_err(|bad| bad.fail())?;
     config.forwards.clear();
     Ok(AdHocConfig { config, forward })
@@ -71,7 +71,7 @@ pub(super) fn split_target(host: &str) -> (&str, Option<&str>) {
 /// A forward with a placeholder target, destination and document.
 const FORWARD: &str = r#"
 [[forward]]
-name = "ssm-proxyd.base"
+name = "ssm-proxyd.load_ad_hoc"
 listen = "127.0.0.1:0"
 target = "i-0123456789abcdef0"
 remote = 22

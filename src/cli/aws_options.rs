@@ -20,7 +20,7 @@ pub(super) struct AwsOptions {
 
 impl AwsOptions {
     /// Returns the options as command-line arguments, for a stored command.
-    pub(super) fn words(&self) -> Vec<String> {
+    pub(super) fn to_args(&self) -> Vec<String> {
         let Self {
             region,
             profile,
@@ -38,7 +38,7 @@ impl AwsOptions {
     }
 
     /// Returns these options, completed from `account`.
-    pub(super) fn over(self, account: Account) -> Account {
+    pub(super) fn or(self, account: Account) -> Account {
         Account {
             region: self.region.or(account.region),
             profile: self.profile.or(account.profile),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::{environment, paths, run, stdout, terminal};
-use crate::config::{Aws, Config, Forward, Listen, Sessions, Target, Targets, written_size};
+use crate::config::{Aws, Config, Forward, Listen, SessionMode, Target, Targets, format_size};
 use crate::daemon::StartError;
 use crate::duration::written;
 use crate::network::{self, Network};
@@ -35,19 +35,19 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
     environment::apply_manager(&mut config.shutdown);
     // Does not connect to anything.
     if let Err(error) = Network::new(config.aws.ca_bundle.as_deref()) {
-        return run::explain(&path, &error.into());
+        return run::report_start_error(&path, &error.into());
     }
     if let Some(proxy) = &config.aws.proxy
         && let Err(error) = network::Proxy::new(proxy.expose(), &proxy.exempt)
     {
-        return run::explain(&path, &error.into());
+        return run::report_start_error(&path, &error.into());
     }
     if let Err(error) = check_profiles(&config) {
-        return run::explain(&path, &error);
+        return run::report_start_error(&path, &error);
     }
     let summary = match args.json {
-        true => stdout::json(json(&path, &config)),
-        false => stdout::printable(&text(&path, &config)),
+        true => stdout::print_json(json(&path, &config)),
+        false => stdout::print_text(&text(&path, &config)),
     };
     match summary {
         Ok(()) => Exit::Done,
@@ -65,13 +65,13 @@ fn check_profiles(config: &Config) -> Result<(), StartError> {
         ..
     } in forwards
     {
-        let profile = account.within(&config.aws).profile;
+        let profile = account.merged_into(&config.aws).profile;
         let looked_up = session::check_profile(profile.as_deref(), account.profile.is_some());
         let looked_up = looked_up.and_then(|()| match config.aws.ca_bundle {
             Some(_) => Ok(()),
             None => session::ProfileBundle::read(profile.as_deref()).map(drop),
         });
-        looked_up.map_err(|source| match account.is_shared() {
+        looked_up.map_err(|source| match account.is_default_account() {
             true => StartError::Aws(source),
             false => StartError::Forward {
                 name: name.clone(),
@@ -204,7 +204,7 @@ fn tables(config: &Config) -> [(&'static str, Option<Rows>); 6] {
 }
 
 fn forward_rows(aws: &Aws, forward: &Forward) -> Rows {
-    let aws = forward.account.within(aws);
+    let aws = forward.account.merged_into(aws);
     let mut rows = vec![
         ("name", json!(forward.name)),
         ("enabled", json!(forward.enabled)),
@@ -219,11 +219,11 @@ fn forward_rows(aws: &Aws, forward: &Forward) -> Rows {
         ("sessions", json!(forward.sessions.as_str())),
     ];
     rows.extend(match forward.sessions {
-        Sessions::PerConnection { warm, warm_max_age } => [
+        SessionMode::PerConnection { warm, warm_max_age } => [
             ("warm", json!(warm)),
             ("warm_max_age", json!(written(warm_max_age))),
         ],
-        Sessions::Shared {
+        SessionMode::Shared {
             max_streams,
             max_age,
         } => [
@@ -246,7 +246,7 @@ fn forward_rows(aws: &Aws, forward: &Forward) -> Rows {
         ("upload_payload", json!(forward.upload.payload)),
         (
             "upload_window",
-            json!(written_size(forward.upload.window as u64)),
+            json!(format_size(forward.upload.window as u64)),
         ),
         ("max_connections", json!(forward.max_connections)),
         ("allow_remote_clients", json!(forward.allow_remote_clients)),

@@ -46,7 +46,7 @@ pub(super) fn completions(args: &CompletionsArgs) -> Exit {
     if let Err(error) = shell.write_registration(COMPLETE_VARIABLE, NAME, NAME, NAME, &mut script) {
         return terminal::fail(Exit::Failed, &error, "");
     }
-    match stdout::part(String::from_utf8_lossy(&script)) {
+    match stdout::print(String::from_utf8_lossy(&script)) {
         Ok(()) => Exit::Done,
         Err(unheard) => unheard.exit(),
     }

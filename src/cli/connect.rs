@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::timeout;
 
-use super::ad_hoc::{AdHocConfig, base, blocking, split_target};
+use super::ad_hoc::{AdHocConfig, blocking, load_ad_hoc, split_target};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::{paths, run, terminal};
@@ -50,7 +50,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
             );
         }
     };
-    if let Err(error) = log.start(Format::Text, Verbosity::Faults) {
+    if let Err(error) = log.start(Format::Text, Verbosity::Error) {
         return fail(Exit::Failed, &error, "internal error; please report it");
     }
     let order = tokio::select! {
@@ -73,7 +73,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
     };
     let mut one_shot = match started {
         Ok(one_shot) => one_shot,
-        Err(error) => return explain(&error),
+        Err(error) => return report_start_error(&error),
     };
     let over = tokio::select! {
         over = watch(&mut one_shot, &target) => Ok(over),
@@ -144,7 +144,7 @@ fn exit_of(class: ErrorClass) -> Exit {
     }
 }
 
-fn explain(error: &StartError) -> Exit {
+fn report_start_error(error: &StartError) -> Exit {
     fail(error.into(), error, &run::hint(error))
 }
 
@@ -183,7 +183,7 @@ fn order(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
     };
     // A region in the host name overrides the options that an `ssh_config` sets for all hosts.
     options.region = region.or(options.region);
-    let AdHocConfig { config, forward } = base(ONE)?;
+    let AdHocConfig { config, forward } = load_ad_hoc(ONE)?;
     let forward = Forward {
         enabled: true,
         account: options.account(),
@@ -195,7 +195,7 @@ fn order(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
     Ok(OneShotConfig {
         aws: config.aws,
         forward,
-        origin: terminal::origin(),
+        origin: terminal::client_label(),
         state: paths::state_directory(),
     })
 }

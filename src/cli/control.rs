@@ -9,12 +9,12 @@ use tokio::time::{sleep, timeout_at};
 use super::ad_hoc::blocking;
 use super::completions::forward_names;
 use super::exit::Exit;
-use super::{paths, place, stdout, terminal};
+use super::{admin_socket_path, paths, stdout, terminal};
 use crate::clock;
 use crate::config;
 use crate::daemon::{Client, ClientError, ErrorKind, ErrorResponse, Request, Response};
 use crate::duration;
-use crate::telemetry::{ForwardState, Report};
+use crate::telemetry::{ForwardState, StatusReport};
 
 /// Where the daemon is.
 #[derive(Debug, Args)]
@@ -35,38 +35,38 @@ impl DaemonAddress {
     /// # Errors
     ///
     /// Fails if no daemon is found, or the configuration that names its socket is invalid.
-    async fn find(&self) -> Result<Client, NotFound> {
+    async fn connect(&self) -> Result<Client, LookupError> {
         let mut first = None;
-        for place in self.places().await? {
+        for place in self.candidates().await? {
             match Client::connect(&place).await {
                 Err(error) if error.is_absence() => first = first.or(Some(error)),
-                found => return found.map_err(NotFound::Daemon),
+                found => return found.map_err(LookupError::Daemon),
             }
         }
-        Err(NotFound::Daemon(first.unwrap_or_else(|| ClientError {
-            path: PathBuf::from(place::SYSTEM),
+        Err(LookupError::Daemon(first.unwrap_or_else(|| ClientError {
+            path: PathBuf::from(admin_socket_path::SYSTEM),
             pid: None,
             source: std::io::ErrorKind::NotFound.into(),
         })))
     }
 
     /// Returns the paths to try. An explicitly named socket is the only one.
-    async fn places(&self) -> Result<Vec<PathBuf>, NotFound> {
+    async fn candidates(&self) -> Result<Vec<PathBuf>, LookupError> {
         if let Some(named) = &self.socket {
             return Ok(vec![named.clone()]);
         }
         let option = self.config.clone();
-        let reading = blocking(move || Ok(configured(option.as_deref())));
-        match reading.await.map_err(NotFound::Failed)? {
+        let reading = blocking(move || Ok(path_from_config(option.as_deref())));
+        match reading.await.map_err(LookupError::Failed)? {
             Ok(Some(named)) => Ok(vec![named]),
-            Ok(None) => Ok(place::of_clients()),
-            Err(error) => Err(NotFound::Configuration(error)),
+            Ok(None) => Ok(admin_socket_path::of_clients()),
+            Err(error) => Err(LookupError::Configuration(error)),
         }
     }
 }
 
 /// Returns the socket set in the configuration. An implicit configuration file may be unreadable.
-fn configured(option: Option<&Path>) -> Result<Option<PathBuf>, config::Error> {
+fn path_from_config(option: Option<&Path>) -> Result<Option<PathBuf>, config::Error> {
     let Ok(path) = paths::search(option) else {
         return Ok(None);
     };
@@ -79,7 +79,7 @@ fn configured(option: Option<&Path>) -> Result<Option<PathBuf>, config::Error> {
 }
 
 /// Error of finding or asking the daemon.
-enum NotFound {
+enum LookupError {
     Daemon(ClientError),
     /// The configuration does not say where the daemon is.
     Configuration(config::Error),
@@ -87,13 +87,13 @@ enum NotFound {
     Failed(Exit),
 }
 
-impl From<ClientError> for NotFound {
+impl From<ClientError> for LookupError {
     fn from(error: ClientError) -> Self {
         Self::Daemon(error)
     }
 }
 
-impl NotFound {
+impl LookupError {
     fn report(&self) -> Exit {
         match self {
             Self::Daemon(error) => {
@@ -118,8 +118,10 @@ pub(super) struct ReloadArgs {
 /// Reloads the daemon's configuration and prints the result.
 pub(super) async fn reload(args: ReloadArgs) -> Exit {
     match ask(&args.daemon, &Request::Reload).await {
-        Ok(Response::Reloaded(change)) => sent(stdout::printable(&format!("reloaded: {change}\n"))),
-        Ok(other) => strange(&other),
+        Ok(Response::Reloaded(change)) => {
+            sent(stdout::print_text(&format!("reloaded: {change}\n")))
+        }
+        Ok(other) => unexpected_response(&other),
         Err(exit) => {
             if matches!(exit, Exit::Configuration | Exit::CannotListen) {
                 terminal::send(&"reload failed; keeping the current configuration");
@@ -143,14 +145,14 @@ pub(super) async fn stop(args: StopArgs) -> Exit {
     match ask(&args.daemon, &Request::Stop { now: args.now }).await {
         Ok(Response::Stopped {
             sessions_left: Some(0),
-        }) => sent(stdout::line("stopped; all sessions are terminated")),
+        }) => sent(stdout::print_line("stopped; all sessions are terminated")),
         Ok(Response::Stopped { sessions_left }) => {
             let count = sessions_left.map_or_else(String::new, |count| format!("{count} "));
             let error = format!("stopped, but {count}sessions may still be active");
             let hint = "the daemon's log contains their ids; `aws ssm describe-sessions --state Active` lists active sessions";
             terminal::fail(Exit::Failed, &error, hint)
         }
-        Ok(other) => strange(&other),
+        Ok(other) => unexpected_response(&other),
         Err(exit) => exit,
     }
 }
@@ -168,8 +170,8 @@ pub(super) struct LogArgs {
 pub(super) async fn log(args: LogArgs) -> Exit {
     let request = Request::Log { level: args.level };
     match ask(&args.daemon, &request).await {
-        Ok(Response::Log { filter }) => sent(stdout::printable(&format!("{filter}\n"))),
-        Ok(other) => strange(&other),
+        Ok(Response::Log { filter }) => sent(stdout::print_text(&format!("{filter}\n"))),
+        Ok(other) => unexpected_response(&other),
         Err(exit) => exit,
     }
 }
@@ -193,9 +195,9 @@ pub(super) async fn wait(args: WaitArgs) -> Exit {
     loop {
         let looked = timeout_at(deadline.into(), look(&args)).await;
         match looked {
-            Ok(Look::Ready) => return Exit::Done,
-            Ok(Look::Never(exit)) => return exit,
-            Ok(Look::Missing(what, hint)) => last = Some((what, hint)),
+            Ok(WaitResult::Ready) => return Exit::Done,
+            Ok(WaitResult::Failed(exit)) => return exit,
+            Ok(WaitResult::NotYet(what, hint)) => last = Some((what, hint)),
             Err(_) => break,
         }
         if clock::now() + POLL_INTERVAL >= deadline {
@@ -214,69 +216,69 @@ pub(super) async fn wait(args: WaitArgs) -> Exit {
 }
 
 /// Result of one poll.
-enum Look {
+enum WaitResult {
     Ready,
     /// What is not ready, and a hint.
-    Missing(String, String),
-    Never(Exit),
+    NotYet(String, String),
+    Failed(Exit),
 }
 
-async fn look(args: &WaitArgs) -> Look {
+async fn look(args: &WaitArgs) -> WaitResult {
     let asked = async {
-        let mut client = args.daemon.find().await?;
-        Ok::<_, NotFound>(client.ask(&Request::Status).await?)
+        let mut client = args.daemon.connect().await?;
+        Ok::<_, LookupError>(client.ask(&Request::Status).await?)
     };
     match asked.await {
         Ok(Response::Status(report)) => missing(&report, &args.names),
-        Ok(other) => Look::Never(strange(&other)),
-        Err(NotFound::Daemon(error)) if error.is_absence() => {
-            Look::Missing(error.to_string(), START_ONE.to_owned())
+        Ok(other) => WaitResult::Failed(unexpected_response(&other)),
+        Err(LookupError::Daemon(error)) if error.is_absence() => {
+            WaitResult::NotYet(error.to_string(), START_ONE.to_owned())
         }
-        Err(NotFound::Daemon(error)) => Look::Missing(error.to_string(), error.hint()),
-        Err(error @ (NotFound::Configuration(_) | NotFound::Failed(_))) => {
-            Look::Never(error.report())
+        Err(LookupError::Daemon(error)) => WaitResult::NotYet(error.to_string(), error.hint()),
+        Err(error @ (LookupError::Configuration(_) | LookupError::Failed(_))) => {
+            WaitResult::Failed(error.report())
         }
     }
 }
 
-fn missing(report: &Report, names: &[String]) -> Look {
+fn missing(report: &StatusReport, names: &[String]) -> WaitResult {
     if report.stopping {
-        return Look::Missing("the daemon is stopping".to_owned(), START_ONE.to_owned());
+        return WaitResult::NotYet("the daemon is stopping".to_owned(), START_ONE.to_owned());
     }
     for name in names {
         let Some(forward) = report.forwards.iter().find(|forward| forward.name == *name) else {
             let known: Vec<&str> = report.forwards.iter().map(|f| f.name.as_str()).collect();
             let hint = format!("its forwards: {}", known.join(", "));
             let error = format!("the daemon has no forward {name:?}");
-            return Look::Never(terminal::fail(Exit::Usage, &error, &hint));
+            return WaitResult::Failed(terminal::fail(Exit::Usage, &error, &hint));
         };
         match (forward.state, &forward.failure) {
             (ForwardState::Ready, _) => {}
             (ForwardState::Disabled, _) => {
                 let hint = "remove `enabled = false` from the forward, and reload";
-                return Look::Missing(format!("{name}: disabled"), hint.to_owned());
+                return WaitResult::NotYet(format!("{name}: disabled"), hint.to_owned());
             }
             // The failure is older than the circuit breaker stays open: the current state is
             // unknown.
             (_, Some(failure)) if failure.seen_seconds >= FAILURE_TTL => {}
             (_, Some(failure)) => {
-                return Look::Missing(
+                return WaitResult::NotYet(
                     format!("{name}: {}", failure.error),
                     failure.hint.to_string(),
                 );
             }
             (_, None) => {
                 let what = format!("{name}: starting its first session");
-                return Look::Missing(what, String::new());
+                return WaitResult::NotYet(what, String::new());
             }
         }
     }
-    Look::Ready
+    WaitResult::Ready
 }
 
 /// Sends a request to the daemon, and prints the error if it fails.
 pub(super) async fn ask(daemon: &DaemonAddress, request: &Request) -> Result<Response, Exit> {
-    let asked = async { Ok::<_, NotFound>(daemon.find().await?.ask(request).await?) };
+    let asked = async { Ok::<_, LookupError>(daemon.connect().await?.ask(request).await?) };
     match asked.await {
         Ok(Response::Error(rejection)) => Err(rejected(&rejection)),
         Ok(answer) => Ok(answer),
@@ -310,7 +312,7 @@ pub(super) fn sent(told: Result<(), stdout::StdoutClosed>) -> Exit {
 }
 
 /// Reports a response of an unexpected type.
-pub(super) fn strange(answer: &Response) -> Exit {
+pub(super) fn unexpected_response(answer: &Response) -> Exit {
     let error = format!("unexpected response from the daemon: {answer:?}");
     terminal::fail(
         Exit::Failed,

@@ -73,16 +73,16 @@ pub(super) fn apply(aws: &mut config::Aws) -> Result<(), BadVariable> {
         proxy,
         client_version: _,
     } = aws;
-    prefer(region, "region", &REGION, config::argument("region"))?;
-    prefer(profile, "profile", &PROFILE, config::argument("profile"))?;
-    prefer(
+    override_from_env(region, "region", &REGION, config::argument("region"))?;
+    override_from_env(profile, "profile", &PROFILE, config::argument("profile"))?;
+    override_from_env(
         ssm_endpoint,
         "ssm_endpoint",
         &["AWS_ENDPOINT_URL_SSM"],
         config::argument("ssm_endpoint"),
     )?;
     let mut bundle = ca_bundle.as_ref().map(|path| path.display().to_string());
-    prefer(&mut bundle, "ca_bundle", &[BUNDLE], |path| {
+    override_from_env(&mut bundle, "ca_bundle", &[BUNDLE], |path| {
         Ok(path.to_owned())
     })?;
     *ca_bundle = bundle.map(PathBuf::from);
@@ -124,7 +124,7 @@ fn proxy_of_environment() -> Option<config::Proxy> {
 }
 
 /// Sets `value` from the first variable that is set.
-fn prefer(
+fn override_from_env(
     value: &mut Option<String>,
     key: &str,
     variables: &[&'static str],

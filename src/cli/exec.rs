@@ -20,9 +20,9 @@ use super::ad_hoc::blocking;
 use super::aws_options::AwsOptions;
 use super::completions::forward_names;
 use super::exit::Exit;
-use super::forward::{ForwardOptions, begin, configuration, start};
+use super::forward::{ForwardOptions, configuration, init, start};
 use super::{environment, paths, terminal};
-use crate::config::{Config, Listen, Sessions, Shutdown};
+use crate::config::{Config, Listen, SessionMode, Shutdown};
 use crate::daemon::{Daemon, Signals};
 use crate::telemetry::Log;
 
@@ -41,7 +41,7 @@ pub(super) struct ExecArgs {
 }
 
 pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
-    let mut signals = match begin(log) {
+    let mut signals = match init(log) {
         Ok(signals) => signals,
         Err(exit) => return exit,
     };
@@ -100,8 +100,8 @@ fn named(name: &str, aws: AwsOptions) -> Result<Config, Exit> {
     // Named explicitly, so enabled.
     forward.enabled = true;
     forward.listen = vec![Listen::Tcp(([127, 0, 0, 1], 0).into())];
-    forward.account = aws.over(std::mem::take(&mut forward.account));
-    if let Sessions::PerConnection { warm, .. } = &mut forward.sessions {
+    forward.account = aws.or(std::mem::take(&mut forward.account));
+    if let SessionMode::PerConnection { warm, .. } = &mut forward.sessions {
         // The number of connections of the command is unknown.
         *warm = 0;
     }
@@ -154,7 +154,7 @@ impl RunningCommand {
         let child = started.map_err(|error| {
             let is_there = error.kind() != io::ErrorKind::NotFound;
             let exit = Exit::Command(if is_there { 126 } else { 127 });
-            let error = format!("cannot run {program}: {}", terminal::words(&error));
+            let error = format!("cannot run {program}: {}", terminal::os_message(&error));
             terminal::fail(exit, &error, "check that it is in the PATH and executable")
         })?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);

@@ -80,15 +80,16 @@ impl From<ErrorKind> for Exit {
             | ErrorKind::Proxy
             | ErrorKind::ServiceFault
             | ErrorKind::NotAws
-            | ErrorKind::Ended => Self::Unavailable,
+            | ErrorKind::SessionEnded => Self::Unavailable,
             ErrorKind::Internal => Self::Failed,
             ErrorKind::Throttled | ErrorKind::Shortage => Self::TryAgain,
             ErrorKind::Denied | ErrorKind::Credentials | ErrorKind::Role | ErrorKind::Profile => {
                 Self::Refused
             }
-            ErrorKind::Document | ErrorKind::Invalid | ErrorKind::Endpoint | ErrorKind::Region => {
-                Self::Configuration
-            }
+            ErrorKind::Document
+            | ErrorKind::Invalid
+            | ErrorKind::InvalidEndpoint
+            | ErrorKind::Region => Self::Configuration,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::ad_hoc::{AdHocConfig, base, blocking, split_target};
+use super::ad_hoc::{AdHocConfig, blocking, load_ad_hoc, split_target};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::local_forward::LocalForward;
@@ -55,7 +55,7 @@ pub(super) struct ForwardOptions {
 
 /// Runs the forwards until a signal.
 pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
-    let mut signals = match begin(log) {
+    let mut signals = match init(log) {
         Ok(signals) => signals,
         Err(exit) => return exit,
     };
@@ -99,7 +99,7 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
         match live_status::watch(metrics).await {}
     };
     let exit = tokio::select! {
-        cause = caught(daemon.run(&mut signals, nothing_to_read)) => match cause {
+        cause = caught(daemon.run(&mut signals, no_configuration_file)) => match cause {
             Ok(Cause::Requested) => Exit::Done,
             Ok(Cause::Lost) | Err(_) => Exit::Failed,
         },
@@ -133,7 +133,7 @@ fn log_open(daemon: &Daemon) {
 }
 
 /// Registers the signal handlers and starts logging errors.
-pub(super) fn begin(log: Log) -> Result<Signals, Exit> {
+pub(super) fn init(log: Log) -> Result<Signals, Exit> {
     let signals = Signals::new().map_err(|error| {
         terminal::fail(
             Exit::Failed,
@@ -141,7 +141,7 @@ pub(super) fn begin(log: Log) -> Result<Signals, Exit> {
             "cannot register the signal handlers; check the limit of open files",
         )
     })?;
-    let started = log.start(Format::Text, Verbosity::Quiet);
+    let started = log.start(Format::Text, Verbosity::Warn);
     started.map_err(|error| {
         terminal::fail(Exit::Failed, &error, "internal error; please report it")
     })?;
@@ -149,7 +149,7 @@ pub(super) fn begin(log: Log) -> Result<Signals, Exit> {
 }
 
 /// Reload without a file; not reached, as SIGHUP is not handled.
-fn nothing_to_read() -> Result<Config, ReloadError> {
+fn no_configuration_file() -> Result<Config, ReloadError> {
     Err(ReloadError::unusable("no configuration file to reload", ""))
 }
 
@@ -171,7 +171,7 @@ pub(super) fn configuration(
     let AdHocConfig {
         mut config,
         forward,
-    } = base("")?;
+    } = load_ad_hoc("")?;
     for (index, local) in rules.local.iter().enumerate() {
         if !local.listen.is_loopback() && !rules.allow_remote_clients {
             let error = format!("-L {local}: other machines could connect to it");
@@ -212,8 +212,8 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
     // These sections of the file apply to the daemon only.
     config.admin = config::Admin::default();
     config.http = None;
-    let caller = DaemonEnvironment {
-        origin: terminal::origin(),
+    let environment = DaemonEnvironment {
+        origin: terminal::client_label(),
         identity: Identity::Chain,
         state: paths::state_directory(),
         passed: ActivatedSockets::default(),
@@ -222,7 +222,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
         orphan_policy: TerminatePolicy::BestEffort,
     };
     allow_questions(flush_log);
-    let started = Daemon::start(config, caller).await;
+    let started = Daemon::start(config, environment).await;
     started.map_err(|error: StartError| terminal::fail((&error).into(), &error, &run::hint(&error)))
 }
 
@@ -236,7 +236,7 @@ async fn report_ready(
     let lines: Vec<String> = reports.iter().map(|report| ready(report, json)).collect();
     blocking(move || {
         let mut each = lines.iter();
-        each.try_for_each(|line| stdout::line(line).map_err(|unheard| unheard.exit()))?;
+        each.try_for_each(|line| stdout::print_line(line).map_err(|unheard| unheard.exit()))?;
         file.map_or(Ok(()), |file| file.write(&(lines.join("\n") + "\n")))
     })
     .await

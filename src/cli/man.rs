@@ -34,7 +34,7 @@ pub(super) fn man(args: &ManArgs) -> Exit {
     if let Err(error) = Man::new(page).render(&mut text) {
         return terminal::fail(Exit::Failed, &error, "");
     }
-    match stdout::part(String::from_utf8_lossy(&text)) {
+    match stdout::print(String::from_utf8_lossy(&text)) {
         Ok(()) => Exit::Done,
         Err(unheard) => unheard.exit(),
     }

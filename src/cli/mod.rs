@@ -4,6 +4,7 @@
 //! goes to stderr.
 
 mod ad_hoc;
+mod admin_socket_path;
 mod aws_options;
 mod check;
 mod completions;
@@ -18,7 +19,6 @@ mod live_status;
 mod local_forward;
 mod man;
 mod paths;
-mod place;
 mod ready_file;
 mod run;
 mod schema;
@@ -204,7 +204,7 @@ fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
 
 /// Runs a command that prints its own messages.
 async fn quietly(log: Log, command: impl Future<Output = Exit>) -> Exit {
-    match log.start(Format::Text, Verbosity::Quiet) {
+    match log.start(Format::Text, Verbosity::Warn) {
         Ok(_) => command.await,
         Err(error) => terminal::fail(Exit::Failed, &error, "internal error; please report it"),
     }
@@ -229,10 +229,10 @@ async fn run_simulator(args: simulate::Args) -> Exit {
 
 fn log(options: &LogOptions) -> Result<Log, telemetry::LogError> {
     let flag = match (options.quiet, options.verbose) {
-        (true, _) => Some(Verbosity::Quiet),
+        (true, _) => Some(Verbosity::Warn),
         (false, 0) => None,
-        (false, 1) => Some(Verbosity::Verbose),
-        (false, _) => Some(Verbosity::Everything),
+        (false, 1) => Some(Verbosity::Debug),
+        (false, _) => Some(Verbosity::Trace),
     };
     let filter = terminal::environment("SSM_PROXYD_LOG");
     let journal = terminal::is_journal();

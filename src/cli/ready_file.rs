@@ -50,7 +50,7 @@ impl ReadyFile {
         }
         let written = files::replace(&self.path, text.as_bytes(), Links::Followed);
         written.map_err(|error| {
-            let (path, error) = (self.path.display(), terminal::words(&error));
+            let (path, error) = (self.path.display(), terminal::os_message(&error));
             let error = format!("cannot write {path}: {error}");
             let hint = "check that its directory exists and is writable";
             terminal::fail(Exit::Failed, &error, hint)

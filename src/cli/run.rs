@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::ad_hoc::blocking;
 use super::exit::Exit;
-use super::{environment, paths, place, terminal};
+use super::{admin_socket_path, environment, paths, terminal};
 use crate::config;
 use crate::daemon::{
     Cause, Daemon, DaemonEnvironment, ReloadError, Signals, StartError, StartOptions, log_format,
@@ -18,7 +18,7 @@ use crate::daemon::{
 use crate::forward::{ActivatedSockets, InheritedSockets};
 use crate::panics::caught;
 use crate::session::{Identity, TerminatePolicy};
-use crate::telemetry::{Control, Log, LogError};
+use crate::telemetry::{Log, LogError, LogHandle};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -88,10 +88,10 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
     }
     let admin = match config.admin.socket {
         Some(_) => None,
-        None => place::of_daemon(),
+        None => admin_socket_path::of_daemon(),
     };
-    let caller = DaemonEnvironment {
-        origin: terminal::origin(),
+    let environment = DaemonEnvironment {
+        origin: terminal::client_label(),
         identity: Identity::Chain,
         state,
         passed,
@@ -104,7 +104,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
         file: Some(path.clone()),
     };
     let started = tokio::select! {
-        started = Daemon::begin(config, caller, manner) => started,
+        started = Daemon::begin(config, environment, manner) => started,
         () = signals.wait_for_stop() => {
             info!("stopping; nothing has been started");
             return Exit::Done;
@@ -112,10 +112,10 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
     };
     let mut daemon = match started {
         Ok(daemon) => daemon,
-        Err(error) => return explain(&path, &error),
+        Err(error) => return report_start_error(&path, &error),
     };
-    let reread = move || reread(&path);
-    let cause = caught(daemon.run(&mut signals, reread)).await;
+    let reload_config = move || reload_config(&path);
+    let cause = caught(daemon.run(&mut signals, reload_config)).await;
     if cause != Ok(Cause::Requested) {
         error!("internal error: stopping, so that the service manager can restart the daemon");
     }
@@ -127,7 +127,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
 }
 
 /// Reads the configuration again, for a reload.
-fn reread(path: &Path) -> Result<config::Config, ReloadError> {
+fn reload_config(path: &Path) -> Result<config::Config, ReloadError> {
     let is_kept = |there: std::fs::Metadata| there.is_file() || there.is_dir();
     // A missing file is left to the read below, which reports the reason.
     if !std::fs::metadata(path).map_or(true, is_kept) {
@@ -144,13 +144,13 @@ fn reread(path: &Path) -> Result<config::Config, ReloadError> {
     Ok(config)
 }
 
-fn start_log(log: Log, settings: config::Log) -> Result<Control, LogError> {
+fn start_log(log: Log, settings: config::Log) -> Result<LogHandle, LogError> {
     let config::Log { format, level } = settings;
     log.start(log_format(format), log_verbosity(level))
 }
 
 /// Reports why the daemon cannot start with the configuration at `path`.
-pub(super) fn explain(path: &Path, error: &StartError) -> Exit {
+pub(super) fn report_start_error(path: &Path, error: &StartError) -> Exit {
     let (hint, path) = (hint(error), path.display());
     match error {
         StartError::Listen { line, .. } | StartError::Forward { line, .. } => {

@@ -4,11 +4,13 @@ use serde_json::{Map, Value, json};
 
 use super::exit::Exit;
 use super::stdout;
-use crate::config::settings::{Absent, FORWARD, Kind, SECTIONS, Section, Setting, Shape};
+use crate::config::settings::{
+    Cardinality, DefaultValue, FORWARD, Kind, SECTIONS, Section, Setting,
+};
 
 /// Prints the JSON Schema of a configuration.
 pub(super) fn schema() -> Exit {
-    match stdout::line(format_args!("{:#}", of_file())) {
+    match stdout::print_line(format_args!("{:#}", of_file())) {
         Ok(()) => Exit::Done,
         Err(unheard) => unheard.exit(),
     }
@@ -20,8 +22,8 @@ fn of_file() -> Value {
         .map(|section| {
             let table = of_section(section);
             let tables = match section.shape {
-                Shape::One => table,
-                Shape::Many => json!({ "type": "array", "minItems": 1, "items": table }),
+                Cardinality::Single => table,
+                Cardinality::Array => json!({ "type": "array", "minItems": 1, "items": table }),
             };
             (section.name.to_owned(), tables)
         })
@@ -60,10 +62,10 @@ fn of_setting(setting: &Setting) -> Value {
     let mut schema = of_kind(setting.kind);
     schema["description"] = json!(setting.doc);
     match setting.absent {
-        Absent::Text(text) => schema["default"] = json!(text),
-        Absent::Number(number) => schema["default"] = json!(number),
-        Absent::Flag(flag) => schema["default"] = json!(flag),
-        Absent::Problem | Absent::Nothing => {}
+        DefaultValue::Text(text) => schema["default"] = json!(text),
+        DefaultValue::Number(number) => schema["default"] = json!(number),
+        DefaultValue::Flag(flag) => schema["default"] = json!(flag),
+        DefaultValue::Required | DefaultValue::None => {}
     }
     schema
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::control::{DaemonAddress, ask, sent, strange};
+use super::control::{DaemonAddress, ask, sent, unexpected_response};
 use super::exit::Exit;
 use super::stdout;
 use crate::daemon::{Request, Response};
 use crate::duration;
-use crate::telemetry::{ForwardReport, Report};
+use crate::telemetry::{ForwardReport, StatusReport};
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
@@ -24,19 +24,19 @@ pub(super) struct StatusArgs {
 pub(super) async fn status(args: StatusArgs) -> Exit {
     let report = match ask(&args.daemon, &Request::Status).await {
         Ok(Response::Status(report)) => report,
-        Ok(other) => return strange(&other),
+        Ok(other) => return unexpected_response(&other),
         Err(exit) => return exit,
     };
     if !args.json {
-        return sent(stdout::printable(&summary(&report)));
+        return sent(stdout::print_text(&summary(&report)));
     }
     match serde_json::to_string(&*report) {
-        Ok(json) => sent(stdout::json(json)),
+        Ok(json) => sent(stdout::print_json(json)),
         Err(error) => super::terminal::fail(Exit::Failed, &error, ""),
     }
 }
 
-fn summary(report: &Report) -> String {
+fn summary(report: &StatusReport) -> String {
     let mut text = format!(
         "ssm-proxyd {}, process {}, {} for {}\n",
         report.version,

@@ -15,7 +15,7 @@ use crate::printable::{is_printable, printable_lines};
 /// # Errors
 ///
 /// Fails if stdout cannot be written.
-pub(super) fn line(line: impl Display) -> Result<(), StdoutClosed> {
+pub(super) fn print_line(line: impl Display) -> Result<(), StdoutClosed> {
     writeln!(io::stdout(), "{line}").map_err(StdoutClosed)
 }
 
@@ -24,7 +24,7 @@ pub(super) fn line(line: impl Display) -> Result<(), StdoutClosed> {
 /// # Errors
 ///
 /// Fails if stdout cannot be written.
-pub(super) fn part(part: impl Display) -> Result<(), StdoutClosed> {
+pub(super) fn print(part: impl Display) -> Result<(), StdoutClosed> {
     let mut stdout = io::stdout();
     write!(stdout, "{part}").map_err(StdoutClosed)?;
     stdout.flush().map_err(StdoutClosed)
@@ -35,8 +35,8 @@ pub(super) fn part(part: impl Display) -> Result<(), StdoutClosed> {
 /// # Errors
 ///
 /// Fails if stdout cannot be written.
-pub(super) fn printable(text: &str) -> Result<(), StdoutClosed> {
-    part(printable_lines(text))
+pub(super) fn print_text(text: &str) -> Result<(), StdoutClosed> {
+    print(printable_lines(text))
 }
 
 /// Prints a line of JSON. Characters that are not printable are escaped, which does not change the
@@ -45,8 +45,8 @@ pub(super) fn printable(text: &str) -> Result<(), StdoutClosed> {
 /// # Errors
 ///
 /// Fails if stdout cannot be written.
-pub(super) fn json(json: impl Display) -> Result<(), StdoutClosed> {
-    line(escaped(&json.to_string()))
+pub(super) fn print_json(json: impl Display) -> Result<(), StdoutClosed> {
+    print_line(escaped(&json.to_string()))
 }
 
 /// Escapes all characters in compact JSON that are not printable. They can only be in strings.

@@ -34,7 +34,7 @@ pub(super) fn fail_with_rendered(exit: Exit, error: &dyn Display) -> Exit {
 }
 
 /// Returns the message of a system error, without its number.
-pub(super) fn words(error: &io::Error) -> String {
+pub(super) fn os_message(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or_default();
     words.to_lowercase()
@@ -47,7 +47,7 @@ pub(super) fn send(line: &dyn Display) {
 }
 
 /// Returns program, version and host name, as shown with the sessions of a target.
-pub(super) fn origin() -> String {
+pub(super) fn client_label() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let system = rustix::system::uname();
     format!(

@@ -23,17 +23,17 @@ use crate::config::source::{Location, SourceText};
 /// `Display` is the complete message for the user: it starts with `error: ` and ends without a
 /// newline.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problems {
-    pub(super) list: Vec<Problem>,
+pub struct Diagnostics {
+    pub(super) list: Vec<Diagnostic>,
     /// Number of further problems that are not listed.
     unlisted: usize,
 }
 
-impl Problems {
+impl Diagnostics {
     /// Returns each problem and its location in one line, and its hint in another.
     pub(super) fn summary(&self, file: &Path) -> Vec<(String, String)> {
         let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let line = |problem: &Problem| {
+        let line = |problem: &Diagnostic| {
             let Location { line, column, .. } = &problem.place;
             let at = format!("{}:{line}:{column}", file.display());
             (
@@ -68,17 +68,17 @@ impl Problems {
     }
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f, None)
     }
 }
 
-impl std::error::Error for Problems {}
+impl std::error::Error for Diagnostics {}
 
 /// A finding and its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(super) struct Diagnostic {
     pub(super) what: String,
     hint: String,
     pub(super) place: Location,
@@ -86,7 +86,7 @@ pub(super) struct Problem {
     other: Option<(Location, String)>,
 }
 
-impl Problem {
+impl Diagnostic {
     fn write(&self, f: &mut fmt::Formatter<'_>, file: Option<&Path>) -> fmt::Result {
         // The form that editors and terminals recognise is `file:line:column`.
         let at = |Location { line, column, .. }: &Location| match file {
@@ -158,19 +158,19 @@ impl Finding {
     }
 
     /// Adds a related range.
-    pub(super) fn beside(mut self, span: Range<usize>, what: impl Into<String>) -> Self {
+    pub(super) fn with_label(mut self, span: Range<usize>, what: impl Into<String>) -> Self {
         self.other = Some((span, what.into()));
         self
     }
 
     /// Marks the finding as being about something missing.
-    pub(super) fn absence(mut self) -> Self {
+    pub(super) fn missing_key(mut self) -> Self {
         self.is_absence = true;
         self
     }
 
-    fn locate(self, source: &SourceText<'_>) -> Problem {
-        Problem {
+    fn locate(self, source: &SourceText<'_>) -> Diagnostic {
+        Diagnostic {
             what: self.what,
             hint: self.hint,
             place: source.place(self.span),
@@ -213,10 +213,10 @@ impl Findings {
     }
 
     /// Computes the location of every finding. Returns `None` if there are no findings.
-    pub(super) fn into_problems(mut self, source: &SourceText<'_>) -> Option<Problems> {
+    pub(super) fn into_diagnostics(mut self, source: &SourceText<'_>) -> Option<Diagnostics> {
         self.list.sort_by_key(|finding| finding.span.start);
         let list: Vec<_> = self.list.into_iter().map(|f| f.locate(source)).collect();
-        (!list.is_empty()).then_some(Problems {
+        (!list.is_empty()).then_some(Diagnostics {
             list,
             unlisted: self.unlisted,
         })
@@ -230,15 +230,15 @@ const MAX_FINDINGS: usize = 100;
 mod tests {
     use super::*;
 
-    fn problems(text: &str, findings: impl IntoIterator<Item = Finding>) -> Option<Problems> {
+    fn problems(text: &str, findings: impl IntoIterator<Item = Finding>) -> Option<Diagnostics> {
         let mut all = Findings::default();
         findings.into_iter().for_each(|finding| all.add(finding));
-        all.into_problems(&SourceText::new(text))
+        all.into_diagnostics(&SourceText::new(text))
     }
 
     #[test]
     fn a_problem_without_a_file_has_line_and_column() {
-        let finding = Finding::new(10..11, "again", "remove one").beside(0..1, "the first");
+        let finding = Finding::new(10..11, "again", "remove one").with_label(0..1, "the first");
 
         assert_eq!(
             problems("a = 1\nb = 2", [finding]).unwrap().to_string(),

@@ -131,7 +131,7 @@ pub(super) enum ValueData {
 
 impl ValueData {
     /// Returns the type as a noun with its article.
-    pub(super) fn noun(&self) -> &'static str {
+    pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Text(_) => "a string",
             Self::Number(_) => "a number",

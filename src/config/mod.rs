@@ -30,11 +30,11 @@ use std::path::{Path, PathBuf};
 use std::string::FromUtf8Error;
 
 use crate::config::check::MAX_LENGTH;
-pub use crate::config::check::{argument, duration, parse, written_size};
-pub use crate::config::diagnostic::{Problems, ValueError};
+pub use crate::config::check::{argument, duration, format_size, parse};
+pub use crate::config::diagnostic::{Diagnostics, ValueError};
 pub use crate::config::model::{
     Account, Admin, Aws, ClientVersion, Config, Forward, Http, Limits, Listen, Log, LogFormat,
-    LogLevel, Proxy, Remote, Sessions, Shutdown, Target, Targets, Upload,
+    LogLevel, Proxy, Remote, SessionMode, Shutdown, Target, Targets, Upload,
 };
 use crate::files::{self, Pipes};
 
@@ -143,12 +143,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// All problems found.
-        problems: Problems,
+        problems: Diagnostics,
     },
 }
 
 impl Error {
-    fn wrong(path: &Path, problems: Problems) -> Self {
+    fn wrong(path: &Path, problems: Diagnostics) -> Self {
         Self::Wrong {
             path: path.to_owned(),
             problems,

@@ -4,7 +4,7 @@
 //! value of a key that is named like a secret or like a proxy, and a user and password before `@`.
 //! When in doubt, text is not shown.
 
-use crate::config::suggest::nearest;
+use crate::config::suggest::closest_match;
 
 /// Shown instead of a value that may hold a secret.
 pub(super) const NOT_SHOWN: &str = "(not shown)";
@@ -49,7 +49,7 @@ fn is_secret_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
     SECRETS.iter().any(|secret| name.contains(secret))
-        || words.any(|word| nearest(word, ["proxy", "password", "token"]).is_some())
+        || words.any(|word| closest_match(word, ["proxy", "password", "token"]).is_some())
 }
 
 /// Returns whether the value of a line surely ends with it: a string, or words outside of brackets.

@@ -122,7 +122,7 @@ fn excerpt(line: &str, before: usize, marked: usize) -> (String, String) {
 
 /// Formats a value for a message: quoted, on one line, shortened; not shown if it may be a secret.
 pub(super) fn quoted(value: &str) -> String {
-    match shortened(value) {
+    match truncated(value) {
         text if text == NOT_SHOWN => text,
         text if text.contains('"') => format!("'{text}'"),
         text => format!("\"{text}\""),
@@ -130,7 +130,7 @@ pub(super) fn quoted(value: &str) -> String {
 }
 
 /// As [`quoted`], without quotes.
-pub(super) fn shortened(value: &str) -> String {
+pub(super) fn truncated(value: &str) -> String {
     if is_secret_value(value) {
         return NOT_SHOWN.to_owned();
     }

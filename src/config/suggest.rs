@@ -4,7 +4,7 @@ use strsim::osa_distance;
 
 /// Returns the candidate nearest to `word` if at most a third of the letters differ. Ignores case;
 /// `-` equals `_`.
-pub(super) fn nearest<'a>(
+pub(super) fn closest_match<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
@@ -38,7 +38,7 @@ mod tests {
             (&"x".repeat(100_000), None),
         ] {
             let keys = ["listen", "target", "connect_timeout", "name"];
-            assert_eq!(nearest(word, keys), meant, "{word}");
+            assert_eq!(closest_match(word, keys), meant, "{word}");
         }
     }
 }

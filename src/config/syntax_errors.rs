@@ -13,28 +13,28 @@ use std::ops::Range;
 
 use crate::config::diagnostic::{Finding, Findings};
 use crate::config::document::{Document, KeyValue, ParseError, Value, ValueData};
-use crate::config::source::{SourceText, quoted, shortened};
+use crate::config::source::{SourceText, quoted, truncated};
 
 /// The syntax errors of a text.
 #[derive(Debug)]
-pub(super) struct Syntax {
+pub(super) struct SyntaxErrors {
     errors: Findings,
     lines: BTreeSet<usize>,
     /// First line from which findings are ignored.
-    lost_from: usize,
+    unreliable_from: usize,
 }
 
-impl Syntax {
+impl SyntaxErrors {
     /// Selects the parser errors to report.
     pub(super) fn of(text: &str, source: &SourceText<'_>, document: &Document) -> Self {
-        let reader = Reader::new(text, source, document);
+        let reader = MessageRewriter::new(text, source, document);
         let mut syntax = Self {
             errors: Findings::default(),
             lines: BTreeSet::new(),
-            lost_from: usize::MAX,
+            unreliable_from: usize::MAX,
         };
         for error in &document.errors {
-            if syntax.lost_from < usize::MAX || !syntax.errors.has_room() {
+            if syntax.unreliable_from < usize::MAX || !syntax.errors.has_room() {
                 break;
             }
             if syntax.lines.contains(&source.line(error.span.start)) {
@@ -44,27 +44,27 @@ impl Syntax {
             let line = source.line(finding.span.start);
             syntax.lines.insert(line);
             syntax.errors.add(finding);
-            if reader.swallows(error) {
-                syntax.lost_from = line;
+            if reader.hides_rest(error) {
+                syntax.unreliable_from = line;
             }
         }
         syntax
     }
 
     /// Returns whether a finding is reliable, rather than a consequence of a syntax error.
-    pub(super) fn leaves(&self, finding: &Finding, source: &SourceText<'_>) -> bool {
+    pub(super) fn keeps(&self, finding: &Finding, source: &SourceText<'_>) -> bool {
         let line = source.line(finding.span.start);
         let in_doubt = finding.is_absence && !self.lines.is_empty();
-        !in_doubt && line < self.lost_from && !self.lines.contains(&line)
+        !in_doubt && line < self.unreliable_from && !self.lines.contains(&line)
     }
 
-    pub(super) fn into_errors(self) -> Findings {
+    pub(super) fn into_findings(self) -> Findings {
         self.errors
     }
 }
 
 /// Converts the parser errors of one text into findings.
-struct Reader<'a> {
+struct MessageRewriter<'a> {
     text: &'a str,
     source: &'a SourceText<'a>,
     /// All entries that the parser recovered.
@@ -73,7 +73,7 @@ struct Reader<'a> {
     open: Option<&'a Value>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> MessageRewriter<'a> {
     fn new(text: &'a str, source: &'a SourceText<'a>, document: &'a Document) -> Self {
         let entries = match document.errors.as_slice() {
             [] => Vec::new(),
@@ -141,15 +141,15 @@ impl<'a> Reader<'a> {
                 "forward" => "write `[[forward]]`, in double brackets, above each forward",
                 _ => "merge its keys under one header",
             };
-            return Finding::new(span, format!("duplicate table `{}`", shortened(key)), hint);
+            return Finding::new(span, format!("duplicate table `{}`", truncated(key)), hint);
         }
         let before = self.entries.iter().filter(|entry| entry.key == key);
         let before = before.map(|entry| entry.span.clone());
         let first = before.filter(|first| first.end <= span.start);
-        let what = format!("`{}` is set twice", shortened(key));
+        let what = format!("`{}` is set twice", truncated(key));
         let finding = Finding::new(span.clone(), what, "keep one of the two lines");
         match first.max_by_key(|first| first.start) {
-            Some(first) => finding.beside(first, "set here first"),
+            Some(first) => finding.with_label(first, "set here first"),
             None => finding,
         }
     }
@@ -159,7 +159,7 @@ impl<'a> Reader<'a> {
         let word = &self.text[span.clone()];
         let shown = match self.source.is_secret(span.start) {
             true => "the value".to_owned(),
-            false => format!("`{}`", shortened(word)),
+            false => format!("`{}`", truncated(word)),
         };
         let (what, hint) = match word.to_ascii_lowercase().as_str() {
             "" => return Finding::new(span, MISSING, ADD_VALUE),
@@ -180,7 +180,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns whether the parser took the text after an error as part of it.
-    fn swallows(&self, error: &ParseError) -> bool {
+    fn hides_rest(&self, error: &ParseError) -> bool {
         self.open.is_some_and(|value| is_inside(error, value))
             || error.message.starts_with("unclosed")
             || (error.message == "duplicate key" && self.is_header(&error.span))

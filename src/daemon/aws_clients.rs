@@ -1,4 +1,4 @@
-//! AWS clients: one [`Service`] per region, profile and role named by forwards.
+//! AWS clients: one [`SsmClient`] per region, profile and role named by forwards.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::forward::Context;
 use crate::network::{Network, Proxy};
 use crate::proto::ClientVersion;
 use crate::session::{
-    self, Identity, JournalEntry, Origin, ProfileBundle, Service, Sessions, Settings,
+    self, Identity, JournalEntry, Origin, ProfileBundle, Sessions, Settings, SsmClient,
     TerminatePolicy,
 };
 
@@ -33,7 +33,7 @@ pub(super) struct AwsClients {
 /// The service and network of an account.
 #[derive(Clone, Debug)]
 struct LoadedAccount {
-    service: Service,
+    ssm: SsmClient,
     /// Trusts the same certificates as the service.
     network: Network,
 }
@@ -64,7 +64,7 @@ impl AwsClients {
             Some(proxy) => Proxy::new(proxy.expose(), &proxy.exempt)?,
             None => None,
         };
-        let network = Network::new(aws.ca_bundle.as_deref())?.through(proxy.clone());
+        let network = Network::new(aws.ca_bundle.as_deref())?.with_proxy(proxy.clone());
         let mut aws = Self {
             aws,
             identity,
@@ -120,7 +120,7 @@ impl AwsClients {
     fn with_other_certificates(&self) -> Vec<Account> {
         let mut changed = Vec::new();
         for (account, loaded) in &self.services {
-            match self.trust(account.within(&self.aws).profile.as_deref()) {
+            match self.trust(account.merged_into(&self.aws).profile.as_deref()) {
                 Ok((_, network)) if network.trusts_the_same(&loaded.network) => {}
                 Ok(_) => changed.push(account.clone()),
                 Err(error) => {
@@ -141,7 +141,7 @@ impl AwsClients {
         };
         Ok(match of_profile {
             Some(ProfileBundle { path, network }) => {
-                (Some(path), network.through(self.proxy.clone()))
+                (Some(path), network.with_proxy(self.proxy.clone()))
             }
             None => (self.aws.ca_bundle.clone(), self.network.clone()),
         })
@@ -185,7 +185,7 @@ impl AwsClients {
     }
 
     async fn loaded(&self, account: &Account) -> Result<LoadedAccount, session::Error> {
-        let aws = account.within(&self.aws);
+        let aws = account.merged_into(&self.aws);
         let (ca_bundle, network) = self.trust(aws.profile.as_deref())?;
         let settings = Settings {
             profile_first: account.profile.is_some(),
@@ -196,32 +196,32 @@ impl AwsClients {
         };
         let others = || self.services.values();
         let similar = others().find(|other| other.network.trusts_the_same(&network));
-        let service = match similar.or_else(|| others().next()) {
-            Some(other) => other.service.beside(settings).await?,
-            None => Service::load(settings).await?,
+        let ssm = match similar.or_else(|| others().next()) {
+            Some(other) => other.ssm.with_settings(settings).await?,
+            None => SsmClient::load(settings).await?,
         };
-        Ok(LoadedAccount { service, network })
+        Ok(LoadedAccount { ssm, network })
     }
 
     /// Returns a service with the origin that started a session.
-    async fn client_of(self, origin: Origin) -> Result<Service, StartError> {
+    async fn client_of(self, origin: Origin) -> Result<SsmClient, StartError> {
         let finding = async move {
-            let mut services = self.services.values().map(|loaded| &loaded.service);
-            if let Some(same) = services.find(|service| service.origin() == origin) {
+            let mut services = self.services.values().map(|loaded| &loaded.ssm);
+            if let Some(same) = services.find(|ssm| ssm.origin() == origin) {
                 return Ok(same.clone());
             }
             let found = async {
                 let (ca_bundle, _) = self.trust(origin.profile.as_deref())?;
-                self.any_client()?.of(&origin, ca_bundle).await
+                self.any_client()?.for_origin(&origin, ca_bundle).await
             };
             found.await.map_err(StartError::Aws)
         };
         off_runtime(SETTINGS, finding).await
     }
 
-    fn any_client(&self) -> Result<&Service, session::Error> {
+    fn any_client(&self) -> Result<&SsmClient, session::Error> {
         match self.services.values().next() {
-            Some(loaded) => Ok(&loaded.service),
+            Some(loaded) => Ok(&loaded.ssm),
             None => {
                 let error = self.failed.values().next().cloned();
                 Err(error.expect("each service was loaded or has failed"))
@@ -243,9 +243,9 @@ impl AwsClients {
             return Err(refused(forward, error.clone()));
         }
         let loaded = self.services.get(&forward.account);
-        let service = loaded.map_or(&context.service, |loaded| &loaded.service);
+        let ssm = loaded.map_or(&context.ssm, |loaded| &loaded.ssm);
         Ok(Context {
-            service: service.clone(),
+            ssm: ssm.clone(),
             network: self.network_of(forward),
             client_version: self.client_version(),
             ..context.clone()
@@ -279,9 +279,9 @@ impl AwsClients {
     pub(super) fn default_client(
         &self,
         forwards: &[config::Forward],
-    ) -> Result<Service, StartError> {
+    ) -> Result<SsmClient, StartError> {
         let error = match self.any_client() {
-            Ok(service) => return Ok(service.clone()),
+            Ok(ssm) => return Ok(ssm.clone()),
             Err(error) => error,
         };
         let mut failed = forwards.iter().filter_map(|forward| {
@@ -293,24 +293,24 @@ impl AwsClients {
 
     /// Returns the region, and the profile of `[aws]` or the environment.
     pub(super) fn region_and_profile(&self) -> (String, String) {
-        let service = self.services.values().next().map(|loaded| &loaded.service);
+        let ssm = self.services.values().next().map(|loaded| &loaded.ssm);
         let region = self.aws.region.clone();
-        let region = region.or_else(|| service.map(|service| service.region().to_owned()));
+        let region = region.or_else(|| ssm.map(|ssm| ssm.region().to_owned()));
         let profile = self.aws.profile.as_deref().unwrap_or("default");
         (region.unwrap_or_default(), profile.to_owned())
     }
 
     /// Makes every service check at its next call whether the AWS files have changed.
     pub(super) fn invalidate_credential_files(&self) {
-        for LoadedAccount { service, .. } in self.services.values() {
-            service.invalidate_credential_files();
+        for LoadedAccount { ssm, .. } in self.services.values() {
+            ssm.invalidate_credential_files();
         }
     }
 
     /// Makes every service retry credentials now.
     pub(super) fn retry_now(&self) {
-        for LoadedAccount { service, .. } in self.services.values() {
-            service.retry_now();
+        for LoadedAccount { ssm, .. } in self.services.values() {
+            ssm.retry_now();
         }
     }
 }
@@ -322,12 +322,12 @@ pub(super) async fn terminate_orphans(
     abandoned: Vec<JournalEntry>,
     effort: TerminatePolicy,
 ) {
-    let mut callers: BTreeMap<Origin, Service> = BTreeMap::new();
+    let mut callers: BTreeMap<Origin, SsmClient> = BTreeMap::new();
     for entry in abandoned {
-        let service = match callers.get(&entry.origin) {
+        let ssm = match callers.get(&entry.origin) {
             Some(known) => known.clone(),
             None => match aws.clone().client_of(entry.origin.clone()).await {
-                Ok(service) => service,
+                Ok(ssm) => ssm,
                 Err(error) => {
                     let session = &entry.session;
                     match effort {
@@ -342,8 +342,8 @@ pub(super) async fn terminate_orphans(
                 }
             },
         };
-        callers.insert(entry.origin.clone(), service.clone());
-        sessions.terminate_orphan(service, entry, effort);
+        callers.insert(entry.origin.clone(), ssm.clone());
+        sessions.terminate_orphan(ssm, entry, effort);
     }
 }
 
@@ -374,7 +374,7 @@ const SETTINGS: &str = "AWS configuration files and CA certificates";
 /// Creates the start error of a forward. An error of the shared account settings does not name the
 /// forward.
 fn refused(forward: &config::Forward, source: session::Error) -> StartError {
-    if forward.account.is_shared() {
+    if forward.account.is_default_account() {
         return StartError::Aws(source);
     }
     let (name, line) = (forward.name.clone(), forward.line);

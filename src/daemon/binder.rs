@@ -1,5 +1,5 @@
-//! Binds local addresses in a task of its own, because the lock of a Unix socket may be held and its
-//! disk may not respond. The event loop then activates the bound addresses.
+//! Binds local addresses in a task of its own, because the lock of a Unix socket may be held and
+//! its disk may not respond. The event loop then activates the bound addresses.
 //!
 //! ```text
 //!   reload: configuration and AWS clients loaded ─┐

@@ -19,7 +19,7 @@ pub(super) struct ConnectionLimit {
     /// The configured number of permits.
     max: usize,
     /// Tasks that wait for surplus permits after the limit was lowered.
-    takers: JoinSet<()>,
+    permit_tasks: JoinSet<()>,
 }
 
 impl ConnectionLimit {
@@ -29,7 +29,7 @@ impl ConnectionLimit {
             settings,
             permits: Arc::new(Semaphore::new(max)),
             max,
-            takers: JoinSet::new(),
+            permit_tasks: JoinSet::new(),
         }
     }
 
@@ -69,7 +69,7 @@ impl ConnectionLimit {
     /// Changes the limit. Open connections beyond a lower limit go on; new ones wait until enough
     /// of them have ended.
     pub(super) fn set_max(&mut self, max: usize) {
-        while self.takers.try_join_next().is_some() {}
+        while self.permit_tasks.try_join_next().is_some() {}
         let previous = std::mem::replace(&mut self.max, max);
         if max >= previous {
             self.permits.add_permits(max - previous);
@@ -77,7 +77,7 @@ impl ConnectionLimit {
         }
         let permits = Arc::clone(&self.permits);
         let surplus = previous - max;
-        self.takers.spawn(async move {
+        self.permit_tasks.spawn(async move {
             let many = u32::try_from(surplus).unwrap_or(u32::MAX);
             // The semaphore is never closed, and a limit is far below the maximum request.
             if let Ok(taken) = permits.acquire_many_owned(many).await {

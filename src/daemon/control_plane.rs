@@ -10,7 +10,7 @@ use super::signals::{Signal, Signals};
 use super::status::{DaemonStats, ForwardSnapshot};
 use crate::panics;
 use crate::session::{RetryTrigger, ShutdownMode};
-use crate::telemetry::Control;
+use crate::telemetry::LogHandle;
 use crate::tunnel::Trigger;
 
 /// What signals and requests need.
@@ -21,7 +21,7 @@ pub(super) struct ControlPlane {
     /// The HTTP server for health and metrics.
     pub(super) http: Http,
     /// Clients that requested the stop. They are answered when it has completed.
-    pub(super) waiting: Vec<ResponseSender>,
+    pub(super) stop_waiters: Vec<ResponseSender>,
     /// Sets the shutdown mode of the dispatcher.
     pub(super) shutdown_mode: watch::Sender<ShutdownMode>,
     pub(super) aws: AwsClients,
@@ -29,7 +29,7 @@ pub(super) struct ControlPlane {
     pub(super) trigger: Trigger,
     pub(super) dump_connections: Trigger,
     pub(super) stats: DaemonStats,
-    pub(super) log: Option<Control>,
+    pub(super) log: Option<LogHandle>,
 }
 
 /// A signal or a request.
@@ -87,7 +87,7 @@ impl ControlPlane {
                 Request::Log { level } => answer(reply, admin::set_log(self.log.as_ref(), level)),
                 Request::Reload => return Some(Demand::Reload(Some(reply))),
                 Request::Stop { now } => {
-                    self.waiting.push(reply);
+                    self.stop_waiters.push(reply);
                     if now {
                         force_shutdown(&self.shutdown_mode);
                     }
@@ -107,7 +107,7 @@ impl ControlPlane {
 
     /// Answers the clients that requested the stop, and closes the servers.
     pub(super) async fn close(self, sessions_left: Option<usize>) {
-        for reply in self.waiting {
+        for reply in self.stop_waiters {
             answer(reply, Response::Stopped { sessions_left });
         }
         if let Some(admin) = self.admin {

@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 
 use super::admin::MAX_CLIENTS;
 use super::http::MAX_CONNECTIONS;
-use crate::config::{Forward, Limits, Sessions};
+use crate::config::{Forward, Limits, SessionMode};
 
 /// The limit, and what the configuration needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +78,8 @@ fn served(limits: &Limits, forwards: &[Forward]) -> usize {
 
 fn warm_sessions(forward: &Forward) -> usize {
     match forward.sessions {
-        Sessions::PerConnection { warm, .. } => 2 * warm,
-        Sessions::Shared { .. } => 1,
+        SessionMode::PerConnection { warm, .. } => 2 * warm,
+        SessionMode::Shared { .. } => 1,
     }
 }
 

@@ -71,8 +71,8 @@ type PreviousForward = (Arc<ForwardInfo>, Option<Listeners>);
 
 impl ForwardsPlan {
     /// Binds new and changed forwards. Nothing changes before [`Forwards::commit`], and nothing may
-    /// until then. `released` holds listeners released by others; those of changed and removed forwards
-    /// are added, and used ones are taken.
+    /// until then. `released` holds listeners released by others; those of changed and removed
+    /// forwards are added, and used ones are taken.
     ///
     /// # Errors
     ///
@@ -87,13 +87,13 @@ impl ForwardsPlan {
         released: &mut Listeners,
     ) -> Result<Self, StartError> {
         let goes_on = |one: &config::Forward, other: &config::Forward| {
-            !options.aws_changed && one.is_same(other)
+            !options.aws_changed && one.equal_ignoring_line(other)
         };
         for (info, bound) in previous {
             if let Some(bound) = bound
                 && !settings.iter().any(|s| goes_on(s, &info.settings))
             {
-                released.join(bound);
+                released.extend(bound);
             }
         }
         let mut plan = Vec::new();
@@ -160,10 +160,10 @@ impl Forwards {
         let mut change = ReloadSummary::default();
         for (settings, step) in plan {
             let predecessor = previous.remove(&settings.name);
-            let is_same = predecessor
+            let equal_ignoring_line = predecessor
                 .as_ref()
-                .map(|r| r.settings().is_same(&settings) && r.active.is_none());
-            match is_same {
+                .map(|r| r.settings().equal_ignoring_line(&settings) && r.active.is_none());
+            match equal_ignoring_line {
                 _ if matches!(step, PlannedStep::Same) => change.unchanged += 1,
                 None => change.added += 1,
                 Some(true) => change.unchanged += 1,
@@ -194,7 +194,7 @@ impl Forwards {
                 }
                 (PlannedStep::Disable, predecessor) => {
                     let disabled = RunningForward::idle(settings);
-                    if is_same != Some(true) {
+                    if equal_ignoring_line != Some(true) {
                         disabled.announce_disabled();
                     }
                     self.running.push(disabled);

@@ -16,10 +16,10 @@ pub fn log_format(format: LogFormat) -> Format {
 /// Returns the verbosity of a level.
 pub fn log_verbosity(level: LogLevel) -> Verbosity {
     match level {
-        LogLevel::Error => Verbosity::Faults,
-        LogLevel::Warn => Verbosity::Quiet,
-        LogLevel::Info => Verbosity::Normal,
-        LogLevel::Debug => Verbosity::Verbose,
-        LogLevel::Trace => Verbosity::Everything,
+        LogLevel::Error => Verbosity::Error,
+        LogLevel::Warn => Verbosity::Warn,
+        LogLevel::Info => Verbosity::Info,
+        LogLevel::Debug => Verbosity::Debug,
+        LogLevel::Trace => Verbosity::Trace,
     }
 }

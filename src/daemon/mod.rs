@@ -96,8 +96,8 @@ impl Daemon {
     /// # Errors
     ///
     /// Same as [`Daemon::begin`].
-    pub async fn start(config: Config, caller: DaemonEnvironment) -> Result<Self, StartError> {
-        Self::begin(config, caller, StartOptions::default()).await
+    pub async fn start(config: Config, environment: DaemonEnvironment) -> Result<Self, StartError> {
+        Self::begin(config, environment, StartOptions::default()).await
     }
 
     /// Binds the forwards and starts accepting connections. Unless the start is strict, forwards
@@ -110,7 +110,7 @@ impl Daemon {
     /// running then.
     pub async fn begin(
         config: Config,
-        caller: DaemonEnvironment,
+        environment: DaemonEnvironment,
         manner: StartOptions,
     ) -> Result<Self, StartError> {
         let Config {
@@ -130,7 +130,7 @@ impl Daemon {
             admin: usual,
             log,
             orphan_policy,
-        } = caller;
+        } = environment;
         let StartOptions { strict, file } = manner;
         let aws = AwsClients::new(aws, identity, &forwards).await?;
         let fd_limit = FdLimit::raise(&limits, &forwards);
@@ -181,7 +181,7 @@ impl Daemon {
         let control = ControlPlane {
             admin,
             http,
-            waiting: Vec::new(),
+            stop_waiters: Vec::new(),
             shutdown_mode,
             aws,
             retry_trigger: context.sessions.retry_trigger(),

@@ -144,7 +144,7 @@ impl Stopping {
         forwards.tasks.shutdown().await;
         drop(context);
         shutdown_mode.send_if_modified(|shutdown_mode| {
-            let is_first = *shutdown_mode == ShutdownMode::No;
+            let is_first = *shutdown_mode == ShutdownMode::Running;
             *shutdown_mode = (*shutdown_mode).max(ShutdownMode::Graceful);
             is_first
         });

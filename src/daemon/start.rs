@@ -20,7 +20,7 @@ use crate::proto::ReorderBudget;
 use crate::session::{
     self, Identity, Journal, JournalEntry, Sessions, ShutdownMode, TerminatePolicy,
 };
-use crate::telemetry::Control;
+use crate::telemetry::LogHandle;
 use crate::tunnel::Trigger;
 
 /// The environment in which a daemon runs.
@@ -37,7 +37,7 @@ pub struct DaemonEnvironment {
     /// Default path of the admin socket, used if the configuration has none; `None`: no socket.
     pub admin: Option<PathBuf>,
     /// Control of the process log, if the daemon may change it.
-    pub log: Option<Control>,
+    pub log: Option<LogHandle>,
     /// Policy for sessions that former processes left open.
     pub orphan_policy: TerminatePolicy,
 }
@@ -154,16 +154,16 @@ impl Parts {
         state: Option<PathBuf>,
         origin: String,
     ) -> Result<Self, StartError> {
-        let service = aws.default_client(forwards)?;
+        let ssm = aws.default_client(forwards)?;
         let (journal, abandoned) = journal(state).await;
         let (sessions, task) = Sessions::new(rate, seed(), journal);
-        let shutdown_mode = watch::Sender::new(ShutdownMode::No);
+        let shutdown_mode = watch::Sender::new(ShutdownMode::Running);
         let mut dispatcher = JoinSet::new();
         dispatcher.spawn(task.run(shutdown_mode.subscribe()));
         let (trigger, triggered) = Trigger::new();
         let (dump_connections, called) = Trigger::new();
         let context = Context {
-            service,
+            ssm,
             sessions,
             network: aws.network().clone(),
             triggered,

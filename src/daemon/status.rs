@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::StartError;
 use crate::clock;
-use crate::config::{self, Listen, Sessions};
+use crate::config::{self, Listen, SessionMode};
 use crate::panics;
 use crate::printable::Printable;
 use crate::telemetry::{
     DrainingForward, FailingServer, FailureReport, FailureStatus, ForwardMetrics, ForwardReport,
-    ForwardState, Report, dropped_log_lines,
+    ForwardState, StatusReport, dropped_log_lines,
 };
 
 /// Data of a forward for reports.
@@ -105,7 +105,7 @@ impl ForwardInfo {
     fn state(&self) -> ForwardState {
         let is_to_warm = matches!(
             self.settings.sessions,
-            Sessions::PerConnection { warm: 1.., .. }
+            SessionMode::PerConnection { warm: 1.., .. }
         );
         match (self.metrics.failure(), self.metrics.was_ready()) {
             (Some(_), _) => ForwardState::Failing,
@@ -202,7 +202,12 @@ impl DaemonStats {
     }
 
     /// Returns the current report.
-    pub(super) fn report(&self, snapshot: &ForwardSnapshot, log: String, stopping: bool) -> Report {
+    pub(super) fn report(
+        &self,
+        snapshot: &ForwardSnapshot,
+        log: String,
+        stopping: bool,
+    ) -> StatusReport {
         let now = clock::now();
         let finishing = snapshot
             .finishing
@@ -211,7 +216,7 @@ impl DaemonStats {
                 name: name.as_str().into(),
                 connections: metrics.open.get(),
             });
-        Report {
+        StatusReport {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             uptime_seconds: now.saturating_duration_since(self.began).as_secs(),

@@ -110,7 +110,7 @@ fn of_session(error: &session::Error) -> Severity {
         | ErrorKind::Document
         | ErrorKind::Denied
         | ErrorKind::Invalid
-        | ErrorKind::Endpoint
+        | ErrorKind::InvalidEndpoint
         | ErrorKind::Role
         | ErrorKind::Region => Severity::Persistent(HoldTime::Exponential),
         ErrorKind::Unreachable
@@ -119,7 +119,7 @@ fn of_session(error: &session::Error) -> Severity {
         | ErrorKind::Internal
         | ErrorKind::Shortage
         | ErrorKind::NotAws
-        | ErrorKind::Ended => Severity::Transient,
+        | ErrorKind::SessionEnded => Severity::Transient,
     }
 }
 

@@ -143,7 +143,7 @@ impl Handler {
         let with_upload = outcome.as_ref().filter(|_| counters.read() > 0);
         let delivered = match with_upload {
             Some(Outcome::ClientClosed | Outcome::HalfCloseTimeout) => tokio::select! {
-                delivered = flush_upload(&stream, timeouts.delivery) => delivered,
+                delivered = flush_upload(&stream, timeouts.flush_idle) => delivered,
                 () = stop_grace_over(&mut stop) => Err("stopping".to_owned()),
                 () = sleep_or_pending(timeouts.flush_total) => Err(NOT_TAKEN.to_owned()),
             },
@@ -181,7 +181,8 @@ impl Handler {
 
 impl Handler {
     /// Closes a connection gracefully. A client that does not read its last bytes delays this, so
-    /// the number of such connections is limited; for the others, the kernel keeps delivering for some minutes.
+    /// the number of such connections is limited; for the others, the kernel keeps delivering for
+    /// some minutes.
     async fn finish(&self, connection: Connection, mut stop: ShutdownWatch) {
         let Ok(_place) = self.lingering.try_acquire() else {
             debug!(
@@ -214,10 +215,10 @@ fn log_open(counters: &ByteCounters<'_>, begin: Instant) {
 /// Timeouts of a relay. Delivery allows for resuming a broken websocket, and then for a
 /// destination that is slow to take the upload of a closed client.
 pub(super) fn timeouts(settings: &config::Forward) -> RelayTimeouts {
-    let half_close = settings.half_close_timeout;
+    let half_close_idle = settings.half_close_timeout;
     RelayTimeouts {
-        half_close,
-        delivery: settings.resume_timeout + half_close,
+        half_close_idle,
+        flush_idle: settings.resume_timeout + half_close_idle,
         flush_total: None,
     }
 }

@@ -58,7 +58,7 @@ use crate::config;
 use crate::network::{Network, shortage};
 use crate::panics::{self, Panic, caught};
 use crate::proto::{ClientVersion, ReorderBudget};
-use crate::session::{Service, Sessions};
+use crate::session::{Sessions, SsmClient};
 use crate::telemetry::ForwardMetrics;
 use crate::tunnel::TriggerReceiver;
 
@@ -216,7 +216,7 @@ impl Forward {
 #[derive(Clone, Debug)]
 pub struct Context {
     /// API client that starts sessions.
-    pub service: Service,
+    pub ssm: SsmClient,
     /// Task that terminates sessions.
     pub sessions: Sessions,
     /// Connects the websockets.

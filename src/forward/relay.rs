@@ -22,9 +22,9 @@ use crate::tunnel::{ReadOutcome, Stream, WriteClosed};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RelayTimeouts {
     /// For the response, after the client has half-closed.
-    pub(super) half_close: Duration,
+    pub(super) half_close_idle: Duration,
     /// For the destination to take the remaining upload of a client that has closed.
-    pub(super) delivery: Duration,
+    pub(super) flush_idle: Duration,
     /// For the whole of that delivery, with or without traffic.
     pub(super) flush_total: Option<Duration>,
 }
@@ -39,7 +39,13 @@ pub(super) async fn relay(
 ) -> Outcome {
     // True once the client is known to be closed while upload remains.
     let gone = AtomicBool::new(false);
-    let mut sending = pin!(send(connection, stream, timeouts.delivery, &gone, counters));
+    let mut sending = pin!(send(
+        connection,
+        stream,
+        timeouts.flush_idle,
+        &gone,
+        counters
+    ));
     let mut receiving = pin!(receive(connection, stream, counters));
     let sent = tokio::select! {
         received = &mut receiving => match received {
@@ -62,7 +68,7 @@ pub(super) async fn relay(
             tokio::select! {
                 received = receiving => received.into(),
                 () = connection.client_closed() => Outcome::ClientClosed,
-                () = until_idle(stream, Stream::traffic, timeouts.half_close) => Outcome::HalfCloseTimeout,
+                () = until_idle(stream, Stream::traffic, timeouts.half_close_idle) => Outcome::HalfCloseTimeout,
             }
         }
     }
@@ -294,12 +300,12 @@ async fn until_idle<T: PartialEq>(
     timeout: Duration,
 ) {
     let mut before = traffic(stream);
-    let mut half_close = 0;
-    while half_close < CHECKS_PER_TIMEOUT {
+    let mut half_close_idle = 0;
+    while half_close_idle < CHECKS_PER_TIMEOUT {
         tokio::time::sleep(timeout / CHECKS_PER_TIMEOUT).await;
         let now = traffic(stream);
         let is_quiet = now == before && stream.is_connected();
-        half_close = if is_quiet { half_close + 1 } else { 0 };
+        half_close_idle = if is_quiet { half_close_idle + 1 } else { 0 };
         before = now;
     }
 }

@@ -49,7 +49,8 @@ impl ShutdownWatch {
         self.reached(ShutdownPhase::Aborting).await;
     }
 
-    /// Sleeps for `pause`, but not after [`ShutdownPhase::Released`]: the address must be free soon.
+    /// Sleeps for `pause`, but not after [`ShutdownPhase::Released`]: the address must be free
+    /// soon.
     pub(super) async fn pause(&mut self, pause: Duration) {
         tokio::select! {
             () = self.released() => {}

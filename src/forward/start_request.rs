@@ -39,7 +39,7 @@ pub(super) fn life(settings: &config::Forward, context: &Context) -> TunnelOptio
             upload_payload: payload,
             upload_window: window,
             keep_alive: settings.keep_alive,
-            shared: matches!(settings.sessions, config::Sessions::Shared { .. }),
+            shared: matches!(settings.sessions, config::SessionMode::Shared { .. }),
             client_version: context.client_version,
         },
         resume_timeout: settings.resume_timeout,

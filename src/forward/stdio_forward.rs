@@ -50,7 +50,7 @@ impl StdioForward {
         let (connection, faults) = Connection::standard(standard)?;
         let settings = Arc::new(settings);
         let timeouts = RelayTimeouts {
-            delivery: FAREWELL,
+            flush_idle: FAREWELL,
             flush_total: Some(FAREWELL),
             ..timeouts(&settings)
         };

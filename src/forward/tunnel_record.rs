@@ -37,8 +37,10 @@ pub(super) fn step<'a>(
         None => StartStage::RateLimit,
     };
     match (stage, throttled) {
-        (StartStage::LookUp, _) => Step::of("DescribeInstanceInformation (target lookup by tags)"),
-        (StartStage::Call, _) => Step::of("StartSession"),
+        (StartStage::Resolving, _) => {
+            Step::of("DescribeInstanceInformation (target lookup by tags)")
+        }
+        (StartStage::Calling, _) => Step::of("StartSession"),
         (StartStage::RateLimit, Some(failure)) => Step {
             name: Printable::of(format_args!("the rate limit of StartSession ({failure})")),
             hint: "AWS limits the rate of this call for the whole account; open fewer connections at once",

@@ -1,7 +1,7 @@
 //! Task of one tunnel, from the request for a session to its end. Reports each step to the pool.
 //!
 //! ```text
-//!   Stage: LookUp ─▶ RateLimit ─▶ Call ─▶ SessionStarted ─▶ Ready ─▶ (Disconnected ─▶ Resumed)…
+//!   Stage: Resolving ─▶ RateLimit ─▶ Calling ─▶ SessionStarted ─▶ Ready ─▶ (Disconnected ─▶ Resumed)…
 //!                                   └──────────┴─▶ Failed     └─▶ Ended
 //! ```
 
@@ -59,7 +59,7 @@ impl TunnelTask {
         report: &impl Fn(TunnelEvent),
     ) -> Result<(Tunnel, Driver), ConnectFailure> {
         let Context {
-            service,
+            ssm,
             sessions,
             network,
             ..
@@ -67,7 +67,7 @@ impl TunnelTask {
         let (targets, request) = (&self.targets, &self.request);
         let session = sessions.start_on(
             targets,
-            &service,
+            &ssm,
             request,
             &self.priority,
             self.connect_timeout,

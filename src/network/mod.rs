@@ -74,7 +74,7 @@ impl Network {
     }
 
     /// Uses a proxy for the hosts that are not exempt from it.
-    pub fn through(self, proxy: Option<Proxy>) -> Self {
+    pub fn with_proxy(self, proxy: Option<Proxy>) -> Self {
         Self { proxy, ..self }
     }
 
@@ -106,7 +106,9 @@ impl Network {
 
     /// Returns the proxy through which an endpoint is reached.
     pub fn proxy_for(&self, endpoint: &Endpoint) -> Option<&Proxy> {
-        self.proxy.as_ref().filter(|proxy| proxy.leads_to(endpoint))
+        self.proxy
+            .as_ref()
+            .filter(|proxy| proxy.applies_to(endpoint))
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<NetworkStream> {

@@ -41,19 +41,19 @@ pub enum Event {
     /// The agent sent a message for the user.
     Notice(Printable),
     /// Session Manager limits our rate: messages are sent more slowly for a while.
-    Lowered {
+    RateLowered {
         /// Messages per second.
         rate: u32,
     },
     /// No acknowledgement from the agent for a long time: a destination may have stopped reading.
-    Silent {
+    AckTimeout {
         /// Time without an acknowledgement.
         silent: Duration,
         /// The stream with the most bytes sent since it last received any: the likely cause.
         suspect: Option<StreamId>,
     },
     /// No acknowledgement for so long that the websocket should be replaced.
-    Stale {
+    WebsocketStale {
         /// Time without an acknowledgement.
         silent: Duration,
     },

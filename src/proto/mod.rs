@@ -47,12 +47,12 @@ pub(crate) mod tests {
 
     use bytes::Bytes;
 
-    use crate::wire::message::{Header, Kind, Message, MessageId, PayloadType, Seq};
+    use crate::wire::message::{Header, Message, MessageId, MessageType, PayloadType, Seq};
 
     /// Returns an agent message without effect that is acknowledged each time it arrives.
     pub(crate) fn acknowledged_message() -> Bytes {
         let header = Header {
-            kind: Kind::Output,
+            kind: MessageType::Output,
             created: 1,
             seq: Seq(0),
             flags: 0,

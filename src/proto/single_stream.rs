@@ -108,7 +108,7 @@ impl SingleStream {
     /// The local side has disconnected. Queued bytes are still sent.
     pub(super) fn reset(&mut self, id: StreamId) {
         if self.is_known(id) {
-            self.life = LocalSide::Left;
+            self.life = LocalSide::Reset;
             self.stream.reset();
         }
     }
@@ -140,8 +140,8 @@ impl SingleStream {
 
     /// Everything sent is acknowledged.
     pub(super) fn handle_all_arrived(&mut self) {
-        if self.life == LocalSide::Left && self.stream.intent() != NextFrame::Data {
-            self.life = LocalSide::Over;
+        if self.life == LocalSide::Reset && self.stream.intent() != NextFrame::Data {
+            self.life = LocalSide::Forgotten;
             self.wake_reader();
         }
     }
@@ -171,8 +171,8 @@ impl SingleStream {
     /// it is known.
     pub(super) fn upload(&mut self, id: StreamId) -> Upload {
         match self.life {
-            LocalSide::Over if id == ONLY => return Upload::Delivered,
-            LocalSide::Open | LocalSide::Left | LocalSide::Over | LocalSide::Unopened => {}
+            LocalSide::Forgotten if id == ONLY => return Upload::Delivered,
+            LocalSide::Open | LocalSide::Reset | LocalSide::Forgotten | LocalSide::Unopened => {}
         }
         let upload = self.stream.upload();
         self.stream.reader_waits |= upload == Upload::Pending;
@@ -214,7 +214,7 @@ impl SingleStream {
     }
 
     fn is_known(&self, id: StreamId) -> bool {
-        id == ONLY && matches!(self.life, LocalSide::Open | LocalSide::Left)
+        id == ONLY && matches!(self.life, LocalSide::Open | LocalSide::Reset)
     }
 
     pub(super) fn assert_invariants(&self) {
@@ -228,9 +228,9 @@ enum LocalSide {
     Unopened,
     Open,
     /// Reset, with unacknowledged bytes.
-    Left,
+    Reset,
     /// Reset, and everything is acknowledged.
-    Over,
+    Forgotten,
 }
 
 /// Id of the only stream; a mux never assigns it.

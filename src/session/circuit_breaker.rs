@@ -2,11 +2,11 @@
 //!
 //! A persistent failure (target offline, permission missing) would hit every following connection
 //! too. So it opens the breaker: starts are rejected with the same error and AWS is not called.
-//! After the hold time one start is allowed as a probe. If it fails, the breaker stays open twice as
-//! long, from 1 s up to 15 s; if it succeeds, the breaker closes.
+//! After the hold time one start is allowed as a probe. If it fails, the breaker stays open twice
+//! as long, from 1 s up to 15 s; if it succeeds, the breaker closes.
 //!
-//! Missing credentials are different: a login may provide them at any moment. The breaker then allows
-//! a probe every second, and other starts wait for its result instead of being rejected.
+//! Missing credentials are different: a login may provide them at any moment. The breaker then
+//! allows a probe every second, and other starts wait for its result instead of being rejected.
 //!
 //! ```text
 //!            persistent failure              hold time over, next start

@@ -79,12 +79,12 @@ impl Error {
             | ErrorKind::Shortage
             | ErrorKind::Credentials
             | ErrorKind::Profile => Recovery::Retry,
-            ErrorKind::Ended => Recovery::Reopen,
+            ErrorKind::SessionEnded => Recovery::Reopen,
             ErrorKind::TargetNotConnected
             | ErrorKind::Document
             | ErrorKind::Denied
             | ErrorKind::Invalid
-            | ErrorKind::Endpoint
+            | ErrorKind::InvalidEndpoint
             | ErrorKind::NotAws
             | ErrorKind::Role
             | ErrorKind::Region => Recovery::GiveUp,
@@ -135,12 +135,14 @@ impl Error {
                 "raise the limit of open files (`ulimit -n`, `LimitNOFILE=` in a systemd unit) or of memory, or lower `max_connections`"
             }
             ErrorKind::ServiceFault => "internal error of the AWS service; try again",
-            ErrorKind::Ended => "the session has ended; a new connection starts a new session",
+            ErrorKind::SessionEnded => {
+                "the session has ended; a new connection starts a new session"
+            }
             ErrorKind::Invalid if self.what == DESCRIBE => {
                 "check the tags of `target`; AWS allows every character in tags of EC2, and letters, digits, spaces and `_.:/=+-@` elsewhere"
             }
             ErrorKind::Invalid => "check `target`, `remote` and `document` of this forward",
-            ErrorKind::Endpoint => {
+            ErrorKind::InvalidEndpoint => {
                 "check `region`, `ssm_endpoint` and `ssmmessages_endpoint`, AWS_ENDPOINT_URL_SSM and the profile's `endpoint_url`: each must be an endpoint of this region with TLS, or a loopback address"
             }
             ErrorKind::NotAws => {
@@ -186,11 +188,11 @@ pub enum ErrorKind {
     /// A panic in this program or in a library.
     Internal,
     /// The session has ended and cannot be resumed.
-    Ended,
+    SessionEnded,
     /// AWS rejected the request as invalid.
     Invalid,
     /// An endpoint that is not allowed: unencrypted, or of another region.
-    Endpoint,
+    InvalidEndpoint,
     /// The response did not come from the AWS API.
     NotAws,
     /// The role could not be assumed.
@@ -215,9 +217,9 @@ impl ErrorKind {
             Self::Proxy => "ProxyRefused",
             Self::ServiceFault => "ServiceFault",
             Self::Internal => "InternalError",
-            Self::Ended => "SessionEnded",
+            Self::SessionEnded => "SessionEnded",
             Self::Invalid => "InvalidRequest",
-            Self::Endpoint => "BadEndpoint",
+            Self::InvalidEndpoint => "BadEndpoint",
             Self::NotAws => "NotTheApi",
             Self::Role => "RoleNotAssumed",
             Self::Profile => "BadProfile",

@@ -41,7 +41,7 @@ use tokio::time::timeout;
 use tracing::Span;
 
 pub use self::aws::{
-    Identity, ProfileBundle, Service, Settings, allow_questions, check_profile,
+    Identity, ProfileBundle, Settings, SsmClient, allow_questions, check_profile,
     kill_credential_processes, restore_terminal, unless_asking,
 };
 pub use self::circuit_breaker::{CircuitBreaker, Decision, HoldTime};
@@ -76,8 +76,8 @@ pub struct StartRequest {
 #[derive(Debug)]
 pub struct Session {
     registration: Arc<Registration>,
-    access: Access,
-    service: Service,
+    access: ChannelAccess,
+    ssm: SsmClient,
     sessions: Sessions,
     /// Span of the connection that the session was started for.
     span: Span,
@@ -104,16 +104,16 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Ended`] if the session has ended; otherwise the error of the call. Times out
-    /// after 10 s for the credentials and 10 s for the call.
+    /// [`ErrorKind::SessionEnded`] if the session has ended; otherwise the error of the call. Times
+    /// out after 10 s for the credentials and 10 s for the call.
     pub async fn resume(&mut self) -> Result<(), Error> {
         // Before the permit, so that a hanging credential provider holds none.
-        in_time(self.service.caller()).await?;
+        in_time(self.ssm.api_client()).await?;
         // After a network outage all sessions are resumed at once.
-        let _permit = self.service.limits().resume.acquire().await;
+        let _permit = self.ssm.limits().resume.acquire().await;
         let (id, former) = (self.registration.id(), &self.access.url);
         // Boxed, because the callers' futures would nest too deep for the compiler.
-        let resumed = Box::pin(self.service.resume(id, former));
+        let resumed = Box::pin(self.ssm.resume(id, former));
         self.access = in_time(resumed).await?;
         Ok(())
     }
@@ -124,7 +124,7 @@ impl Session {
     ///
     /// Fails if there are no credentials to sign with.
     pub async fn upgrade(&self) -> Result<Upgrade, Error> {
-        self.service.upgrade(&self.access.url).await
+        self.ssm.upgrade(&self.access.url).await
     }
 
     /// Like [`Session::upgrade`], but with other credentials, after AWS has rejected those of
@@ -135,7 +135,7 @@ impl Session {
     /// As [`Session::upgrade`].
     pub async fn upgrade_again(&self, refused: &Signature) -> Result<Option<Upgrade>, Error> {
         let url = &self.access.url;
-        self.service.upgrade_again(url, refused).await
+        self.ssm.upgrade_again(url, refused).await
     }
 }
 
@@ -143,7 +143,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         let (registration, span) = (Arc::clone(&self.registration), self.span.clone());
         self.sessions
-            .terminate(self.service.clone(), registration, span);
+            .terminate(self.ssm.clone(), registration, span);
     }
 }
 
@@ -161,7 +161,7 @@ const RESUME_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The stream URL and token that open the data channel of a session.
 #[derive(Clone, Debug)]
-pub struct Access {
+pub struct ChannelAccess {
     url: StreamUrl,
     token: Token,
 }

@@ -11,7 +11,7 @@ use super::terminate::TimeLeft;
 pub enum ShutdownMode {
     /// Running.
     #[default]
-    No,
+    Running,
     /// Graceful: terminate every session first.
     Graceful,
     /// Forced: terminate as many sessions as possible in a short time.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use super::StartRequest;
-use super::aws::{Service, Started};
+use super::aws::{SsmClient, Started};
 use super::error::{Effect, Error, ErrorKind};
 
 /// Calls StartSession, and again with other credentials if AWS rejects the first and there are
@@ -15,23 +15,23 @@ use super::error::{Effect, Error, ErrorKind};
 /// The calls are not cancelled. The wait for credentials ends when `abandoned` completes: returns
 /// `None` if nothing was called. A session that may have been started stays in `unsettled`.
 pub(super) async fn start(
-    service: &Service,
+    ssm: &SsmClient,
     request: &StartRequest,
     unsettled: &Unsettled,
     abandoned: impl Future<Output = ()>,
 ) -> Option<Result<Started, Error>> {
     let mut abandoned = pin!(abandoned);
-    let caller = tokio::select! {
-        caller = service.caller() => caller,
+    let api_client = tokio::select! {
+        api_client = ssm.api_client() => api_client,
         () = &mut abandoned => return None,
     };
-    let caller = match caller {
-        Ok(caller) => caller,
+    let api_client = match api_client {
+        Ok(api_client) => api_client,
         Err(error) => return Some(Err(error)),
     };
-    let call = async |caller| {
+    let call = async |api_client| {
         unsettled.begin();
-        let started = service.start(caller, request).await;
+        let started = ssm.start(api_client, request).await;
         if let Err(error) = &started
             && error.effect() != Effect::Unknown
         {
@@ -39,12 +39,12 @@ pub(super) async fn start(
         }
         started
     };
-    let error = match call(&caller).await {
+    let error = match call(&api_client).await {
         Err(error) if error.kind() == ErrorKind::Credentials => error,
         started => return Some(started),
     };
     let other = tokio::select! {
-        other = service.other_than(&caller, &error) => other,
+        other = ssm.client_other_than(&api_client, &error) => other,
         () = &mut abandoned => return Some(Err(error)),
     };
     match other {

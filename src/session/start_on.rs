@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, sleep_until};
 use tracing::debug;
 
-use super::aws::{Found, Service};
+use super::aws::{Resolved, SsmClient};
 use super::dispatcher::Sessions;
 use super::error::{Error, ErrorKind, Transience};
 use super::priority::Priority;
@@ -18,11 +18,11 @@ use crate::clock;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartStage {
     /// DescribeInstanceInformation, which finds a target by its tags.
-    LookUp,
+    Resolving,
     /// The rate limit of StartSession.
     RateLimit,
     /// StartSession.
-    Call,
+    Calling,
 }
 
 impl Sessions {
@@ -39,7 +39,7 @@ impl Sessions {
     pub async fn start_on(
         &self,
         targets: &[Target],
-        service: &Service,
+        ssm: &SsmClient,
         request: &StartRequest,
         priority: &Priority,
         connect_timeout: Duration,
@@ -51,7 +51,7 @@ impl Sessions {
         let (mut pause, mut faults) = (FIRST_PAUSE, 0);
         let attempt = Attempt {
             sessions: self,
-            service,
+            ssm,
             request,
             priority,
             deadline,
@@ -80,7 +80,7 @@ impl Sessions {
 
 struct Attempt<'a, F> {
     sessions: &'a Sessions,
-    service: &'a Service,
+    ssm: &'a SsmClient,
     request: &'a StartRequest,
     priority: &'a Priority,
     /// Some time before the caller's timeout.
@@ -109,10 +109,10 @@ impl<F: Fn(StartStage)> Attempt<'_, F> {
         let mut tried = Vec::new();
         loop {
             if let Target::Tags(_) = target {
-                (self.report)(StartStage::LookUp);
+                (self.report)(StartStage::Resolving);
             }
-            let found = self.service.find(target).await;
-            let Found {
+            let found = self.ssm.find(target).await;
+            let Resolved {
                 nodes, from_cache, ..
             } = match &found {
                 Ok(found) => found,
@@ -132,7 +132,7 @@ impl<F: Fn(StartStage)> Attempt<'_, F> {
                 }
             }
             if let Ok(found) = &found {
-                self.service.forget(target, found);
+                self.ssm.invalidate(target, found);
             }
             if !from_cache {
                 return Err(Error::all(not_connected));
@@ -146,11 +146,11 @@ impl<F: Fn(StartStage)> Attempt<'_, F> {
             target: node.to_owned(),
             ..self.request.clone()
         };
-        let on_called = || (self.report)(StartStage::Call);
+        let on_called = || (self.report)(StartStage::Calling);
         let (priority, deadline) = (self.priority, self.deadline);
         let start = self
             .sessions
-            .start(self.service, request, priority, deadline, on_called);
+            .start(self.ssm, request, priority, deadline, on_called);
         start.await
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct Queues<K, T> {
     seed: u64,
 }
 
-impl<K: Ord, T: Waiting> Queues<K, T> {
+impl<K: Ord, T: Queued> Queues<K, T> {
     /// Creates empty queues. `rate` is the maximum number of calls per second and service, at least
     /// 1.
     pub(super) fn new(rate: u32, seed: u64) -> Self {
@@ -88,15 +88,15 @@ struct ServiceQueue<T> {
 }
 
 /// A queued start.
-pub(super) trait Waiting {
+pub(super) trait Queued {
     /// Returns whether the waiter was cancelled.
-    fn has_left(&self) -> bool;
+    fn is_cancelled(&self) -> bool;
 
     /// Returns whether a connection is waiting for this start.
     fn is_urgent(&self) -> bool;
 }
 
-impl<T: Waiting> ServiceQueue<T> {
+impl<T: Queued> ServiceQueue<T> {
     fn new(limiter: Limiter) -> Self {
         Self {
             waiting: VecDeque::new(),
@@ -110,7 +110,7 @@ impl<T: Waiting> ServiceQueue<T> {
 
     /// Returns the next waiter whose call may be made now.
     fn poll(&mut self, now: Instant) -> Option<T> {
-        self.waiting.retain(|one| !one.has_left());
+        self.waiting.retain(|one| !one.is_cancelled());
         if self.waiting.is_empty() || now < self.limiter.next() {
             return None;
         }
@@ -127,7 +127,7 @@ impl<T: Waiting> ServiceQueue<T> {
 
     /// Returns whether the queue can be dropped: a new one would behave the same.
     fn is_forgettable(&self, now: Instant) -> bool {
-        self.waiting.iter().all(T::has_left) && self.limiter.is_fresh(now)
+        self.waiting.iter().all(T::is_cancelled) && self.limiter.is_fresh(now)
     }
 }
 
@@ -145,8 +145,8 @@ mod tests {
         left: bool,
     }
 
-    impl Waiting for One {
-        fn has_left(&self) -> bool {
+    impl Queued for One {
+        fn is_cancelled(&self) -> bool {
             self.left
         }
 

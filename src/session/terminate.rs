@@ -1,7 +1,7 @@
 //! Terminates one session, with retries.
 //!
-//! Retries temporary errors with exponential backoff (0.5 s to 60 s) for up to 24 h of pauses in total.
-//! During shutdown only a few more attempts are made.
+//! Retries temporary errors with exponential backoff (0.5 s to 60 s) for up to 24 h of pauses in
+//! total. During shutdown only a few more attempts are made.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{Span, debug, info, warn};
 
-use super::aws::Service;
+use super::aws::SsmClient;
 use super::error::{Error, ErrorKind, Recovery};
 use super::journal::Journal;
 use super::registry::Registration;
@@ -20,7 +20,7 @@ use crate::panics::{self, Panic, caught};
 /// The termination of a session.
 #[derive(Debug)]
 pub(super) struct Termination {
-    pub(super) service: Service,
+    pub(super) ssm: SsmClient,
     pub(super) id: String,
     /// Span of the connection that the session was started for.
     pub(super) span: Span,
@@ -169,15 +169,15 @@ impl Termination {
             sleep(MAX_WAIT_FOR_CREDENTIALS).await;
         };
         tokio::select! {
-            caller = self.service.caller() => if let Err(error) = caller {
+            api_client = self.ssm.api_client() => if let Err(error) = api_client {
                 return Some(Err(error));
             },
             () = waited_for_credentials => return None,
         }
-        let _permit = self.service.limits().terminate.acquire().await;
+        let _permit = self.ssm.limits().terminate.acquire().await;
         let terminated = caught(async {
             panics::point("terminate-session");
-            self.service.terminate(&self.id).await
+            self.ssm.terminate(&self.id).await
         });
         let panicked = |panic: Panic| {
             let why = panic.to_string();
@@ -341,7 +341,7 @@ mod tests {
     #[tokio::test]
     async fn a_provider_that_hangs_is_waited_for_only_shortly_during_shutdown() {
         let termination = Termination {
-            service: Service::unanswered().await,
+            ssm: SsmClient::unanswered().await,
             id: "s-1".to_owned(),
             span: Span::none(),
             journal: Journal::none(),

@@ -2,12 +2,12 @@
 
 use tracing::Span;
 
-use super::aws::{Identity, Service, Settings};
+use super::aws::{Identity, Settings, SsmClient};
 use super::journal::Journal;
 use super::stream_url::StreamUrl;
-use super::{Access, Session, Sessions, Token};
+use super::{ChannelAccess, Session, Sessions, Token};
 
-impl Service {
+impl SsmClient {
     /// Creates a service whose calls and signatures wait for credentials without end.
     pub(super) async fn unanswered() -> Self {
         let settings = Settings {
@@ -18,26 +18,26 @@ impl Service {
             },
             ..Settings::default()
         };
-        let service = Self::load(settings).await.unwrap();
-        service.hang();
-        service
+        let ssm = Self::load(settings).await.unwrap();
+        ssm.hang();
+        ssm
     }
 }
 
 impl Session {
     /// Creates a session that can be neither connected nor resumed.
     pub(crate) async fn unanswered() -> Self {
-        let service = Service::unanswered().await;
+        let ssm = SsmClient::unanswered().await;
         let (sessions, _) = Sessions::new(1, 1, Journal::none());
         let url = "wss://ssmmessages.eu-west-1.amazonaws.com/v1/data-channel/s-1";
-        let access = Access {
-            url: StreamUrl::new(url, service.region()).unwrap(),
+        let access = ChannelAccess {
+            url: StreamUrl::new(url, ssm.region()).unwrap(),
             token: Token("token".to_owned()),
         };
         Self {
-            registration: sessions.register(&service, "s-1").await.unwrap(),
+            registration: sessions.register(&ssm, "s-1").await.unwrap(),
             access,
-            service,
+            ssm,
             sessions,
             span: Span::none(),
         }

@@ -186,9 +186,9 @@ mod tests {
 
     use super::*;
     use crate::clock;
-    use crate::wire::message::{Header, Kind, Message, MessageId, PayloadType, Seq};
+    use crate::wire::message::{Header, Message, MessageId, MessageType, PayloadType, Seq};
 
-    fn message(kind: Kind, seq: u64, payload_type: PayloadType) -> Bytes {
+    fn message(kind: MessageType, seq: u64, payload_type: PayloadType) -> Bytes {
         let header = Header {
             kind,
             created: 1,
@@ -219,7 +219,7 @@ mod tests {
         let mut path = FaultyPath::new(Direction::ToAgent, 1);
         path.set(&[fault], LinkConditions::default());
         for seq in 0..10 {
-            path.push(now, message(Kind::Input, seq, PayloadType::Output));
+            path.push(now, message(MessageType::Input, seq, PayloadType::Output));
         }
         let later = now + Duration::from_secs(60);
         std::iter::from_fn(|| path.pop(later))
@@ -256,9 +256,9 @@ mod tests {
 
     #[test]
     fn the_subject_of_a_message_is_found_from_its_bytes() {
-        let flag = message(Kind::Input, 0, PayloadType::Flag);
-        let handshake = message(Kind::Input, 0, PayloadType::HandshakeResponse);
-        let acknowledge = message(Kind::Acknowledge, 0, PayloadType::None);
+        let flag = message(MessageType::Input, 0, PayloadType::Flag);
+        let handshake = message(MessageType::Input, 0, PayloadType::HandshakeResponse);
+        let acknowledge = message(MessageType::Acknowledge, 0, PayloadType::None);
 
         assert!(fits(Subject::Flag, &flag) && !fits(Subject::Data, &flag));
         assert!(fits(Subject::Handshake, &handshake));

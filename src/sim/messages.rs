@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::wire::message::{Header, Kind, Message, MessageId, PayloadType, Seq};
+use crate::wire::message::{Header, Message, MessageId, MessageType, PayloadType, Seq};
 use crate::wire::payload::{self, ChannelClosed};
 
 /// Reports the end of a session, with the agent's text (docs/protocol.md, section 9.1).
@@ -14,20 +14,20 @@ pub(super) fn channel_closed(session_id: &str, output: &str) -> Bytes {
         created_date: created.to_string(),
         destination_id: session_id.to_owned(),
         session_id: session_id.to_owned(),
-        message_type: Kind::ChannelClosed.to_string(),
+        message_type: MessageType::ChannelClosed.to_string(),
         schema_version: 1,
         output: output.to_owned(),
     });
-    message(Kind::ChannelClosed, id, created, body)
+    message(MessageType::ChannelClosed, id, created, body)
 }
 
 /// Reports whether the other side accepts messages (docs/protocol.md, section 6.6).
-pub(super) fn publication(kind: Kind) -> Bytes {
+pub(super) fn publication(kind: MessageType) -> Bytes {
     let id = MessageId::from_random(fastrand::u128(..).to_be_bytes());
     message(kind, id, millis(), Bytes::new())
 }
 
-fn message(kind: Kind, id: MessageId, created: u64, payload: Bytes) -> Bytes {
+fn message(kind: MessageType, id: MessageId, created: u64, payload: Bytes) -> Bytes {
     let header = Header {
         kind,
         created,

@@ -29,7 +29,7 @@
 //! simulator.set_offline(target, true)
 //! simulator.shutdown().await     stops all tasks
 //!
-//! Destination::start(Role::Echo) and Source, Sink, Http: test servers as destinations
+//! Destination::start(ServerKind::Echo) and Source, Sink, Http: test servers as destinations
 //! Resolver::insert("db.internal", Some(5432), address): maps a `host` for the agents
 //! Options { agent: agent::Options { pace: Pace::Unlimited, .. }, .. }: no pacing
 //! ```
@@ -52,8 +52,8 @@
 //! }
 //! ```
 //!
-//! To break a websocket, call `up.cut(0); down.cut(0)` and notify the core. The agent has a websocket
-//! of its own and does not notice: Session Manager holds its output up to
+//! To break a websocket, call `up.cut(0); down.cut(0)` and notify the core. The agent has a
+//! websocket of its own and does not notice: Session Manager holds its output up to
 //! [`Options::gateway_buffer`] and then discards it. The agent's websocket can break as well; input
 //! is then kept up to [`Options::gateway_input_buffer`].
 
@@ -113,7 +113,7 @@ pub use records::{EndedBy, SessionRecord, Snapshot, Traffic};
 pub use resolver::{NotLoopback, Resolver};
 use service::Service;
 pub use signature::{Credentials, Signature, SignatureError};
-pub use test_servers::{Destination, ReceivedData, Role, seeded};
+pub use test_servers::{Destination, ReceivedData, ServerKind, seeded_bytes};
 pub use throttle::Throttle;
 
 use crate::clock;

@@ -28,7 +28,7 @@ impl Destination {
     /// # Errors
     ///
     /// Fails if no loopback port is available.
-    pub async fn start(role: Role) -> io::Result<Self> {
+    pub async fn start(role: ServerKind) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let state = Arc::default();
@@ -46,12 +46,14 @@ impl Destination {
         self.address
     }
 
-    /// Returns what each finished connection of a [`Role::Sink`] received, in order of their ends.
+    /// Returns what each finished connection of a [`ServerKind::Sink`] received, in order of their
+    /// ends.
     pub fn received(&self) -> Vec<ReceivedData> {
         self.state.lock().clone()
     }
 
-    /// Returns the total bytes received by a [`Role::Sink`], including unfinished connections.
+    /// Returns the total bytes received by a [`ServerKind::Sink`], including unfinished
+    /// connections.
     pub fn taken(&self) -> u64 {
         self.state.taken.load(Ordering::Relaxed)
     }
@@ -59,10 +61,10 @@ impl Destination {
 
 /// Behaviour of a test server.
 #[derive(Clone, Copy, Debug)]
-pub enum Role {
+pub enum ServerKind {
     /// Sends back what it receives, until the peer ends.
     Echo,
-    /// Sends `len` bytes of [`seeded`] random data, then closes.
+    /// Sends `len` bytes of [`seeded_bytes`] random data, then closes.
     Source {
         /// Number of bytes.
         len: u64,
@@ -84,8 +86,8 @@ pub struct ReceivedData {
     pub sha256: String,
 }
 
-/// Returns the bytes of a [`Role::Source`], in chunks.
-pub fn seeded(len: u64, seed: u64) -> impl Iterator<Item = Vec<u8>> + Send {
+/// Returns the bytes of a [`ServerKind::Source`], in chunks.
+pub fn seeded_bytes(len: u64, seed: u64) -> impl Iterator<Item = Vec<u8>> + Send {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut left = len;
     std::iter::from_fn(move || {
@@ -110,7 +112,7 @@ impl SinkState {
     }
 }
 
-async fn accept(listener: TcpListener, role: Role, state: Arc<SinkState>) {
+async fn accept(listener: TcpListener, role: ServerKind, state: Arc<SinkState>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((connection, _)) = listener.accept().await else {
@@ -126,18 +128,18 @@ async fn accept(listener: TcpListener, role: Role, state: Arc<SinkState>) {
     }
 }
 
-async fn serve(mut connection: TcpStream, role: Role, state: &SinkState) -> io::Result<()> {
+async fn serve(mut connection: TcpStream, role: ServerKind, state: &SinkState) -> io::Result<()> {
     connection.set_nodelay(true)?;
     match role {
-        Role::Echo => echo(&mut connection).await,
-        Role::Source { len, seed } => {
-            for chunk in seeded(len, seed) {
+        ServerKind::Echo => echo(&mut connection).await,
+        ServerKind::Source { len, seed } => {
+            for chunk in seeded_bytes(len, seed) {
                 connection.write_all(&chunk).await?;
             }
             connection.shutdown().await
         }
-        Role::Sink => sink(&mut connection, state).await,
-        Role::Http => http(connection).await,
+        ServerKind::Sink => sink(&mut connection, state).await,
+        ServerKind::Http => http(connection).await,
     }
 }
 
@@ -225,7 +227,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_echo_sends_back_what_it_receives() {
-        let echo = Destination::start(Role::Echo).await.unwrap();
+        let echo = Destination::start(ServerKind::Echo).await.unwrap();
         let mut connection = TcpStream::connect(echo.address()).await.unwrap();
 
         connection.write_all(b"hello").await.unwrap();
@@ -238,12 +240,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_sink_responds_with_the_hash_of_the_data_of_a_source() {
-        let role = Role::Source {
+        let role = ServerKind::Source {
             len: 100_000,
             seed: 7,
         };
         let source = Destination::start(role).await.unwrap();
-        let sink = Destination::start(Role::Sink).await.unwrap();
+        let sink = Destination::start(ServerKind::Sink).await.unwrap();
         let mut from = TcpStream::connect(source.address()).await.unwrap();
         let mut to = TcpStream::connect(sink.address()).await.unwrap();
 
@@ -252,7 +254,7 @@ mod tests {
         let mut line = String::new();
         to.read_to_string(&mut line).await.unwrap();
 
-        let expected: Vec<u8> = seeded(100_000, 7).flatten().collect();
+        let expected: Vec<u8> = seeded_bytes(100_000, 7).flatten().collect();
         let sha256 = hex::encode(Sha256::digest(&expected));
         assert_eq!(line, format!("100000 {sha256}\n"));
         assert_eq!(

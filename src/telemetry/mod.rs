@@ -4,9 +4,10 @@ mod log;
 mod metrics;
 mod status;
 
-pub use self::log::{Control, FilterError, Format, Log, LogError, Verbosity};
+pub use self::log::{FilterError, Format, Log, LogError, LogHandle, Verbosity};
 pub use self::log::{dropped_log_lines, flush_log, write_to_stderr};
 pub use self::metrics::{Count, FailureStatus, ForwardMetrics};
 pub use self::status::{
-    DrainingForward, FailingServer, FailureReport, ForwardReport, ForwardState, Listening, Report,
+    DrainingForward, FailingServer, FailureReport, ForwardReport, ForwardState, Listening,
+    StatusReport,
 };

@@ -6,7 +6,7 @@ use crate::printable::Printable;
 
 /// Status of a daemon and its forwards at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub struct StatusReport {
     /// Version of the running program.
     pub version: Printable,
     /// Process id.

@@ -78,7 +78,7 @@ impl Error {
     pub(super) fn is_final(&self) -> bool {
         match self {
             // Everything else may recover: a login, a permission, an agent that is back.
-            Self::Session(error) => error.kind() == session::ErrorKind::Ended,
+            Self::Session(error) => error.kind() == session::ErrorKind::SessionEnded,
             Self::Ended(_) | Self::Late { .. } => true,
             Self::Dial(_) | Self::Refused { .. } | Self::Broken(_) => false,
         }

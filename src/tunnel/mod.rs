@@ -309,13 +309,13 @@ impl Inner {
                 proto::Event::Notice(text) => {
                     info!(text = text.as_str(), "message from the target");
                 }
-                proto::Event::Lowered { rate } => {
+                proto::Event::RateLowered { rate } => {
                     warn!(
                         rate,
                         "rate limited by Session Manager; lowering the send rate"
                     );
                 }
-                proto::Event::Silent { silent, suspect } => {
+                proto::Event::AckTimeout { silent, suspect } => {
                     let stream = suspect.map(tracing::field::display);
                     warn!(
                         ?silent,
@@ -323,7 +323,7 @@ impl Inner {
                         "no acknowledgements from the agent; the destination of this stream may have stopped reading"
                     );
                 }
-                proto::Event::Stale { silent } => self.stale = Some(silent),
+                proto::Event::WebsocketStale { silent } => self.stale = Some(silent),
                 proto::Event::Closed(reason) => self.end(Error::Ended(reason)),
             }
         }

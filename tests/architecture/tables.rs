@@ -147,7 +147,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
         "rustix",
         At(&[
             "cli/exec",
-            "cli/place",
+            "cli/admin_socket_path",
             "cli/terminal",
             "daemon/admin",
             "daemon/fd_limit",

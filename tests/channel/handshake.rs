@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ssm_proxyd::proto::{self, Event, OpenError, Reason};
-use ssm_proxyd::wire::message::{Kind, Message, PayloadType, Seq};
+use ssm_proxyd::wire::message::{Message, MessageType, PayloadType, Seq};
 use ssm_proxyd::wire::payload::{self, HandshakeResponse};
 use ssm_proxyd::wire::smux::{Command, Header, StreamId};
 
@@ -26,7 +26,7 @@ fn a_channel_opens_with_a_text_frame_and_the_first_messages_in_order() {
     assert_eq!(opening.client_id.len(), 36);
     assert_eq!(opening.request_id.len(), 36);
     assert_ne!(opening.client_id, opening.request_id);
-    let inputs = pair.journal.up_sent.of(&Kind::Input);
+    let inputs = pair.journal.up_sent.of(&MessageType::Input);
     let response: HandshakeResponse = payload::decode(&inputs[0].1.payload).unwrap();
     assert_eq!(
         inputs[0].1.header.payload_type,
@@ -53,14 +53,14 @@ fn the_same_client_version_is_sent_in_both_places() {
 #[test]
 fn a_repeated_handshake_request_gets_one_response() {
     let mut pair = Pair::new(PairOptions::default());
-    pair.down.duplicate_next_of(Kind::Output, 2);
-    pair.up.duplicate_next_of(Kind::Input, 1);
-    pair.up.lose_next_of(Kind::Acknowledge, 3);
+    pair.down.duplicate_next_of(MessageType::Output, 2);
+    pair.up.duplicate_next_of(MessageType::Input, 1);
+    pair.up.lose_next_of(MessageType::Acknowledge, 3);
 
     pair.connect("token");
     pair.settle();
 
-    let inputs = pair.journal.up_sent.of(&Kind::Input);
+    let inputs = pair.journal.up_sent.of(&MessageType::Input);
     let responses = inputs
         .iter()
         .filter(|(_, m)| m.header.payload_type == PayloadType::HandshakeResponse);
@@ -113,7 +113,7 @@ fn the_probe_is_repeated_quickly_and_then_slower_until_it_is_acknowledged() {
 
     let pair = setup.established();
 
-    let probes: Vec<_> = pair.journal.up_sent.of(&Kind::Input)[1..]
+    let probes: Vec<_> = pair.journal.up_sent.of(&MessageType::Input)[1..]
         .iter()
         .filter(|(_, message)| message.header.seq == Seq(1))
         .map(|(at, _)| *at)
@@ -148,7 +148,10 @@ fn a_request_for_encryption_is_answered_unsupported() {
 
     fixture.receive(message_builder::handshake_request(0, "3.3.987.0", kms));
 
-    let response = fixture.sent.iter().find(|m| m.header.kind == Kind::Input);
+    let response = fixture
+        .sent
+        .iter()
+        .find(|m| m.header.kind == MessageType::Input);
     let response: HandshakeResponse = payload::decode(&response.unwrap().payload).unwrap();
     let statuses: Vec<_> = response
         .processed_client_actions
@@ -166,7 +169,7 @@ fn an_agent_that_requires_encryption_is_reported_and_not_answered() {
     let kind = PayloadType::EncChallengeRequest;
 
     fixture.receive(message_builder::message(
-        Kind::Output,
+        MessageType::Output,
         1,
         kind,
         br#"{"Challenge":"AAAA"}"#,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ssm_proxyd::proto::Reason;
-use ssm_proxyd::wire::message::{DecodeError, Kind, Message, PayloadType};
+use ssm_proxyd::wire::message::{DecodeError, Message, MessageType, PayloadType};
 use ssm_proxyd::wire::payload::{self, Acknowledge};
 
 use crate::support::agent_destination::Destination;
@@ -22,8 +22,8 @@ fn every_message_is_acknowledged_once_by_its_number_and_id() {
 
     pair.settle();
 
-    let outputs = pair.journal.down_arrived.of(&Kind::Output);
-    let acknowledgements = pair.journal.up_sent.of(&Kind::Acknowledge);
+    let outputs = pair.journal.down_arrived.of(&MessageType::Output);
+    let acknowledgements = pair.journal.up_sent.of(&MessageType::Acknowledge);
     assert!(outputs.len() > 20);
     assert_eq!(outputs.len(), acknowledgements.len());
     for ((_, output), (_, acknowledgement)) in outputs.iter().zip(&acknowledgements) {
@@ -41,24 +41,24 @@ fn every_message_is_acknowledged_once_by_its_number_and_id() {
 #[test]
 fn a_duplicate_is_acknowledged_again_and_delivered_once() {
     let mut pair = Pair::established();
-    pair.down.duplicate_next_of(Kind::Output, 3);
+    pair.down.duplicate_next_of(MessageType::Output, 3);
 
     let stream = pair.open(Destination::source(pattern(1, 9000)));
     pair.settle();
 
     assert_whole(pair.local(stream).received(), &pattern(1, 9000));
     assert_eq!(pair.tunnel.stats().duplicates, 3);
-    let acknowledgements = pair.journal.up_sent.of(&Kind::Acknowledge).len();
+    let acknowledgements = pair.journal.up_sent.of(&MessageType::Acknowledge).len();
     assert_eq!(
         acknowledgements,
-        pair.journal.down_arrived.of(&Kind::Output).len()
+        pair.journal.down_arrived.of(&MessageType::Output).len()
     );
 }
 
 #[test]
 fn a_lost_acknowledgement_is_repeated_after_the_duplicate() {
     let mut pair = Pair::established();
-    pair.up.lose_next_of(Kind::Acknowledge, 2);
+    pair.up.lose_next_of(MessageType::Acknowledge, 2);
 
     let stream = pair.open(Destination::source(pattern(1, 3000)));
     pair.settle();
@@ -73,7 +73,7 @@ fn a_lost_acknowledgement_is_repeated_after_the_duplicate() {
 fn early_messages_are_acknowledged_at_once_and_delivered_in_order() {
     let mut pair = Pair::established();
     pair.down
-        .delay_next_of(Kind::Output, Duration::from_millis(70));
+        .delay_next_of(MessageType::Output, Duration::from_millis(70));
 
     let stream = pair.open(Destination::source(pattern(1, 9000)));
     pair.settle();
@@ -112,7 +112,7 @@ fn each_retransmission_waits_twice_as_long_and_is_identical() {
     let stream = pair.open(Destination::sink());
     pair.settle();
     pair.journal.up_sent.clear();
-    pair.up.lose_next_of(Kind::Input, 5);
+    pair.up.lose_next_of(MessageType::Input, 5);
 
     pair.write(stream, b"again and again");
     pair.settle();
@@ -134,7 +134,7 @@ fn a_retransmitted_message_gives_no_round_trip_sample() {
     let stream = pair.open(Destination::sink());
     pair.settle();
     let before = pair.tunnel.rtt();
-    pair.up.lose_next_of(Kind::Input, 4);
+    pair.up.lose_next_of(MessageType::Input, 4);
 
     pair.write(stream, b"late");
     pair.settle();
@@ -157,7 +157,7 @@ fn acknowledgements_are_sent_before_data() {
     let entries = pair.journal.up_sent.entries();
     let sent = entries.iter().map(|(at, frame)| {
         let message = Message::decode(frame.clone()).unwrap();
-        (*at, message.header.kind == Kind::Acknowledge)
+        (*at, message.header.kind == MessageType::Acknowledge)
     });
     let sent: Vec<_> = sent.collect();
     let behind = |two: &&[(_, bool)]| two[0].0 == two[1].0 && !two[0].1 && two[1].1;
@@ -184,7 +184,7 @@ fn acknowledgements_are_sent_before_retransmissions() {
     fixture.drain();
 
     let kinds: Vec<_> = fixture.sent.iter().map(|m| &m.header.kind).collect();
-    assert_eq!(kinds, [&Kind::Acknowledge, &Kind::Input]);
+    assert_eq!(kinds, [&MessageType::Acknowledge, &MessageType::Input]);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn an_early_message_received_twice_is_acknowledged_twice() {
     fixture.receive(message_builder::output(5, b""));
     fixture.receive(message_builder::output(5, b""));
 
-    assert_eq!(fixture.sent_of(&Kind::Acknowledge).len(), 2);
+    assert_eq!(fixture.sent_of(&MessageType::Acknowledge).len(), 2);
     assert_eq!(fixture.tunnel.stats().duplicates, 1);
 }
 
@@ -206,24 +206,24 @@ fn acknowledgements_are_sent_while_publication_is_paused_and_data_is_not() {
     let output = message_builder::output(2, b"");
     fixture.tunnel.handle_message(fixture.now, output).unwrap();
 
-    fixture.receive(message_builder::publication(Kind::PausePublication));
+    fixture.receive(message_builder::publication(MessageType::PausePublication));
 
-    assert_eq!(fixture.sent_of(&Kind::Acknowledge).len(), 1);
-    assert_eq!(fixture.sent_of(&Kind::Input).len(), 0);
+    assert_eq!(fixture.sent_of(&MessageType::Acknowledge).len(), 1);
+    assert_eq!(fixture.sent_of(&MessageType::Input).len(), 0);
 }
 
 #[test]
 fn a_pause_without_a_start_ends_after_five_seconds() {
     let mut fixture = CoreFixture::ready();
     let id = fixture.tunnel.open().unwrap();
-    fixture.receive(message_builder::publication(Kind::PausePublication));
+    fixture.receive(message_builder::publication(MessageType::PausePublication));
     fixture.tunnel.write(id, b"held back");
 
     fixture.wait(Duration::from_millis(4_999));
-    assert_eq!(fixture.sent_of(&Kind::Input).len(), 0);
+    assert_eq!(fixture.sent_of(&MessageType::Input).len(), 0);
     fixture.wait(Duration::from_millis(1));
 
-    assert_eq!(fixture.sent_of(&Kind::Input).len(), 1);
+    assert_eq!(fixture.sent_of(&MessageType::Input).len(), 1);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn repeated_pauses_do_not_stop_publication_indefinitely() {
     pair.write(stream, &pattern(1, 900_000));
 
     for _ in 0..30 {
-        pair.notify_client(message_builder::publication(Kind::PausePublication));
+        pair.notify_client(message_builder::publication(MessageType::PausePublication));
         pair.run_for(Duration::from_secs(1));
     }
 
@@ -242,25 +242,25 @@ fn repeated_pauses_do_not_stop_publication_indefinitely() {
 
 #[test]
 fn a_pause_ends_with_a_start_or_with_any_output() {
-    let start = message_builder::publication(Kind::StartPublication);
+    let start = message_builder::publication(MessageType::StartPublication);
     for message in [start, message_builder::output(2, b"")] {
         let mut fixture = CoreFixture::ready();
-        fixture.receive(message_builder::publication(Kind::PausePublication));
+        fixture.receive(message_builder::publication(MessageType::PausePublication));
         let id = fixture.tunnel.open().unwrap();
         fixture.tunnel.write(id, b"held back");
         fixture.drain();
-        assert_eq!(fixture.sent_of(&Kind::Input).len(), 0);
+        assert_eq!(fixture.sent_of(&MessageType::Input).len(), 0);
 
         fixture.receive(message);
 
-        assert_eq!(fixture.sent_of(&Kind::Input).len(), 1);
+        assert_eq!(fixture.sent_of(&MessageType::Input).len(), 1);
     }
 }
 
 #[test]
 fn a_damaged_message_from_the_agent_is_not_acknowledged_and_arrives_again() {
     let mut pair = Pair::established();
-    pair.down.damage_next_of(Kind::Output, 2);
+    pair.down.damage_next_of(MessageType::Output, 2);
 
     let stream = pair.open(Destination::source(pattern(1, 5000)));
     pair.settle();
@@ -279,7 +279,7 @@ fn a_damaged_message_to_the_agent_is_retransmitted() {
     let stream = pair.open(Destination::sink());
     pair.run_for(Duration::from_secs(1));
     let before = pair.tunnel.stats().retransmitted;
-    pair.up.damage_next_of(Kind::Input, 1);
+    pair.up.damage_next_of(MessageType::Input, 1);
 
     pair.write(stream, b"whole");
     pair.run_for(Duration::from_secs(5));
@@ -302,15 +302,15 @@ fn a_peer_whose_digests_are_always_wrong_ends_the_tunnel() {
         fixture.tunnel.ended(),
         Some(&Reason::Message(DecodeError::Digest))
     );
-    assert_eq!(fixture.sent_of(&Kind::Acknowledge).len(), 0);
+    assert_eq!(fixture.sent_of(&MessageType::Acknowledge).len(), 0);
 }
 
 #[test]
 fn a_few_invalid_frames_are_ignored_once_the_agent_is_connected() {
-    let half =
-        message_builder::message(Kind::AgentSessionState, 2, PayloadType::None, b"").slice(..60);
+    let half = message_builder::message(MessageType::AgentSessionState, 2, PayloadType::None, b"")
+        .slice(..60);
     let text = Bytes::from_static(b"{\"what\": \"is this\"}");
-    let message = message_builder::message(Kind::Acknowledge, 0, PayloadType::None, b"[]");
+    let message = message_builder::message(MessageType::Acknowledge, 0, PayloadType::None, b"[]");
     for invalid in [Bytes::new(), half, text, message] {
         let mut fixture = CoreFixture::ready();
 
@@ -345,7 +345,8 @@ fn messages_made_by_the_gateway_need_only_their_known_fields() {
 
     fixture.tunnel.open().unwrap();
     fixture.drain();
-    let message = message_builder::message(Kind::Acknowledge, 0, PayloadType::None, number_alone);
+    let message =
+        message_builder::message(MessageType::Acknowledge, 0, PayloadType::None, number_alone);
     fixture.receive(message);
     assert!(fixture.tunnel.ended().is_none());
     fixture.receive(bare.into());
@@ -367,14 +368,14 @@ fn an_acknowledgement_of_an_unknown_message_changes_nothing() {
     fixture.drain();
 
     for seq in [-1, i64::MIN, 99, i64::MAX, 0, 1] {
-        fixture.receive(message_builder::acknowledge(&Kind::Input, seq));
+        fixture.receive(message_builder::acknowledge(&MessageType::Input, seq));
     }
 
     assert_eq!(fixture.tunnel.ended(), None);
     assert!(!fixture.tunnel.is_quiet());
     fixture.wait(Duration::from_secs(1));
     assert_eq!(
-        fixture.sent_of(&Kind::Input).len(),
+        fixture.sent_of(&MessageType::Input).len(),
         2,
         "the message must be retransmitted"
     );
@@ -383,9 +384,9 @@ fn an_acknowledgement_of_an_unknown_message_changes_nothing() {
 #[test]
 fn messages_not_meant_for_a_client_are_ignored() {
     let mut fixture = CoreFixture::ready();
-    let foreign = Kind::Other("job_reply".to_owned());
+    let foreign = MessageType::Other("job_reply".to_owned());
 
-    for kind in [Kind::Input, Kind::AgentSessionState, foreign] {
+    for kind in [MessageType::Input, MessageType::AgentSessionState, foreign] {
         fixture.receive(message_builder::message(
             kind,
             2,

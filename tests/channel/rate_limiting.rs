@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use ssm_proxyd::sim::link::LinkConditions;
-use ssm_proxyd::wire::message::{Kind, PayloadType};
+use ssm_proxyd::wire::message::{MessageType, PayloadType};
 use ssm_proxyd::wire::payload;
 
 use crate::support::agent_destination::Destination;
@@ -33,7 +33,7 @@ fn a_paused_publication_holds_back_one_keep_alive() {
         let before = pair.messages();
 
         for _ in 0..30 {
-            pair.notify_client(message_builder::publication(Kind::PausePublication));
+            pair.notify_client(message_builder::publication(MessageType::PausePublication));
             pair.run_for(Duration::from_secs(2));
         }
 
@@ -55,11 +55,18 @@ fn keep_alives_due_without_a_websocket_are_one_message() {
 
     pair.disconnect(0, Delivery::No);
     pair.run_for(Duration::from_secs(1800));
-    let before = pair.journal.up_sent.count(&Kind::Input, PayloadType::Size);
+    let before = pair
+        .journal
+        .up_sent
+        .count(&MessageType::Input, PayloadType::Size);
     pair.connect("another");
     pair.run_for(Duration::from_secs(1));
 
-    let sent = pair.journal.up_sent.count(&Kind::Input, PayloadType::Size) - before;
+    let sent = pair
+        .journal
+        .up_sent
+        .count(&MessageType::Input, PayloadType::Size)
+        - before;
     assert_eq!(sent, 1);
 }
 
@@ -79,7 +86,10 @@ fn terminal_sizes_after_resumes_keep_the_rate_limit() {
         pair.run_for(Duration::from_millis(50));
     }
 
-    let sent = pair.journal.up_sent.count(&Kind::Input, PayloadType::Size);
+    let sent = pair
+        .journal
+        .up_sent
+        .count(&MessageType::Input, PayloadType::Size);
     let elapsed = pair.now - begin;
     assert!(
         sent <= 6,
@@ -138,7 +148,7 @@ fn retransmissions_keep_the_rate_limit() {
     pair.connect("another");
     pair.run_for(Duration::from_secs(10));
 
-    let sent_at: Vec<_> = pair.journal.up_sent.of(&Kind::Input);
+    let sent_at: Vec<_> = pair.journal.up_sent.of(&MessageType::Input);
     let sent_at: Vec<_> = sent_at.into_iter().map(|(at, _)| at).collect();
     assert!(
         busiest_second(&sent_at) <= 210,
@@ -181,11 +191,11 @@ fn without_a_rate_the_window_is_the_only_limit() {
     let mut pair = setup.established();
     let stream = pair.open(Destination::sink());
     pair.settle();
-    let before = pair.journal.up_sent.numbers(&Kind::Input).len();
+    let before = pair.journal.up_sent.numbers(&MessageType::Input).len();
 
     pair.write(stream, &pattern(1, 1_000_000));
 
-    let at_once = pair.journal.up_sent.numbers(&Kind::Input).len() - before;
+    let at_once = pair.journal.up_sent.numbers(&MessageType::Input).len() - before;
     assert_eq!(at_once, 256, "the window, in messages");
     pair.settle();
     assert_whole(pair.destination(stream).received(), &pattern(1, 1_000_000));
@@ -224,7 +234,7 @@ fn no_message_is_longer_than_the_option_allows() {
         pair.write(stream, &pattern(1, 100_000));
         pair.settle();
 
-        let inputs = pair.journal.up_sent.of(&Kind::Input).into_iter();
+        let inputs = pair.journal.up_sent.of(&MessageType::Input).into_iter();
         let data = inputs.filter(|(_, message)| message.header.seq.0 > 0);
         let longest = data.map(|(_, message)| message.payload.len()).max();
         assert_eq!(longest, Some(payload));
@@ -233,7 +243,7 @@ fn no_message_is_longer_than_the_option_allows() {
 }
 
 fn arrivals(pair: &Pair) -> Vec<Instant> {
-    let inputs = pair.journal.up_arrived.of(&Kind::Input);
+    let inputs = pair.journal.up_arrived.of(&MessageType::Input);
     inputs.into_iter().map(|(at, _)| at).collect()
 }
 
@@ -256,9 +266,13 @@ fn most_unacknowledged(pair: &Pair) -> usize {
     let mut waiting = BTreeMap::new();
     let mut seen = 0;
     let mut most = 0;
-    let mut acknowledgements = pair.journal.down_arrived.of(&Kind::Acknowledge).into_iter();
+    let mut acknowledgements = pair
+        .journal
+        .down_arrived
+        .of(&MessageType::Acknowledge)
+        .into_iter();
     let mut next = acknowledgements.next();
-    for (at, message) in pair.journal.up_sent.of(&Kind::Input) {
+    for (at, message) in pair.journal.up_sent.of(&MessageType::Input) {
         while let Some((_, acknowledgement)) =
             next.take_if(|(bytes_received, _)| *bytes_received <= at)
         {

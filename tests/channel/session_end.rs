@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ssm_proxyd::proto::{Read, Reason};
-use ssm_proxyd::wire::message::{Kind, PayloadType};
+use ssm_proxyd::wire::message::{MessageType, PayloadType};
 use ssm_proxyd::wire::smux::Command;
 
 use crate::support::agent_destination::{Destination, State};
@@ -29,7 +29,9 @@ fn a_session_closed_by_the_client_ends_with_the_flag_and_its_acknowledgement() {
     assert_eq!(pair.elapsed() - before, Duration::from_millis(20));
     assert!(pair.agent.is_terminated_by_flag());
     assert_eq!(
-        pair.journal.up_sent.count(&Kind::Input, PayloadType::Flag),
+        pair.journal
+            .up_sent
+            .count(&MessageType::Input, PayloadType::Flag),
         1
     );
     assert_eq!(pair.destination(stream).state(), State::Closed);
@@ -40,7 +42,7 @@ fn a_session_closed_by_the_client_ends_with_the_flag_and_its_acknowledgement() {
 fn an_unacknowledged_flag_is_waited_for_one_second() {
     let mut pair = Pair::established();
     let before = pair.elapsed();
-    pair.up.lose_next_of(Kind::Input, 99);
+    pair.up.lose_next_of(MessageType::Input, 99);
 
     pair.close();
     pair.run_until(|pair| pair.closed.is_some());
@@ -65,7 +67,7 @@ fn a_session_without_a_websocket_is_closed_within_a_second() {
 #[test]
 fn a_lost_flag_is_retransmitted() {
     let mut pair = Pair::established();
-    pair.up.lose_next_of(Kind::Input, 1);
+    pair.up.lose_next_of(MessageType::Input, 1);
 
     pair.close();
     pair.run_until(|pair| pair.closed.is_some());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ssm_proxyd::proto::{Read, Reason, Upload, Write};
-use ssm_proxyd::wire::message::Kind;
+use ssm_proxyd::wire::message::MessageType;
 use ssm_proxyd::wire::smux::{Command, Decoder, FrameEvent, StreamId};
 
 use crate::support::agent_destination::{Destination, State};
@@ -370,7 +370,7 @@ fn commands(pair: &Pair, stream: StreamId) -> Vec<Command> {
     let mut decoder = Decoder::new();
     let mut commands = Vec::new();
     let mut expected = 1;
-    for (_, message) in pair.journal.up_sent.of(&Kind::Input) {
+    for (_, message) in pair.journal.up_sent.of(&MessageType::Input) {
         if message.header.seq.0 != expected {
             continue;
         }

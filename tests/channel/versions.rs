@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::wire::message::Kind;
+use ssm_proxyd::wire::message::MessageType;
 
 use crate::support::agent_destination::Destination;
 use crate::support::client::End;
@@ -55,7 +55,7 @@ fn an_agent_without_mux_is_reported_as_too_old() {
 
         let why = pair.closed.clone().unwrap().to_string();
         assert!(why.contains(version) && why.contains("3.0.222.0"), "{why}");
-        assert_eq!(pair.journal.up_sent.of(&Kind::Input).len(), 0);
+        assert_eq!(pair.journal.up_sent.of(&MessageType::Input).len(), 0);
     }
 }
 
@@ -92,7 +92,7 @@ fn an_agent_that_ignores_duplicates_delivers_despite_lost_acknowledgements() {
     let mut pair = PairOptions::of_version("3.1.1575.0").established();
     let stream = pair.open(Destination::echo());
     pair.settle();
-    pair.down.lose_next_of(Kind::Acknowledge, 3);
+    pair.down.lose_next_of(MessageType::Acknowledge, 3);
 
     pair.write(stream, &pattern(1, 100_000));
     pair.run_for(Duration::from_secs(20));
@@ -112,10 +112,10 @@ fn a_reconnect_retransmits_data_behind_an_acknowledgement_that_never_arrives() {
     let mut pair = PairOptions::of_version("3.1.1575.0").established();
     let stream = pair.open(Destination::sink());
     pair.settle();
-    pair.down.lose_next_of(Kind::Acknowledge, 1);
+    pair.down.lose_next_of(MessageType::Acknowledge, 1);
     pair.write(stream, b"one ");
     pair.run_for(Duration::from_millis(15));
-    pair.up.lose_next_of(Kind::Input, 9);
+    pair.up.lose_next_of(MessageType::Input, 9);
     pair.write(stream, b"two");
     pair.run_for(Duration::from_secs(2));
 
@@ -186,7 +186,7 @@ fn a_window_whose_acknowledgements_are_all_lost_is_released() {
     let mut pair = setup.established();
     let stream = pair.open(Destination::sink());
     pair.settle();
-    pair.down.lose_next_of(Kind::Acknowledge, 100);
+    pair.down.lose_next_of(MessageType::Acknowledge, 100);
 
     pair.write(stream, &pattern(1, 100_000));
     pair.run_for(Duration::from_secs(2));

@@ -2,8 +2,8 @@
 //!
 //! It has processed a message that it cannot acknowledge, processes it again when it is
 //! retransmitted, and its mux breaks: it sends FIN on streams that have not ended, and the channel
-//! closes some milliseconds later (docs/protocol.md sections 0.2 and 6.5). A stream may end cleanly only
-//! if its destination did and every byte of it was read.
+//! closes some milliseconds later (docs/protocol.md sections 0.2 and 6.5). A stream may end cleanly
+//! only if its destination did and every byte of it was read.
 //!
 //! ```text
 //!   RESETS_SEED=7 cargo test --test all chaos::agent_resets

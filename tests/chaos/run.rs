@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ssm_proxyd::proto::{Reason, StreamId};
 use ssm_proxyd::sim::link::LinkConditions;
-use ssm_proxyd::wire::message::Kind;
+use ssm_proxyd::wire::message::MessageType;
 
 use super::Totals;
 use super::scenario::{Action, Connection, Scenario};
@@ -119,11 +119,11 @@ impl Run {
             Action::HoldUp(span) => self.pair.up.hold_until(now + span),
             Action::HoldDown(span) => self.pair.down.hold_until(now + span),
             Action::PauseClient => {
-                let pause = message_builder::publication(Kind::PausePublication);
+                let pause = message_builder::publication(MessageType::PausePublication);
                 self.pair.notify_client(pause);
             }
             Action::PauseAgent => {
-                let pause = message_builder::publication(Kind::PausePublication);
+                let pause = message_builder::publication(MessageType::PausePublication);
                 self.pair.notify_agent(pause);
             }
         }
@@ -167,7 +167,7 @@ impl Run {
         self.pair.up.set_conditions(path);
         self.pair.down.set_conditions(path);
         self.pair
-            .notify_agent(message_builder::publication(Kind::StartPublication));
+            .notify_agent(message_builder::publication(MessageType::StartPublication));
         for stream in self.streams.iter().flatten() {
             self.pair.destination(*stream).allow(usize::MAX);
             self.pair.local(*stream).set_reads(true);

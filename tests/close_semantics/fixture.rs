@@ -197,7 +197,9 @@ pub(crate) async fn read_to_end<R: AsyncRead + Unpin + ?Sized>(reader: &mut R) -
 
 /// A pattern in which a missing or duplicate byte is always visible.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {
-    ssm_proxyd::sim::seeded(len as u64, 7).flatten().collect()
+    ssm_proxyd::sim::seeded_bytes(len as u64, 7)
+        .flatten()
+        .collect()
 }
 
 /// Size of a socket's buffer.

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use ssm_proxyd::sim::{OneOffFault, Options, Role, Simulator};
+use ssm_proxyd::sim::{OneOffFault, Options, ServerKind, Simulator};
 
 use crate::support::connect_process::ConnectProcess;
 use crate::support::daemon_process::assert_clean;
@@ -17,7 +17,7 @@ use crate::support::in_process::{destination, unpaced};
 async fn final_bytes_lost_with_the_agents_websocket_are_a_loss() {
     const LEN: usize = 400_000;
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let source = destination(Role::Source {
+    let source = destination(ServerKind::Source {
         len: LEN as u64,
         seed: 5,
     })

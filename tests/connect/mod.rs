@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use ssm_proxyd::sim::{DisconnectKind, OneOffFault, Options, Role, Simulator, seeded};
+use ssm_proxyd::sim::{DisconnectKind, OneOffFault, Options, ServerKind, Simulator, seeded_bytes};
 
 use crate::support::connect_process::{ConnectProcess, DEFAULTS};
 use crate::support::daemon_process::assert_clean;
@@ -19,7 +19,7 @@ use crate::support::payload::{assert_whole, pattern};
 #[tokio::test(flavor = "multi_thread")]
 async fn stdout_has_every_byte_and_nothing_else_and_the_exit_code_is_0() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
-    let source = destination(Role::Source {
+    let source = destination(ServerKind::Source {
         len: 3 << 20,
         seed: 5,
     })
@@ -28,7 +28,7 @@ async fn stdout_has_every_byte_and_nothing_else_and_the_exit_code_is_0() {
 
     let got = process.read_to_end();
 
-    let sent: Vec<u8> = seeded(3 << 20, 5).flatten().collect();
+    let sent: Vec<u8> = seeded_bytes(3 << 20, 5).flatten().collect();
     assert_whole(&got, &sent);
     assert_eq!(process.end(), (0, String::new()));
     let ledger = simulator.ledger();
@@ -39,7 +39,7 @@ async fn stdout_has_every_byte_and_nothing_else_and_the_exit_code_is_0() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_byte_arrives_in_both_directions_at_once() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let mut process = ConnectProcess::start(&simulator, echo.address().port());
     let data = pattern(1, 4 << 20);
     let mut stdin = process.stdin.take().unwrap();
@@ -98,7 +98,7 @@ async fn an_eof_on_stdin_without_a_response_ends_the_connection_in_time() {
 async fn a_signal_ends_the_session_at_once() {
     for (name, code) in [("HUP", 129), ("INT", 130), ("TERM", 143)] {
         let simulator = Simulator::start(Options::default()).await.unwrap();
-        let echo = destination(Role::Echo).await;
+        let echo = destination(ServerKind::Echo).await;
         let mut process = ConnectProcess::start(&simulator, echo.address().port());
         process.send(b"hello");
         assert_eq!(process.receive(5), b"hello");
@@ -152,7 +152,7 @@ async fn a_second_signal_forces_the_shutdown_and_leaves_no_session() {
         ..Options::default()
     };
     let simulator = Simulator::start(options).await.unwrap();
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let mut process = ConnectProcess::start(&simulator, echo.address().port());
     process.send(b"hello");
     assert_eq!(process.receive(5), b"hello");
@@ -169,7 +169,7 @@ async fn a_second_signal_forces_the_shutdown_and_leaves_no_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_stdout_ends_the_session() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let mut process = ConnectProcess::start(&simulator, echo.address().port());
     process.send(b"hello");
     assert_eq!(process.receive(5), b"hello");
@@ -184,7 +184,7 @@ async fn a_closed_stdout_ends_the_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stdout_closed_during_a_transfer_is_not_an_error() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
-    let source = destination(Role::Source {
+    let source = destination(ServerKind::Source {
         len: 200 << 20,
         seed: 5,
     })
@@ -202,7 +202,7 @@ async fn a_stdout_closed_during_a_transfer_is_not_an_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_its_parent_dies_no_session_and_no_process_is_left() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let mut process = ConnectProcess::start(&simulator, echo.address().port());
     process.send(b"hello");
     assert_eq!(process.receive(5), b"hello");
@@ -220,7 +220,7 @@ async fn a_transfer_survives_its_websockets() {
         ..Options::default()
     };
     let simulator = Simulator::start(options).await.unwrap();
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let mut process = ConnectProcess::start(&simulator, echo.address().port());
     let data = pattern(3, 500_000);
     let mut stdin = process.stdin.take().unwrap();
@@ -243,7 +243,7 @@ async fn a_transfer_survives_its_websockets() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_destination_uses_a_mux() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
-    let source = destination(Role::Source {
+    let source = destination(ServerKind::Source {
         len: 100_000,
         seed: 9,
     })
@@ -253,7 +253,7 @@ async fn another_destination_uses_a_mux() {
 
     let got = process.read_to_end();
 
-    let sent: Vec<u8> = seeded(100_000, 9).flatten().collect();
+    let sent: Vec<u8> = seeded_bytes(100_000, 9).flatten().collect();
     assert_whole(&got, &sent);
     assert_eq!(process.end(), (0, String::new()));
     let document = simulator.ledger().sessions[0].document.clone();
@@ -331,7 +331,7 @@ async fn a_lost_session_is_reported_and_not_a_clean_end() {
     let mut options = unpaced();
     options.agent.crash_delay = Duration::from_millis(10);
     let simulator = Simulator::start(options).await.unwrap();
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let mut process = ConnectProcess::start(&simulator, echo.address().port());
     process.send(b"hello");
     assert_eq!(process.receive(5), b"hello");

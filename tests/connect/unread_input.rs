@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 
-use ssm_proxyd::sim::{ApiFault, Operation, Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, Operation, Options, ServerKind, Simulator};
 
 use crate::support::connect_process::{ConnectProcess, DEFAULTS};
 use crate::support::in_process::{TARGET, destination, unpaced, until};
@@ -40,7 +40,7 @@ async fn a_clean_end_that_leaves_a_session_is_not_a_success() {
         times: None,
     };
     simulator.fail(Operation::TerminateSession, fault);
-    let source = destination(Role::Source { len: 10, seed: 5 }).await;
+    let source = destination(ServerKind::Source { len: 10, seed: 5 }).await;
     let mut process = ConnectProcess::start(&simulator, source.address().port());
 
     assert_eq!(process.read_to_end().len(), 10);

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ssm_proxyd::sim::{Destination, Options, Role, Simulator};
+use ssm_proxyd::sim::{Destination, Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{File, assert_clean, assert_echo, connect, free_address};
 use crate::support::in_process::{TARGET, destination};
@@ -109,7 +109,7 @@ impl Fixture {
 
     async fn at(host: &str, names: &[&str]) -> Self {
         let simulator = Simulator::start(Options::default()).await.unwrap();
-        let echo = destination(Role::Echo).await;
+        let echo = destination(ServerKind::Echo).await;
         let (file, address) = (File::new(""), free_address());
         let path = file.directory().join("local.sock");
         write(&file, &simulator, &echo, names);

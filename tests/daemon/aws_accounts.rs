@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use ssm_proxyd::sim::{Credentials, EndedBy, Options, Role, Simulator};
+use ssm_proxyd::sim::{Credentials, EndedBy, Options, ServerKind, Simulator};
 
 use crate::cli::ended;
 use crate::support::daemon_process::{
@@ -18,7 +18,7 @@ const ARN: &str = "arn:aws:iam::111122223333:role/tunnel";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_forward_uses_the_account_and_region_of_its_settings() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let one = simulator("us-east-1", credentials("one")).await;
     let two = simulator("eu-north-1", credentials("two")).await;
     let files = Files::new(&[("one", &one), ("two", &two)]);
@@ -46,7 +46,7 @@ async fn each_forward_uses_the_account_and_region_of_its_settings() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_is_assumed_once_for_all_forwards_that_name_it() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = simulator("us-east-1", assumed()).await;
     let sts = Api::sts(&assumed());
     let keys = format!("remote = {}\nrole_arn = \"{ARN}\"", echo.address().port());
@@ -100,7 +100,7 @@ async fn a_denied_role_is_reported_with_the_missing_permission() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_ended_with_the_role_that_started_them() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = simulator("us-east-1", assumed()).await;
     let sts = Api::sts(&assumed());
     let state = tempfile::tempdir().unwrap();
@@ -131,7 +131,7 @@ async fn sessions_are_ended_with_the_role_that_started_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_role_affects_its_own_forward_only() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = simulator("us-east-1", assumed()).await;
     let sts = Api::sts(&assumed());
     let remote = format!("remote = {}\n", echo.address().port());

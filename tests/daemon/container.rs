@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use ssm_proxyd::sim::{Options, Role, Simulator};
+use ssm_proxyd::sim::{Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{
     DaemonProcess, File, assert_clean, assert_echo, assert_names, assert_reset, caller, connect,
@@ -18,7 +18,7 @@ use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_find_the_daemon_in_its_container_and_no_session_is_left() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let Some(container) = Container::new(&simulator, &forward_to(echo.address()), "1777") else {
         return;
@@ -73,7 +73,7 @@ async fn a_read_only_file_system_is_a_warning() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_default_idle_connections_end_first_and_all_in_time() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = without_setting(&simulator, &forward_to(echo.address()), caller(&simulator));
     let mut idle = connect(daemon.address());
@@ -91,7 +91,7 @@ async fn by_default_idle_connections_end_first_and_all_in_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn under_a_service_manager_connections_may_continue_for_longer() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let mut command = caller(&simulator);
     command.env("INVOCATION_ID", "0123456789abcdef0123456789abcdef");

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use ssm_proxyd::sim::{
     ApiFault, Destination, DisconnectKind, EndedBy, Faults, OneOffFault, Operation, Options,
-    RefusedUpgrades, Role, Simulator,
+    RefusedUpgrades, ServerKind, Simulator,
 };
-use ssm_proxyd::wire::message::{Kind, Message as Decoded, PayloadType};
+use ssm_proxyd::wire::message::{Message as Decoded, MessageType, PayloadType};
 use ssm_proxyd::wire::smux::{Command, StreamId};
 use tokio_tungstenite::tungstenite::{Message, accept};
 
@@ -260,14 +260,14 @@ fn disconnect_on_flag(stream: TcpStream) {
             continue;
         };
         let Decoded { header, payload } = Decoded::decode(frame).unwrap();
-        if header.kind != Kind::Input {
+        if header.kind != MessageType::Input {
             continue;
         }
         if header.payload_type == PayloadType::Flag {
             return;
         }
         let seq = i64::try_from(header.seq.0).unwrap();
-        let acknowledgement = message_builder::acknowledge(&Kind::Input, seq);
+        let acknowledgement = message_builder::acknowledge(&MessageType::Input, seq);
         websocket.send(Message::Binary(acknowledgement)).unwrap();
         if !has_answered && payload.windows(5).any(|w| w == b"hello") {
             has_answered = true;
@@ -297,7 +297,7 @@ impl Fixture {
         keys: &str,
         change: impl Fn(&mut process::Command) -> &mut process::Command,
     ) -> Self {
-        let echo = destination(Role::Echo).await;
+        let echo = destination(ServerKind::Echo).await;
         let simulator = Simulator::start(options).await.unwrap();
         let daemon = DaemonProcess::with(&simulator, &(forward_to(echo.address()) + keys), change);
         let mut client = connect(daemon.address());

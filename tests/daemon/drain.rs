@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use ssm_proxyd::sim::{Destination, Options, Role, Simulator};
+use ssm_proxyd::sim::{Destination, Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{
     DaemonProcess, assert_clean, assert_echo, assert_reset, caller, connect, forward,
@@ -115,7 +115,7 @@ async fn connections_without_a_session_do_not_count_as_draining() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_drain_timeout_sessions_get_the_time_that_connections_did_not_need() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let options = Options {
         api_delay: Duration::from_secs(4),
         ..Options::default()
@@ -172,7 +172,7 @@ impl Fixture {
     }
 
     async fn of(options: Options, drain: &str, keys: &str) -> Self {
-        let echo = destination(Role::Echo).await;
+        let echo = destination(ServerKind::Echo).await;
         let simulator = Simulator::start(options).await.unwrap();
         let keys = format!("remote = {}\n{keys}", echo.address().port());
         let tables = format!(

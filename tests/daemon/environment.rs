@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::Command;
 
-use ssm_proxyd::sim::{Options, Role, Simulator};
+use ssm_proxyd::sim::{Options, ServerKind, Simulator};
 
 use crate::cli::ended;
 use crate::support::daemon_process::{
@@ -16,7 +16,7 @@ use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_of_the_environment_is_not_used_for_loopback() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = DaemonProcess::with(&simulator, &forward_to(echo.address()), |command| {
         with_dead_proxy(command)
@@ -28,7 +28,7 @@ async fn the_proxy_of_the_environment_is_not_used_for_loopback() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_general_endpoint_variable_does_not_override_the_file() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = DaemonProcess::with(&simulator, &forward_to(echo.address()), |command| {
         command
@@ -43,7 +43,7 @@ async fn a_general_endpoint_variable_does_not_override_the_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ssm_endpoint_variable_overrides_the_file_and_is_reported() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let options = Options {
         region: "eu-north-1".to_owned(),
         require_signature: true,
@@ -66,7 +66,7 @@ async fn an_ssm_endpoint_variable_overrides_the_file_and_is_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_of_the_environment_are_trusted() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let options = Options {
         tls: true,
         ..Options::default()
@@ -86,7 +86,7 @@ async fn certificates_of_the_environment_are_trusted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_without_certificates_can_call_a_custom_endpoint() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let forwards = forward_to(echo.address());
     let daemon = DaemonProcess::with(&simulator, &forwards, without_certificates);
@@ -98,7 +98,7 @@ async fn a_machine_without_certificates_can_call_a_custom_endpoint() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_without_certificates_trusts_the_bundle_only() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let options = Options {
         tls: true,
         ..Options::default()
@@ -232,7 +232,7 @@ fn with_dead_proxy(command: &mut Command) -> &mut Command {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flag_overrides_the_log_filter_of_the_environment() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
 
     let daemon = DaemonProcess::with(&simulator, &forward_to(echo.address()), |command| {

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use ssm_proxyd::sim::{ApiFault, Operation, Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, Operation, Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{
     DaemonProcess, assert_echo, assert_names, assert_reset, assert_served, caller, connect,
@@ -15,7 +15,7 @@ use crate::support::process::ssm_proxyd;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_denied_start_is_logged_once_and_the_next_connection_is_served() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let mut daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
     for (code, remedy) in [
@@ -77,7 +77,7 @@ async fn every_connection_is_reset_after_connect_timeout_while_the_api_does_not_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_offline_target_is_reported_and_used_again_once_it_is_back() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     simulator.set_offline(TARGET, true);
     let mut daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
@@ -93,7 +93,7 @@ async fn an_offline_target_is_reported_and_used_again_once_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_throttled_call_is_retried_and_no_connection_fails() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
     let fault = ApiFault {
@@ -111,7 +111,7 @@ async fn a_throttled_call_is_retried_and_no_connection_fails() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_session_is_started_while_a_target_is_known_to_be_offline() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     simulator.set_offline(TARGET, true);
     let api = Api::before(simulator.address(), 0);
@@ -146,7 +146,7 @@ async fn no_session_is_started_while_a_target_is_known_to_be_offline() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_credentials_are_one_line_and_a_login_needs_no_restart() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let options = Options {
         require_signature: true,
         ..Options::default()
@@ -367,7 +367,7 @@ async fn a_response_without_a_session_is_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_could_not_be_ended_is_not_reported_ended() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let fault = ApiFault {
         code: "AccessDeniedException".to_owned(),

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use ssm_proxyd::printable::is_printable;
-use ssm_proxyd::wire::message::{Kind, PayloadType};
+use ssm_proxyd::wire::message::{MessageType, PayloadType};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -236,7 +236,7 @@ fn send_attack(
             let request = request.to_string();
             let kind = PayloadType::HandshakeRequest;
             send(message_builder::message(
-                Kind::Output,
+                MessageType::Output,
                 0,
                 kind,
                 request.as_bytes(),
@@ -248,7 +248,7 @@ fn send_attack(
             let request = request.to_string();
             let kind = PayloadType::HandshakeRequest;
             send(message_builder::message(
-                Kind::Output,
+                MessageType::Output,
                 0,
                 kind,
                 request.as_bytes(),

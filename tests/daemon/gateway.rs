@@ -1,7 +1,7 @@
 //! `ssmmessages_endpoint`: sessions are dialled there, whatever URL the service returns.
 //! `client_version`: the version that the daemon sends on every data channel.
 
-use ssm_proxyd::sim::{Options, Role, Simulator};
+use ssm_proxyd::sim::{Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{
     DaemonProcess, assert_echo, assert_names, assert_reset, caller, connect, forward_to,
@@ -11,7 +11,7 @@ use crate::support::in_process::destination;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_websocket_is_dialled_and_signed_for_the_configured_gateway() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let nowhere = free_address();
     let options = Options {
         require_signature: true,
@@ -43,7 +43,7 @@ async fn the_websocket_is_dialled_and_signed_for_the_configured_gateway() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configured_client_version_is_sent_in_both_places() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     for version in ["1.2.764.0", "1.2.9999.1"] {
         let endpoint = simulator.endpoint();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use ssm_proxyd::wire::message::{Kind, Message as Decoded, PayloadType};
+use ssm_proxyd::wire::message::{Message as Decoded, MessageType, PayloadType};
 use ssm_proxyd::wire::smux::{Command, StreamId};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, accept_hdr};
@@ -221,11 +221,11 @@ fn wait_for_stream(websocket: &mut WebSocket<TcpStream>) -> Result<(), Error> {
         let Ok(received) = Decoded::decode(frame) else {
             continue;
         };
-        if received.header.kind != Kind::Input {
+        if received.header.kind != MessageType::Input {
             continue;
         }
         let seq = i64::try_from(received.header.seq.0).unwrap();
-        let acknowledgement = message_builder::acknowledge(&Kind::Input, seq);
+        let acknowledgement = message_builder::acknowledge(&MessageType::Input, seq);
         websocket.send(Message::Binary(acknowledgement))?;
         let is_data = received.header.payload_type == PayloadType::Output;
         if is_data && received.payload.windows(5).any(|w| w == b"hello") {
@@ -248,11 +248,12 @@ fn message(flood: Flood, number: u64) -> Bytes {
             frames.extend([(Command::Psh, StreamId(99), &block[..]); 16]);
             message_builder::output(2 + number, &message_builder::frames(&frames))
         }
-        Acknowledgements => {
-            message_builder::acknowledge(&Kind::Input, i64::try_from(number).unwrap() + 1_000_000)
-        }
+        Acknowledgements => message_builder::acknowledge(
+            &MessageType::Input,
+            i64::try_from(number).unwrap() + 1_000_000,
+        ),
         Duplicates => message_builder::output(1, b""),
-        Pauses => message_builder::publication(Kind::PausePublication),
+        Pauses => message_builder::publication(MessageType::PausePublication),
         Actions => unreachable!("this flood has no channel"),
     }
 }

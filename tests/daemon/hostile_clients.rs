@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
 use socket2::SockRef;
-use ssm_proxyd::sim::{Destination, Options, Role, Simulator};
+use ssm_proxyd::sim::{Destination, Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{
     File, assert_clean, assert_echo, assert_served, caller, connect, forward, free_address,
@@ -31,7 +31,7 @@ struct Fixture {
 impl Fixture {
     async fn new(change: impl FnOnce(&Path) -> Option<std::process::Command>) -> Self {
         let simulator = Simulator::start(Options::default()).await.unwrap();
-        let echo = destination(Role::Echo).await;
+        let echo = destination(ServerKind::Echo).await;
         let (attacked, other, http) = (free_address(), free_address(), free_address());
         let file = File::new("");
         let keys = format!(

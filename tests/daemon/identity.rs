@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use ssm_proxyd::sim::{ApiFault, Credentials, Operation, Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, Credentials, Operation, Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{DaemonProcess, assert_echo, connect, forward_to};
 use crate::support::fake_api::Api;
@@ -36,7 +36,7 @@ async fn a_role_of_a_web_identity_is_one_role_session() {
 
 /// Several connections across several refreshes, while only one role session is valid.
 async fn one_role_session(operation: &str, config: &str, change: impl Fn(&mut Command, &Path)) {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = accepting_only(of_role_session("ssm-proxyd")).await;
     // Long enough for a call on a loaded machine.
     let sts = Api::sts_per_session(Duration::from_secs(8), of_role_session);
@@ -66,7 +66,7 @@ async fn one_role_session(operation: &str, config: &str, change: impl Fn(&mut Co
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_token_fails_no_connection_if_the_files_have_a_new_one() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let files = files("[default]\naws_access_key_id = one\naws_secret_access_key = b\n");
     let command = caller(files.path());
@@ -95,7 +95,7 @@ async fn an_expired_token_fails_no_connection_if_the_files_have_a_new_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sighup_reads_the_files_again_and_keeps_open_connections() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = accepting_all().await;
     let files = files("[default]\naws_access_key_id = old\naws_secret_access_key = b\n");
     let command = caller(files.path());

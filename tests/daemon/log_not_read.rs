@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
-use ssm_proxyd::sim::{Options, Role, Simulator};
+use ssm_proxyd::sim::{Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{
     File, assert_clean, assert_echo, assert_served, caller, connect, free_address,
@@ -20,7 +20,7 @@ use crate::support::in_process::{TARGET, destination, unpaced, until};
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unread_log_blocks_nothing() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let (address, http) = (free_address(), free_address());
     let file = File::new(&format!(
         "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n[log]\nlevel = \"trace\"\n\
@@ -47,7 +47,7 @@ async fn an_unread_log_blocks_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_that_were_dropped_are_counted_and_reported() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let (address, http) = (free_address(), free_address());
     let file = File::new(&format!(
         "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n[log]\nlevel = \"trace\"\n\
@@ -101,7 +101,7 @@ async fn lines_that_were_dropped_are_counted_and_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connect_carries_bytes_and_ends_with_an_unread_log() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let mut command = caller(&simulator);
     command
         .args(["-vv", "connect", TARGET, &echo.address().port().to_string()])
@@ -150,7 +150,7 @@ async fn forward_ends_with_an_unread_ready_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connect_ends_with_an_unread_terminal() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
-    let source = destination(Role::Source {
+    let source = destination(ServerKind::Source {
         len: 10 << 20,
         seed: 7,
     })

@@ -41,7 +41,7 @@ mod upgrades;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
-use ssm_proxyd::sim::{Options, Role, Simulator};
+use ssm_proxyd::sim::{Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{
     DaemonProcess, File, assert_echo, caller, connect, forward, forward_to, listening,
@@ -52,7 +52,10 @@ use crate::support::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_forwards_serve_their_own_destinations_at_once() {
-    let (echo, web) = (destination(Role::Echo).await, destination(Role::Http).await);
+    let (echo, web) = (
+        destination(ServerKind::Echo).await,
+        destination(ServerKind::Http).await,
+    );
     let mut options = Options::default();
     options
         .resolver
@@ -81,7 +84,7 @@ async fn several_forwards_serve_their_own_destinations_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_endpoint_may_come_from_the_environment() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let options = Options {
         require_signature: true,
         ..Options::default()
@@ -106,7 +109,7 @@ async fn the_endpoint_may_come_from_the_environment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_gives_up_does_not_keep_its_permit() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let api = Api::before(simulator.address(), 1);
     let keys = "max_connections = 1\nconnect_timeout = \"10m\"\n";
@@ -125,7 +128,7 @@ async fn a_client_that_gives_up_does_not_keep_its_permit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_daemon_can_restart_immediately_on_its_port() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let first = DaemonProcess::start(&simulator, &forward_to(echo.address()));
     let address = first.address();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use ssm_proxyd::sim::{Options, Role, Simulator};
+use ssm_proxyd::sim::{Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{
     DaemonProcess, File, assert_echo, assert_reset, connect, forward_to,
@@ -16,7 +16,7 @@ const VALID: &str = r#"echo '{"Version":1,"AccessKeyId":"a","SecretAccessKey":"b
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_process_runs_once() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let command = caller(
@@ -38,7 +38,7 @@ async fn a_credential_process_runs_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_process_that_hangs_leaves_no_session_and_no_process() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     // The first credentials are valid, but for a few seconds only.
@@ -158,7 +158,7 @@ async fn a_credential_process_that_hangs_is_named_after_a_wait_for_the_rate_limi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_process_that_takes_long_is_reported_while_it_runs() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let script = format!("until test -e go; do sleep 0.1; done\n{VALID}");
@@ -178,7 +178,7 @@ async fn a_credential_process_that_takes_long_is_reported_while_it_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_feed_after_a_key_of_the_environment_is_accepted() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let options = Options {
         require_signature: true,
         ..Options::default()

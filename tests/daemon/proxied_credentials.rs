@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use ssm_proxyd::sim::{Credentials, Options, Role, Simulator};
+use ssm_proxyd::sim::{Credentials, Options, ServerKind, Simulator};
 use tempfile::TempDir;
 
 use super::http::get;
@@ -85,7 +85,7 @@ const SOURCES: [Source; 5] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_source_of_credentials_uses_the_proxy() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let remote = Remote::new().await;
     for source in &SOURCES {
         for is_in_file in [true, false] {
@@ -203,7 +203,7 @@ async fn the_services_of_the_machine_are_called_without_the_proxy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tinyproxy_carries_calls_for_credentials_and_its_refusal_is_reported() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let remote = Remote::new().await;
     let upstream = remote.proxy(|_| None);
     let Some(tinyproxy) = Tinyproxy::start(upstream.address()).await else {

@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::process::Command;
 
-use ssm_proxyd::sim::{DisconnectKind, OneOffFault, Options, Role, Simulator};
+use ssm_proxyd::sim::{DisconnectKind, OneOffFault, Options, ServerKind, Simulator};
 
 use crate::cli::ended;
 use crate::support::connect_proxy::ConnectProxy;
@@ -17,7 +17,7 @@ use crate::support::process::{Process, ssm_proxyd};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_and_the_websocket_both_go_through_the_proxy() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let remote = Remote::new().await;
     let open = remote.proxy(|_| None);
     let configured = format!("proxy = \"http://me:s3%2Fcret@{}\"\n", open.address());
@@ -66,7 +66,7 @@ async fn the_api_and_the_websocket_both_go_through_the_proxy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_of_the_file_is_used_and_not_that_of_the_environment() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let remote = Remote::new().await;
     let (ours, other) = (
         remote.proxy(|_| None),
@@ -139,7 +139,7 @@ async fn a_proxy_that_fails_to_connect_is_reported_with_a_remedy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_breaks_behind_the_proxy_names_it() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let remote = Remote::new().await;
     let open = remote.proxy(|_| None);
     let keys = format!("proxy = \"http://me:s3cret@{}\"\n", open.address());
@@ -160,7 +160,7 @@ async fn a_connection_that_breaks_behind_the_proxy_names_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_call_that_fails_behind_the_proxy_names_it() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let remote = Remote::new().await;
     // Its reply is not that of a TLS server.
     let proxy = ConnectProxy::to(echo.address(), |_| None);

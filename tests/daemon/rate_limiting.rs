@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::thread::{self, JoinHandle};
 
-use ssm_proxyd::sim::{Destination, DisconnectKind, Faults, OneOffFault, Options, Role, Simulator};
+use ssm_proxyd::sim::{
+    Destination, DisconnectKind, Faults, OneOffFault, Options, ServerKind, Simulator,
+};
 
 use crate::support::daemon_process::{DaemonProcess, connect, forward};
 use crate::support::in_process::{destination, until};
@@ -69,7 +71,7 @@ struct Upload {
 
 impl Upload {
     async fn begin() -> Self {
-        let sink = destination(Role::Sink).await;
+        let sink = destination(ServerKind::Sink).await;
         let simulator = Simulator::start(Options::default()).await.unwrap();
         let port = sink.address().port();
         let keys = format!("remote = {port}\nupload_rate = {RATE}\nupload_window = \"64KiB\"");

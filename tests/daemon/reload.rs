@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 
-use ssm_proxyd::sim::{Destination, Options, Role, Simulator};
+use ssm_proxyd::sim::{Destination, Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{
     File, assert_clean, assert_echo, assert_reset, caller, connect, free_address, listening,
@@ -342,7 +342,7 @@ impl Fixture {
     pub(super) async fn new() -> Self {
         Self {
             simulator: Simulator::start(Options::default()).await.unwrap(),
-            echo: destination(Role::Echo).await,
+            echo: destination(ServerKind::Echo).await,
             file: File::new(""),
             daemon: None,
         }

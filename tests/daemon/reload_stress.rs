@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use sha2::{Digest, Sha256};
-use ssm_proxyd::sim::{Options, Role, Simulator};
+use ssm_proxyd::sim::{Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{
     File, assert_clean, assert_echo, assert_reset, caller, connect, free_address,
@@ -19,7 +19,7 @@ use crate::support::process::Process;
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_reloads_disturb_none_of_fifty_transfers() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let (kept, changed) = (free_address(), free_address());
     let ports = [echo.address().port(), free_address().port()];
     let file = File::new("");

@@ -1,6 +1,6 @@
 //! Canaries: every secret is searched for in all output of the daemon.
 
-use ssm_proxyd::sim::{ApiFault, Credentials, Operation, Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, Credentials, Operation, Options, ServerKind, Simulator};
 
 use super::http::get;
 use crate::cli::ended;
@@ -33,7 +33,7 @@ async fn no_secret_and_no_payload_is_ever_logged() {
 /// All output about a connection that works, one that is refused, the responses of the admin socket
 /// and of HTTP, and a shutdown.
 async fn everything_sent(filter: &str) -> String {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let options = Options {
         credentials: Credentials {
             access_key_id: "AKIDCANARY".to_owned(),

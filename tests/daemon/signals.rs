@@ -8,7 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use ssm_proxyd::sim::{ApiFault, Faults, Operation, Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, Faults, Operation, Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{
     DaemonProcess, assert_clean, assert_echo, assert_reset, connect, forward, forward_to,
@@ -38,7 +38,7 @@ async fn an_idle_daemon_ends_cleanly_on_either_signal() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_resets_idle_connections_and_ends_their_sessions() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     for signal in ["TERM", "INT"] {
         let simulator = Simulator::start(Options::default()).await.unwrap();
         let mut daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
@@ -63,12 +63,12 @@ async fn a_stop_resets_idle_connections_and_ends_their_sessions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_during_transfers_is_not_a_clean_end() {
-    let source = destination(Role::Source {
+    let source = destination(ServerKind::Source {
         len: 1 << 30,
         seed: 1,
     })
     .await;
-    let sink = destination(Role::Sink).await;
+    let sink = destination(ServerKind::Sink).await;
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let forwards = [
         forward("down", &format!("remote = {}", source.address().port())),
@@ -96,7 +96,7 @@ async fn a_stop_during_transfers_is_not_a_clean_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_with_pending_connections_leaves_no_session() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let options = Options {
         api_delay: Duration::from_millis(400),
         ..Options::default()
@@ -144,7 +144,7 @@ async fn a_stop_during_the_start_is_an_orderly_shutdown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigusr1_logs_a_line_for_each_open_connection() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let mut daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
     let mut clients = [(); 2].map(|()| connect(daemon.address()));
@@ -166,7 +166,7 @@ async fn sigusr1_logs_a_line_for_each_open_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sighup_sigusr1_sigusr2_and_sigpipe_end_nothing() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
     let mut client = connect(daemon.address());
@@ -181,7 +181,7 @@ async fn sighup_sigusr1_sigusr2_and_sigpipe_end_nothing() {
 /// The backoff doubles; after a skipped backoff it restarts with the shortest one.
 #[tokio::test(flavor = "multi_thread")]
 async fn sigusr2_skips_the_backoff_before_terminate_session() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let fault = ApiFault {
         code: "InternalServerError".to_owned(),
@@ -258,8 +258,8 @@ async fn an_api_that_never_answers_does_not_block_the_shutdown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_daemon_leaves_resets_and_no_clean_ends() {
-    let echo = destination(Role::Echo).await;
-    let source = destination(Role::Source {
+    let echo = destination(ServerKind::Echo).await;
+    let source = destination(ServerKind::Source {
         len: 1 << 30,
         seed: 1,
     })

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use ssm_proxyd::sim::{ApiFault, Credentials, Operation, Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, Credentials, Operation, Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{
     DaemonProcess, assert_echo, assert_reset, assert_served, connect, forward_to,
@@ -14,7 +14,7 @@ use crate::support::process::{ssm_proxyd, take_environment};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refreshed_token_is_used_until_the_end_with_one_warning() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let credentials = Credentials {
         access_key_id: "ASIASSO".to_owned(),
         secret_access_key: "secret/of-sso".to_owned(),

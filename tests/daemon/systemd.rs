@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use ssm_proxyd::sim::{ApiFault, Operation, Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, Operation, Options, ServerKind, Simulator};
 use tempfile::TempDir;
 
 use crate::support::daemon_process::{
@@ -16,7 +16,7 @@ use crate::support::in_process::destination;
 #[tokio::test(flavor = "multi_thread")]
 async fn systemd_is_notified_of_ready_status_and_stopping() {
     let (_directory, path, socket) = manager();
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let daemon = DaemonProcess::with(&simulator, &forward_to(echo.address()), |command| {
         command.env("NOTIFY_SOCKET", &path)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::sim::{ApiFault, Nodes, Operation, Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, Nodes, Operation, Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{
     DaemonProcess, assert_echo, assert_names, assert_reset, caller, connect,
@@ -15,7 +15,7 @@ const OTHER: &str = "mi-0123456789abcdef0";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_is_found_by_all_of_its_tags() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = simulator(&[(OLD, "bastion", "test"), (NEW, "bastion", "prod")]).await;
     let target = r#"{ tags = { Name = "bastion", Env = "prod" } }"#;
     let daemon = start(&simulator, target, echo.address().port());
@@ -28,7 +28,7 @@ async fn a_target_is_found_by_all_of_its_tags() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tag_may_have_any_printable_characters() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     for name in [
         "bastion (prod)",
         "a, b",
@@ -64,7 +64,7 @@ async fn a_tag_that_aws_refuses_is_reported_with_the_characters_that_it_allows()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_connections_shares_one_lookup() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let options = Options {
         api_delay: Duration::from_millis(100),
         ..options(&[(OLD, "bastion", "prod")])
@@ -85,7 +85,7 @@ async fn a_burst_of_connections_shares_one_lookup() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_node_is_looked_up_again_by_the_connection_that_finds_it_missing() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = simulator(&[(OLD, "bastion", "prod"), (NEW, "bastion", "prod")]).await;
     simulator.set_offline(NEW, true);
     let target = r#"{ tags = { Name = "bastion" } }"#;
@@ -104,7 +104,7 @@ async fn a_replaced_node_is_looked_up_again_by_the_connection_that_finds_it_miss
 
 #[tokio::test(flavor = "multi_thread")]
 async fn targets_are_tried_in_order_until_one_is_connected() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = simulator(&[(NEW, "bastion", "prod")]).await;
     simulator.set_offline(OLD, true);
     let target = format!(

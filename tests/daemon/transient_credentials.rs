@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::SockRef;
-use ssm_proxyd::sim::{Credentials, Options, Role, Simulator};
+use ssm_proxyd::sim::{Credentials, Options, ServerKind, Simulator};
 use tempfile::TempDir;
 
 use super::transient_faults::{pass_on, relay};
@@ -43,7 +43,7 @@ const SERVICES: [Service; 5] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_of_any_call_for_credentials_is_retried() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     for leg in SERVICES {
         // For the SDK a metadata service without a response does not exist.
         let hang_up = (leg != Service::Instance).then_some(HANG_UP);
@@ -71,7 +71,7 @@ async fn a_failure_of_any_call_for_credentials_is_retried() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_waits_for_a_credentials_service_that_refuses_connections() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     for leg in [Service::Sts, Service::WebIdentity, Service::Login] {
         let (simulator, service) = leg.start().await;
         let address = free_address();
@@ -97,7 +97,7 @@ async fn a_connection_waits_for_a_credentials_service_that_refuses_connections()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_during_the_tls_handshake_is_retried() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let options = Options {
         tls: true,
         ..Options::default()
@@ -117,7 +117,7 @@ async fn a_reset_during_the_tls_handshake_is_retried() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_waits_for_a_name_that_is_not_resolved_yet() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let options = Options {
         tls: true,
         ..Options::default()

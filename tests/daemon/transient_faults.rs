@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
-use ssm_proxyd::sim::{ApiFault, Credentials, Operation, Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, Credentials, Operation, Options, ServerKind, Simulator};
 
 use crate::support::daemon_process::{
     DaemonProcess, assert_echo, assert_names, assert_reset, caller, connect, forward, forward_to,
@@ -17,7 +17,7 @@ use crate::support::process::ssm_proxyd;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_of_start_session_is_retried_twice() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let mut daemon = DaemonProcess::start(&simulator, &forward_to(echo.address()));
     let fail = |times| {
@@ -39,7 +39,7 @@ async fn a_failure_of_start_session_is_retried_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_503_from_a_load_balancer_is_retried() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let unavailable = || (503, "no server is available".to_owned());
     let api = Api::before_with(simulator.address(), move |number| {
@@ -57,7 +57,7 @@ async fn a_503_from_a_load_balancer_is_retried() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_waits_for_a_service_that_refuses_connections() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let address = free_address();
     let mut command = caller(&simulator);
@@ -94,7 +94,7 @@ async fn an_unreachable_service_is_reported_within_connect_timeout() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_of_the_token_service_is_retried() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let credentials = Credentials {
         access_key_id: "ASIAROLE".to_owned(),
         secret_access_key: "not-a-secret".to_owned(),

@@ -4,7 +4,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use serde_json::json;
-use ssm_proxyd::sim::{Faults, Options, RefusedUpgrades, Role, Simulator};
+use ssm_proxyd::sim::{Faults, Options, RefusedUpgrades, ServerKind, Simulator};
 
 use crate::support::daemon_process::{
     DaemonProcess, assert_echo, assert_names, assert_reset, connect, forward, forward_to,
@@ -62,7 +62,7 @@ async fn a_tunnel_cancelled_while_it_dials_ends_its_session() {
 /// The user logs in between StartSession and the upgrade.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_upgrade_is_retried_once_with_the_credentials_of_the_files() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let refused = RefusedUpgrades {
         status: 403,
         times: Some(1),

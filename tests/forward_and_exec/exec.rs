@@ -1,6 +1,6 @@
 //! `exec`: the address in arguments and environment, signals, and the end of the command.
 
-use ssm_proxyd::sim::{Options, Role, Simulator};
+use ssm_proxyd::sim::{Options, ServerKind, Simulator};
 
 use super::{Fixture, forward_in_file};
 use crate::cli::ended;
@@ -172,7 +172,7 @@ async fn impossible_requests_are_reported_with_an_exit_code() {
 }
 
 async fn simulator_with_echo() -> (Simulator, u16) {
-    let echo = Box::leak(Box::new(destination(Role::Echo).await));
+    let echo = Box::leak(Box::new(destination(ServerKind::Echo).await));
     let simulator = Simulator::start(Options::default()).await.unwrap();
     (simulator, echo.address().port())
 }

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 
 use serde_json::Value;
-use ssm_proxyd::sim::{Options, Role, Simulator};
+use ssm_proxyd::sim::{Options, ServerKind, Simulator};
 
 use super::Fixture;
 use crate::cli::ended;
@@ -16,7 +16,7 @@ use crate::support::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_forward_has_a_ready_line_with_its_port_and_serves() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let mut options = Options::default();
     options
         .resolver
@@ -50,7 +50,7 @@ async fn each_forward_has_a_ready_line_with_its_port_and_serves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scripts_get_json_and_a_file_that_exists_while_ready() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let local = format!("127.0.0.1:0:localhost:{}", echo.address().port());
     let fixture = Fixture::new();
@@ -86,7 +86,7 @@ async fn scripts_get_json_and_a_file_that_exists_while_ready() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupt_drains_and_a_second_one_does_not_wait() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let local = format!("127.0.0.1:0:localhost:{}", echo.address().port());
     let fixture = Fixture::new();

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use ssm_proxyd::sim::{Options, Role, Simulator};
+use ssm_proxyd::sim::{Options, ServerKind, Simulator};
 
 use super::Fixture;
 use crate::support::daemon_process::{assert_clean, assert_echo, connect};
@@ -12,7 +12,7 @@ use crate::support::tmux::Tmux;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ready_line_the_live_line_and_ctrl_c() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let local = format!("127.0.0.1:0:localhost:{}", echo.address().port());
     let fixture = Fixture::new();

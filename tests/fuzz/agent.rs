@@ -10,7 +10,7 @@ use bytes::Bytes;
 use ssm_proxyd::sim::agent::{
     self, Agent, ConnectionId, DestinationEnd, Digests, Event, Retransmission, SendRate, Version,
 };
-use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
+use ssm_proxyd::wire::message::{Message, MessageType, PayloadType};
 use ssm_proxyd::wire::payload::Flag;
 use ssm_proxyd::wire::smux::{Command, StreamId};
 
@@ -150,7 +150,8 @@ impl Client {
         let at = source.number() as u64;
         let sent = self.agent.stats().messages_out;
         for seq in if all { 0..sent } else { at..at + 1 } {
-            let frame = message_builder::acknowledge(&Kind::Output, i64::try_from(seq).unwrap());
+            let frame =
+                message_builder::acknowledge(&MessageType::Output, i64::try_from(seq).unwrap());
             self.agent.handle_message(self.now, frame);
         }
     }
@@ -253,7 +254,7 @@ impl Client {
 }
 
 fn input(seq: u64, payload_type: PayloadType, payload: &[u8]) -> Bytes {
-    message_builder::message(Kind::Input, seq, payload_type, payload)
+    message_builder::message(MessageType::Input, seq, payload_type, payload)
 }
 
 fn frames(source: &mut ByteSource<'_>) -> Vec<u8> {
@@ -304,12 +305,12 @@ const FLAGS: &[Flag] = &[
     Flag::Other(9),
     Flag::TerminateSession,
 ];
-const KINDS: &[Kind] = &[
-    Kind::PausePublication,
-    Kind::StartPublication,
-    Kind::Output,
-    Kind::AgentSessionState,
-    Kind::ChannelClosed,
+const KINDS: &[MessageType] = &[
+    MessageType::PausePublication,
+    MessageType::StartPublication,
+    MessageType::Output,
+    MessageType::AgentSessionState,
+    MessageType::ChannelClosed,
 ];
 const TYPES: &[PayloadType] = &[
     PayloadType::None,

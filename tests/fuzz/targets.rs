@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use ssm_proxyd::wire::message::{HEADER_LEN, Kind, Message};
+use ssm_proxyd::wire::message::{HEADER_LEN, Message, MessageType};
 use ssm_proxyd::wire::payload::{
     self, Acknowledge, ChannelClosed, Flag, HandshakeComplete, HandshakeRequest, HandshakeResponse,
     JsonKeys, OpenDataChannel, SessionType,
@@ -35,7 +35,7 @@ pub(super) fn message(data: &[u8]) {
     let encoded = message.encode();
     assert_eq!(encoded.len(), HEADER_LEN + message.payload.len());
     // An unknown name with non-ASCII characters is kept for display and is not encoded again.
-    if !matches!(&message.header.kind, Kind::Other(name) if !name.is_ascii()) {
+    if !matches!(&message.header.kind, MessageType::Other(name) if !name.is_ascii()) {
         assert_eq!(Message::decode(encoded), Ok(message));
     }
 }

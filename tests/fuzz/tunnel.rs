@@ -11,7 +11,7 @@ use bytes::Bytes;
 use ssm_proxyd::proto::{
     ClientVersion, Event, MAX_UNREAD_OF_TUNNEL, Options, Read, Reason, StreamId, Transmit, Tunnel,
 };
-use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
+use ssm_proxyd::wire::message::{Message, MessageType, PayloadType};
 use ssm_proxyd::wire::payload::Flag;
 use ssm_proxyd::wire::smux::Command;
 
@@ -99,10 +99,10 @@ impl Owner {
         self.give(message_builder::handshake_complete(1, ""));
         self.seq = 2;
         self.drain();
-        self.give(message_builder::acknowledge(&Kind::Input, 0));
-        self.give(message_builder::acknowledge(&Kind::Input, 2));
+        self.give(message_builder::acknowledge(&MessageType::Input, 0));
+        self.give(message_builder::acknowledge(&MessageType::Input, 2));
         self.wait(Duration::from_secs(1));
-        self.give(message_builder::acknowledge(&Kind::Input, 1));
+        self.give(message_builder::acknowledge(&MessageType::Input, 1));
         self.drain();
         assert_eq!(self.tunnel.open(), Ok(first), "the tunnel must be ready");
         self.streams.push(first);
@@ -150,7 +150,7 @@ impl Owner {
             11 => return self.give(message_builder::publication(source.pick(PUBLICATIONS))),
             12 => {
                 let payload_type = source.pick(TYPES);
-                message_builder::message(Kind::Output, seq, payload_type, source.bytes())
+                message_builder::message(MessageType::Output, seq, payload_type, source.bytes())
             }
             13 => return self.give(Bytes::copy_from_slice(source.bytes())),
             14 => damaged(
@@ -180,7 +180,7 @@ impl Owner {
         let at = source.number() as u64;
         for seq in if all { 0..self.sent } else { at..at + 1 } {
             let seq = i64::try_from(seq).unwrap();
-            self.give(message_builder::acknowledge(&Kind::Input, seq));
+            self.give(message_builder::acknowledge(&MessageType::Input, seq));
         }
     }
 
@@ -325,7 +325,7 @@ impl Owner {
         };
         let message = Message::decode(frame).expect("a tunnel must send valid messages");
         assert!(message.payload.len() <= self.options.upload_payload.max(4096));
-        if message.header.kind != Kind::Input || message.header.seq.0 < self.sent {
+        if message.header.kind != MessageType::Input || message.header.seq.0 < self.sent {
             return;
         }
         assert_eq!(message.header.seq.0, self.sent, "numbers must have no gap");
@@ -365,7 +365,8 @@ fn damaged(frame: Bytes, source: &mut ByteSource<'_>) -> Bytes {
 
 const VERSIONS: &[&str] = &["3.3.987.0", "3.1.1374.0", "3.0.196.0", "", "9.9"];
 const ACTIONS: &[&str] = &["", r#",{"ActionType":"KMSEncryption"}"#, ",{}"];
-const PUBLICATIONS: &[Kind] = &[Kind::PausePublication, Kind::StartPublication];
+const PUBLICATIONS: &[MessageType] =
+    &[MessageType::PausePublication, MessageType::StartPublication];
 const COMMANDS: &[Command] = &[
     Command::Psh,
     Command::Fin,

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ssm_proxyd::proto::{MAX_UNSENT, Read, Reason, StreamId, Write};
-use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
+use ssm_proxyd::wire::message::{Message, MessageType, PayloadType};
 use ssm_proxyd::wire::payload;
 
 use crate::support::payload::assert_prefix;
@@ -142,11 +142,11 @@ impl Reference {
     /// The tunnel received a frame.
     pub(super) fn receive(&mut self, frame: &Bytes) {
         let message = Message::decode(frame.clone()).expect("agents must send valid messages");
-        if message.header.kind == Kind::Acknowledge {
+        if message.header.kind == MessageType::Acknowledge {
             let body = payload::decode_acknowledge(&message.payload).unwrap();
             self.acknowledged.insert(u64::try_from(body.seq).unwrap());
         } else {
-            assert_eq!(message.header.kind, Kind::Output);
+            assert_eq!(message.header.kind, MessageType::Output);
             let seq = message.header.seq.0;
             self.owed.push(seq);
             self.received.insert(seq, message);
@@ -206,14 +206,14 @@ impl Reference {
     /// The tunnel sent a frame.
     pub(super) fn send(&mut self, frame: &Bytes) {
         let message = Message::decode(frame.clone()).expect("a tunnel must send valid messages");
-        if message.header.kind == Kind::Acknowledge {
+        if message.header.kind == MessageType::Acknowledge {
             let body = payload::decode_acknowledge(&message.payload).unwrap();
             let seq = u64::try_from(body.seq).unwrap();
             let place = self.owed.iter().position(|owed| *owed == seq);
             self.owed.remove(place.expect("was received"));
             return;
         }
-        assert_eq!(message.header.kind, Kind::Input);
+        assert_eq!(message.header.kind, MessageType::Input);
         let seq = message.header.seq.0;
         match self.frames.get(usize::try_from(seq).unwrap()) {
             Some(former) => {

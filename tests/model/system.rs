@@ -206,7 +206,9 @@ impl Harness {
                 Event::Readable(id) => self.reference.handle_readable(id),
                 Event::Writable(id) => self.reference.handle_writable(id),
                 // Time and network events are reported, and change nothing for a stream.
-                Event::Lowered { .. } | Event::Silent { .. } | Event::Stale { .. } => {}
+                Event::RateLowered { .. }
+                | Event::AckTimeout { .. }
+                | Event::WebsocketStale { .. } => {}
                 Event::Notice(_) | Event::Closed(_) => panic!("{event:?}"),
             }
         }

@@ -1,7 +1,7 @@
 //! Thirty-two connections at once, whose websockets break while bytes travel both ways.
 
 use sha2::{Digest, Sha256};
-use ssm_proxyd::sim::{DisconnectKind, Options, seeded};
+use ssm_proxyd::sim::{DisconnectKind, Options, seeded_bytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -44,7 +44,7 @@ async fn thirty_two_transfers_both_ways_complete_while_their_websockets_break() 
 
 /// Sends 2 MiB and reads the response to its end.
 async fn request(mut client: TcpStream, seed: u64) {
-    let question: Vec<_> = seeded(LEN, seed).flatten().collect();
+    let question: Vec<_> = seeded_bytes(LEN, seed).flatten().collect();
     let mut expected: Vec<_> = question.iter().copied().step_by(4).collect();
     expected.extend(Sha256::digest(&question));
     let mut received = Vec::new();

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ssm_proxyd::sim::agent::Retransmission;
 use ssm_proxyd::sim::{
-    ApiFault, DisconnectKind, Faults, OneOffFault, Operation, Options, RefusedUpgrades, Role,
-    TokenLife, seeded,
+    ApiFault, DisconnectKind, Faults, OneOffFault, Operation, Options, RefusedUpgrades, ServerKind,
+    TokenLife, seeded_bytes,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,7 +19,7 @@ use crate::support::transfer::{MIB, exchange, hash_of, read_hash, request, send}
 
 /// A fixture with an echo, and a connection that has exchanged bytes once.
 async fn conversation(options: Options) -> (InProcess, TcpStream, ssm_proxyd::sim::Destination) {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let fixture = InProcess::to(options, &echo).await;
     let mut client = TcpStream::connect(fixture.address()).await.unwrap();
     assert_eq!(exchange(&mut client, b"before").await.unwrap(), b"before");
@@ -129,7 +129,7 @@ async fn a_dead_agent_resets_the_client() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_the_agent_would_duplicate_is_a_reset() {
-    let sink = destination(Role::Sink).await;
+    let sink = destination(ServerKind::Sink).await;
     let fixture = InProcess::to(Options::default(), &sink).await;
     let (mut receiver, mut says) = TcpStream::connect(fixture.address())
         .await
@@ -137,7 +137,7 @@ async fn an_upload_that_the_agent_would_duplicate_is_a_reset() {
         .into_split();
     let mut upload = JoinSet::new();
     upload.spawn(async move {
-        for chunk in seeded(8 * MIB, 9) {
+        for chunk in seeded_bytes(8 * MIB, 9) {
             says.write_all(&chunk).await?;
         }
         Ok::<_, io::Error>(says)
@@ -213,7 +213,7 @@ async fn resume_works_with_single_use_tokens_and_without_replay() {
         gateway_buffer: 0,
         ..unpaced()
     };
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let fixture = InProcess::to(options, &echo).await;
     let mut client = TcpStream::connect(fixture.address()).await.unwrap();
 
@@ -238,7 +238,7 @@ async fn a_pause_without_a_start_times_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uploads_stay_below_the_rate_limit_of_the_gateway() {
-    let sink = destination(Role::Sink).await;
+    let sink = destination(ServerKind::Sink).await;
     let faults = Faults {
         max_rate: Some(945),
         ..Faults::default()
@@ -268,7 +268,7 @@ async fn uploads_stay_below_the_rate_limit_of_the_gateway() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_of_200_mib_completes_while_the_websocket_breaks_every_200_ms() {
-    let sink = destination(Role::Sink).await;
+    let sink = destination(ServerKind::Sink).await;
     // At this rate it takes at least 3.2 s, and so ten disconnects on the fastest machine.
     let keys = format!(
         "remote = {}\nupload_rate = 2000\nupload_payload = 32768\nupload_window = \"4MiB\"",
@@ -298,7 +298,7 @@ async fn an_upload_of_200_mib_completes_while_the_websocket_breaks_every_200_ms(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_of_200_mib_completes_while_the_websocket_breaks_every_200_ms() {
-    let source = destination(Role::Source {
+    let source = destination(ServerKind::Source {
         len: 200 * MIB,
         seed: 5,
     })
@@ -323,7 +323,7 @@ async fn a_download_of_200_mib_completes_while_the_websocket_breaks_every_200_ms
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_of_10_mib_from_a_realistic_agent_completes_while_the_websocket_breaks() {
-    let source = destination(Role::Source {
+    let source = destination(ServerKind::Source {
         len: 10 * MIB,
         seed: 6,
     })
@@ -347,7 +347,7 @@ async fn a_download_of_10_mib_from_a_realistic_agent_completes_while_the_websock
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_connection_works_while_others_break() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let options = Options {
         faults: broken_every(50, DisconnectKind::Reset),
         ..Options::default()

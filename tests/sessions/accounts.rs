@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use ssm_proxyd::session::{
-    ErrorKind, Identity, Journal, Service, Session, Sessions, Settings, ShutdownMode,
+    ErrorKind, Identity, Journal, Session, Sessions, Settings, ShutdownMode, SsmClient,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -106,7 +106,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let (sessions, dispatcher) = Sessions::new(1000, 1, Journal::none());
-        let leaving = watch::Sender::new(ShutdownMode::No);
+        let leaving = watch::Sender::new(ShutdownMode::Running);
         let mut ending = JoinSet::new();
         ending.spawn(dispatcher.run(leaving.subscribe()));
         Self {
@@ -116,14 +116,14 @@ impl Fixture {
         }
     }
 
-    async fn start(&self, service: &Service) -> Session {
+    async fn start(&self, service: &SsmClient) -> Session {
         start_session(&self.sessions, service, request())
             .await
             .unwrap()
     }
 }
 
-async fn service(api: &Api) -> Service {
+async fn service(api: &Api) -> SsmClient {
     let settings = Settings {
         region: Some("us-east-1".to_owned()),
         ssm_endpoint: Some(api.endpoint()),
@@ -133,7 +133,7 @@ async fn service(api: &Api) -> Service {
         },
         ..Settings::default()
     };
-    Service::load(settings).await.unwrap()
+    SsmClient::load(settings).await.unwrap()
 }
 
 const THROTTLED: &str = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use ssm_proxyd::session::{
-    Error, ErrorKind, Identity, Journal, JournalEntry, Service, Session, Sessions, Settings,
-    ShutdownMode, StartRequest, unix_seconds,
+    Error, ErrorKind, Identity, Journal, JournalEntry, Session, Sessions, Settings, ShutdownMode,
+    SsmClient, StartRequest, unix_seconds,
 };
-use ssm_proxyd::sim::{DroppedResponses, Faults, Options, Role, Simulator};
+use ssm_proxyd::sim::{DroppedResponses, Faults, Options, ServerKind, Simulator};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,7 +27,7 @@ async fn the_session_of_an_unusable_response_is_eventually_ended() {
 
     let error = fixture.start().await.unwrap_err();
 
-    assert_eq!(error.kind(), ErrorKind::Endpoint, "{error}");
+    assert_eq!(error.kind(), ErrorKind::InvalidEndpoint, "{error}");
     until("the session is ended", || {
         api.calls("TerminateSession").len() == 2
     })
@@ -204,7 +204,7 @@ async fn a_duplicate_session_id_does_not_end_another_session() {
 /// Its client gets a session of a second call, or a reset.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_finds_and_ends_the_session_of_a_lost_response() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let faults = Faults {
         drop_responses: Some(DroppedResponses { times: Some(1) }),
         ..Faults::default()
@@ -247,7 +247,7 @@ impl Fixture {
         let directory = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(directory.path(), unix_seconds()).unwrap();
         let (sessions, dispatcher) = Sessions::new(100, 1, journal);
-        let leaving = watch::Sender::new(ShutdownMode::No);
+        let leaving = watch::Sender::new(ShutdownMode::Running);
         let mut ending = JoinSet::new();
         ending.spawn(dispatcher.run(leaving.subscribe()));
         Self {
@@ -274,7 +274,7 @@ impl Fixture {
             },
             ..Settings::default()
         };
-        let service = Service::load(settings).await.unwrap();
+        let service = SsmClient::load(settings).await.unwrap();
         let request = StartRequest {
             target: TARGET.to_owned(),
             document: "AWS-StartPortForwardingSession".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ssm_proxyd::sim::{Faults, Options, Role, Simulator, Snapshot, Throttle};
+use ssm_proxyd::sim::{Faults, Options, ServerKind, Simulator, Snapshot, Throttle};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -38,7 +38,7 @@ async fn a_burst_is_served_in_order_under_a_lower_limit_of_the_api() {
     reason = "the bounds of rate and order are in the time of the ledger"
 )]
 async fn burst(throttle: Option<Throttle>) -> Vec<u64> {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let options = Options {
         api_delay: Duration::from_millis(100),
         faults: Faults {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use ssm_proxyd::sim::link::LinkConditions;
-use ssm_proxyd::sim::{Faults, Options, Role, SessionRecord, Snapshot};
+use ssm_proxyd::sim::{Faults, Options, ServerKind, SessionRecord, Snapshot};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -33,7 +33,7 @@ async fn no_session_is_left_with_shared_sessions() {
 
 async fn churn(seed: u64, keys: &str, connections: usize) {
     println!("seed {seed}");
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let way = LinkConditions {
         delay: Duration::from_millis(5),
         ..LinkConditions::default()

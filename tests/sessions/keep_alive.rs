@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::sim::{EndedBy, Faults, Options, Role, Snapshot};
+use ssm_proxyd::sim::{EndedBy, Faults, Options, ServerKind, Snapshot};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -12,7 +12,7 @@ use crate::support::transfer::exchange;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_kept_alive_while_its_connection_is_open_and_only_if_configured() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let held = forward("held", &echo, "keep_alive = true\nsessions = \"shared\"");
     let left = forward("left", &echo, "");
     let options = Options {

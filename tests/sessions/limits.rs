@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use ssm_proxyd::sim::{Options, Role, Simulator};
+use ssm_proxyd::sim::{Options, ServerKind, Simulator};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -16,7 +16,7 @@ use crate::support::transfer::{exchange, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_over_a_limit_wait_for_a_permit() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let one = forward("one", &echo, "");
     let tables = [
         ("", forward("one", &echo, "max_connections = 2")),
@@ -60,7 +60,7 @@ async fn connections_over_a_limit_wait_for_a_permit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_waits_too_long_is_reported_with_its_limit() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let keys = "connect_timeout = \"1s\"";
     let of_forward = forward("f", &echo, &format!("{keys}\nmax_connections = 1"));
     let of_all = format!(
@@ -87,7 +87,7 @@ async fn a_connection_that_waits_too_long_is_reported_with_its_limit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_free_descriptors_accepting_waits_and_continues() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let mut command = Command::new("sh");
     let inner = caller(&simulator);

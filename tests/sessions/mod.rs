@@ -13,7 +13,7 @@ mod warm;
 use std::time::Duration;
 
 use ssm_proxyd::clock;
-use ssm_proxyd::session::{Error, Priority, Service, Session, Sessions, StartRequest};
+use ssm_proxyd::session::{Error, Priority, Session, Sessions, SsmClient, StartRequest};
 use ssm_proxyd::sim::{Destination, Operation, Simulator};
 
 use crate::support::in_process::TARGET;
@@ -29,7 +29,7 @@ fn forward(name: &str, destination: &Destination, keys: &str) -> String {
 /// Starts a session for a connection.
 async fn start_session(
     sessions: &Sessions,
-    service: &Service,
+    service: &SsmClient,
     request: StartRequest,
 ) -> Result<Session, Error> {
     let (priority, deadline) = (

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::session::{Identity, Journal, Service, Sessions, Settings, ShutdownMode};
-use ssm_proxyd::sim::{ApiFault, EndedBy, Operation, Options, Role, Simulator};
+use ssm_proxyd::session::{Identity, Journal, Sessions, Settings, ShutdownMode, SsmClient};
+use ssm_proxyd::sim::{ApiFault, EndedBy, Operation, Options, ServerKind, Simulator};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -18,7 +18,7 @@ use crate::support::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_during_a_burst_ends_every_session() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     for millis in [0, 60, 120, 200] {
         let options = Options {
             api_delay: Duration::from_millis(100),
@@ -45,7 +45,7 @@ async fn a_stop_during_a_burst_ends_every_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_of_a_killed_daemon_are_ended_by_the_next_one_and_no_other() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let state = tempfile::tempdir().unwrap();
     let at = |command: &mut std::process::Command| {
@@ -89,7 +89,7 @@ async fn sessions_of_a_killed_daemon_are_ended_by_the_next_one_and_no_other() {
 /// A short command must not be delayed by a session that cannot be ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn short_commands_leave_sessions_they_cannot_end_to_others() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let state = tempfile::tempdir().unwrap();
     let gone = Simulator::start(Options::default()).await.unwrap();
     let mut command = caller(&gone);
@@ -123,7 +123,7 @@ async fn short_commands_leave_sessions_they_cannot_end_to_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_command_ends_the_orphaned_sessions_it_can() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let state = tempfile::tempdir().unwrap();
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let mut command = caller(&simulator);
@@ -183,7 +183,7 @@ fn served(daemon: &DaemonProcess) -> std::net::TcpStream {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_permission_for_terminate_session_the_flag_ends_sessions() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let fault = ApiFault {
         code: "AccessDeniedException".to_owned(),
@@ -225,10 +225,10 @@ async fn a_task_that_panics_or_is_aborted_leaves_no_session() {
         },
         ..Settings::default()
     };
-    let service = Service::load(settings).await.unwrap();
+    let service = SsmClient::load(settings).await.unwrap();
     let (sessions, dispatcher) = Sessions::new(100, 1, Journal::none());
     let mut ending = JoinSet::new();
-    ending.spawn(dispatcher.run(watch::Sender::new(ShutdownMode::No).subscribe()));
+    ending.spawn(dispatcher.run(watch::Sender::new(ShutdownMode::Running).subscribe()));
     let start = |outcome: Outcome| {
         let (service, sessions) = (service.clone(), sessions.clone());
         async move {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::sim::{EndedBy, Options, Role};
+use ssm_proxyd::sim::{EndedBy, Options, ServerKind};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -13,7 +13,7 @@ use crate::support::transfer::{exchange, hash_of, read_hash, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_share_a_session_up_to_its_limit() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let keys = "sessions = \"shared\"\nmax_streams = 3";
     let fixture = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
     let mut clients = Vec::new();
@@ -44,7 +44,7 @@ async fn connections_share_a_session_up_to_its_limit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_connections_share_one_session_and_each_gets_its_own_bytes() {
     const LEN: u64 = 200_000;
-    let source = destination(Role::Source { len: LEN, seed: 7 }).await;
+    let source = destination(ServerKind::Source { len: LEN, seed: 7 }).await;
     let keys = "sessions = \"shared\"\nmax_streams = 16";
     let fixture = InProcess::with(unpaced(), &forward("f", &source, keys)).await;
     let mut clients = JoinSet::new();
@@ -66,7 +66,7 @@ async fn many_connections_share_one_session_and_each_gets_its_own_bytes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_session_takes_over_and_the_old_one_finishes_its_streams() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let keys = "sessions = \"shared\"\nmax_session_age = \"1s\"";
     let fixture = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
     let mut old = TcpStream::connect(fixture.address()).await.unwrap();
@@ -116,7 +116,7 @@ async fn a_new_session_takes_over_and_the_old_one_finishes_its_streams() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_is_lost_resets_its_connections_and_the_next_one_gets_another() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let mut options = Options::default();
     options.agent.crash_delay = Duration::from_millis(10);
     let fixture = InProcess::with(options, &forward("f", &echo, "sessions = \"shared\"")).await;

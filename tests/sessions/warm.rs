@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ssm_proxyd::sim::{ApiFault, OneOffFault, Operation, Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, OneOffFault, Operation, Options, ServerKind, Simulator};
 
 use super::{calls, forward};
 use crate::support::daemon_process::{DaemonProcess, connect};
@@ -11,7 +11,7 @@ use crate::support::transfer::{exchange, request};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_to_a_warm_forward_makes_no_api_call() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let fixture = InProcess::with(Options::default(), &forward("f", &echo, "warm = 2")).await;
     fixture
         .until("two sessions are open", |ledger| ledger.started == 2)
@@ -41,7 +41,7 @@ async fn a_connection_to_a_warm_forward_makes_no_api_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn used_and_dead_warm_sessions_are_replaced() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let mut options = Options::default();
     options.agent.crash_delay = Duration::from_millis(10);
     let fixture = InProcess::with(options, &forward("f", &echo, "warm = 2")).await;
@@ -86,7 +86,7 @@ async fn used_and_dead_warm_sessions_are_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_warm_session_is_replaced_and_not_used() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let keys = "warm = 1\nwarm_max_age = \"10s\"";
     let fixture = InProcess::with(Options::default(), &forward("f", &echo, keys)).await;
 
@@ -116,7 +116,7 @@ async fn an_expired_warm_session_is_replaced_and_not_used() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_warm_session_is_started_for_an_offline_target() {
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     simulator.set_offline(TARGET, true);
     let mut daemon = DaemonProcess::start(&simulator, &forward("f", &echo, "warm = 8"));

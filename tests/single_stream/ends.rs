@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ssm_proxyd::proto::Reason;
 use ssm_proxyd::sim::link::LinkConditions;
-use ssm_proxyd::wire::message::{Kind, PayloadType};
+use ssm_proxyd::wire::message::{MessageType, PayloadType};
 
 use super::ready;
 use crate::support::agent_destination::{Destination, State};
@@ -85,8 +85,12 @@ fn an_end_that_cannot_be_read_is_a_loss() {
     let id = pair.open_single();
     pair.run_for(Duration::from_secs(10));
 
-    let unreadable =
-        message_builder::message(Kind::ChannelClosed, 0, PayloadType::None, b"{\"Output\"");
+    let unreadable = message_builder::message(
+        MessageType::ChannelClosed,
+        0,
+        PayloadType::None,
+        b"{\"Output\"",
+    );
     pair.notify_client(unreadable);
     pair.run_for(Duration::from_secs(1));
 

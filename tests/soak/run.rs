@@ -12,14 +12,14 @@ use ssm_proxyd::config;
 use ssm_proxyd::daemon::{Daemon, DaemonEnvironment};
 use ssm_proxyd::forward::ActivatedSockets;
 use ssm_proxyd::session::{Identity, TerminatePolicy};
-use ssm_proxyd::sim::{Destination, Role};
+use ssm_proxyd::sim::{Destination, ServerKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 pub(crate) async fn run(time: Duration) {
     let simulator = SimulatorProcess::start();
-    let echo = Destination::start(Role::Echo).await.unwrap();
+    let echo = Destination::start(ServerKind::Echo).await.unwrap();
     let daemon = simulator.daemon(&echo).await;
     let address = daemon.addresses()[0].1[0];
     connect_once(address, 0).await;

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 
-use ssm_proxyd::sim::{Destination, Role};
+use ssm_proxyd::sim::{Destination, ServerKind};
 
 use crate::support::daemon_process::{assert_echo, connect};
 use crate::support::in_process::{destination, unpaced, until};
@@ -15,7 +15,7 @@ use crate::support::sshd::{Sshd, ended, run};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_local_forwarding_carries_many_connections() {
     let sshd = Sshd::start(unpaced()).await;
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let port = free_port();
     let rule = format!("127.0.0.1:{port}:{}", echo.address());
     let mut client = forwarding(&sshd, &["-L", &rule]).await;
@@ -35,7 +35,7 @@ async fn a_local_forwarding_carries_many_connections() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_remote_forwarding_connects_back() {
     let sshd = Sshd::start(unpaced()).await;
-    let echo = destination(Role::Echo).await;
+    let echo = destination(ServerKind::Echo).await;
     let port = free_port();
     let rule = format!("127.0.0.1:{port}:{}", echo.address());
     let mut client = forwarding(&sshd, &["-R", &rule]).await;
@@ -50,7 +50,7 @@ async fn a_remote_forwarding_connects_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dynamic_forwarding_is_a_proxy() {
     let sshd = Sshd::start(unpaced()).await;
-    let http = Destination::start(Role::Http).await.unwrap();
+    let http = Destination::start(ServerKind::Http).await.unwrap();
     let port = free_port();
     let mut client = forwarding(&sshd, &["-D", &format!("127.0.0.1:{port}")]).await;
 

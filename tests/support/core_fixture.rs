@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use ssm_proxyd::proto::{ClientVersion, Event, Options, Reason, Transmit, Tunnel};
-use ssm_proxyd::wire::message::{Kind, Message};
+use ssm_proxyd::wire::message::{Message, MessageType};
 
 use super::message_builder;
 use super::pair::start_time;
@@ -44,9 +44,9 @@ impl CoreFixture {
         let mut desk = Self::new();
         desk.receive(message_builder::handshake_request(0, "3.3.987.0", ""));
         desk.receive(message_builder::handshake_complete(1, ""));
-        desk.receive(message_builder::acknowledge(&Kind::Input, 0));
-        desk.receive(message_builder::acknowledge(&Kind::Input, 2));
-        desk.receive(message_builder::acknowledge(&Kind::Input, 1));
+        desk.receive(message_builder::acknowledge(&MessageType::Input, 0));
+        desk.receive(message_builder::acknowledge(&MessageType::Input, 2));
+        desk.receive(message_builder::acknowledge(&MessageType::Input, 1));
         desk.sent.clear();
         desk.events.clear();
         desk
@@ -78,7 +78,7 @@ impl CoreFixture {
     }
 
     /// The messages of a kind that it sent.
-    pub(crate) fn sent_of(&self, kind: &Kind) -> Vec<&Message> {
+    pub(crate) fn sent_of(&self, kind: &MessageType) -> Vec<&Message> {
         self.sent
             .iter()
             .filter(|m| m.header.kind == *kind)

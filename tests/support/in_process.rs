@@ -9,7 +9,7 @@ use ssm_proxyd::daemon::{Daemon, DaemonEnvironment};
 use ssm_proxyd::forward::ActivatedSockets;
 use ssm_proxyd::session::{Identity, TerminatePolicy};
 use ssm_proxyd::sim::{
-    BreakEvery, Destination, DisconnectKind, Faults, Options, Role, Simulator, Snapshot,
+    BreakEvery, Destination, DisconnectKind, Faults, Options, ServerKind, Simulator, Snapshot,
 };
 
 /// The target of every forward.
@@ -124,7 +124,7 @@ pub(crate) fn without_drain(tables: &str) -> &'static str {
 }
 
 /// A destination with a role.
-pub(crate) async fn destination(role: Role) -> Destination {
+pub(crate) async fn destination(role: ServerKind) -> Destination {
     Destination::start(role).await.unwrap()
 }
 

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use bytes::Bytes;
-use ssm_proxyd::wire::message::{Header, Kind, Message, MessageId, PayloadType, Seq};
+use ssm_proxyd::wire::message::{Header, Message, MessageId, MessageType, PayloadType, Seq};
 use ssm_proxyd::wire::payload::{self, Acknowledge, ChannelClosed, Flag};
 use ssm_proxyd::wire::smux::{self, Command, StreamId};
 
@@ -22,7 +22,12 @@ pub(crate) fn gateway(serve: fn(TcpStream)) -> SocketAddr {
 }
 
 /// Any message.
-pub(crate) fn message(kind: Kind, seq: u64, payload_type: PayloadType, payload: &[u8]) -> Bytes {
+pub(crate) fn message(
+    kind: MessageType,
+    seq: u64,
+    payload_type: PayloadType,
+    payload: &[u8],
+) -> Bytes {
     let header = Header {
         kind,
         created: 1,
@@ -37,23 +42,23 @@ pub(crate) fn message(kind: Kind, seq: u64, payload_type: PayloadType, payload: 
 
 /// Bytes of the mux, from the agent.
 pub(crate) fn output(seq: u64, payload: &[u8]) -> Bytes {
-    message(Kind::Output, seq, PayloadType::Output, payload)
+    message(MessageType::Output, seq, PayloadType::Output, payload)
 }
 
 /// A flag, from the agent.
 pub(crate) fn flag(seq: u64, flag: Flag) -> Bytes {
-    message(Kind::Output, seq, PayloadType::Flag, &flag.encode())
+    message(MessageType::Output, seq, PayloadType::Flag, &flag.encode())
 }
 
 /// The acknowledgement of a message of `kind`.
-pub(crate) fn acknowledge(kind: &Kind, seq: i64) -> Bytes {
+pub(crate) fn acknowledge(kind: &MessageType, seq: i64) -> Bytes {
     let body = payload::encode(&Acknowledge {
         kind: kind.to_string(),
         id: "00000000-0000-4000-8000-000000000000".to_owned(),
         seq,
         sequential: true,
     });
-    message(Kind::Acknowledge, 0, PayloadType::None, &body)
+    message(MessageType::Acknowledge, 0, PayloadType::None, &body)
 }
 
 /// The handshake of an agent of `version` that requests port forwarding, and the actions `more`.
@@ -73,14 +78,14 @@ pub(crate) fn handshake_request_for(
         r#"{{"AgentVersion":"{version}","RequestedClientActions":[{{"ActionType":"SessionType","ActionParameters":{{"SessionType":"Port","Properties":{properties}}}}}{more}]}}"#
     );
     let payload_type = PayloadType::HandshakeRequest;
-    message(Kind::Output, seq, payload_type, body.as_bytes())
+    message(MessageType::Output, seq, payload_type, body.as_bytes())
 }
 
 /// HandshakeComplete of the agent.
 pub(crate) fn handshake_complete(seq: u64, notice: &str) -> Bytes {
     let body = format!(r#"{{"HandshakeTimeToComplete":1000,"CustomerMessage":"{notice}"}}"#);
     let payload_type = PayloadType::HandshakeComplete;
-    message(Kind::Output, seq, payload_type, body.as_bytes())
+    message(MessageType::Output, seq, payload_type, body.as_bytes())
 }
 
 /// The service ends the session.
@@ -90,15 +95,15 @@ pub(crate) fn channel_closed(output: &str) -> Bytes {
         created_date: String::new(),
         destination_id: String::new(),
         session_id: "session".to_owned(),
-        message_type: Kind::ChannelClosed.to_string(),
+        message_type: MessageType::ChannelClosed.to_string(),
         schema_version: 1,
         output: output.to_owned(),
     });
-    message(Kind::ChannelClosed, 0, PayloadType::None, &body)
+    message(MessageType::ChannelClosed, 0, PayloadType::None, &body)
 }
 
 /// A message of the service that pauses or starts publication.
-pub(crate) fn publication(kind: Kind) -> Bytes {
+pub(crate) fn publication(kind: MessageType) -> Bytes {
     message(kind, 0, PayloadType::None, b"")
 }
 

@@ -4,8 +4,8 @@
 //!   local program ── TCP ──▶ OfficialClient ══ websocket ══▶ simulator ──▶ destination
 //! ```
 //!
-//! It behaves like the official client in everything that matters to an agent (docs/protocol.md sections
-//! 6, 7 and 9.2), its weaknesses included:
+//! It behaves like the official client in everything that matters to an agent (docs/protocol.md
+//! sections 6, 7 and 9.2), its weaknesses included:
 //!
 //! - It opens its listener when HandshakeComplete arrives, and accepts one connection at a time.
 //! - Until the first connection it drops all output without an acknowledgement.
@@ -26,7 +26,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use socket2::SockRef;
 use ssm_proxyd::sim::Simulator;
-use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
+use ssm_proxyd::wire::message::{Message, MessageType, PayloadType};
 use ssm_proxyd::wire::payload::{self, Flag, HandshakeRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -143,7 +143,7 @@ impl Shared {
         let seq = self.state.lock().unwrap().next;
         // A weakness of the original: a single line feed becomes a carriage return.
         let payload = if payload == b"\n" { b"\r" } else { payload };
-        let frame = message_builder::message(Kind::Input, seq, payload_type, payload);
+        let frame = message_builder::message(MessageType::Input, seq, payload_type, payload);
         let sent = sink.send(Frame::binary(frame.clone())).await;
         sent.map_err(io::Error::other)?;
         let mut state = self.state.lock().unwrap();
@@ -156,7 +156,7 @@ impl Shared {
 
     async fn acknowledge(&self, message: &Message) -> io::Result<()> {
         let seq = i64::try_from(message.header.seq.0).unwrap();
-        let frame = message_builder::acknowledge(&Kind::Output, seq);
+        let frame = message_builder::acknowledge(&MessageType::Output, seq);
         self.send(Frame::binary(frame)).await
     }
 
@@ -273,29 +273,29 @@ async fn read_websocket(
         let message = Message::decode(frame).unwrap();
         match message.header.kind {
             // Once the session is known to be a port session, output needs a local connection.
-            Kind::Output if complete.is_none() && !shared.has_local() => {}
-            Kind::Output => {
+            MessageType::Output if complete.is_none() && !shared.has_local() => {}
+            MessageType::Output => {
                 if matches!(shared.take(message).await, Ok(true)) {
                     complete.take().unwrap().send(()).unwrap();
                 }
             }
-            Kind::Acknowledge => {
+            MessageType::Acknowledge => {
                 let body = payload::decode_acknowledge(&message.payload).unwrap();
                 let seq = u64::try_from(body.seq).unwrap();
                 let mut state = shared.state.lock().unwrap();
                 state.unacknowledged.retain(|kept| kept.seq != seq);
             }
-            Kind::ChannelClosed => {
+            MessageType::ChannelClosed => {
                 let body: Value = serde_json::from_slice(&message.payload).unwrap();
                 let text = body["Output"].as_str().unwrap_or_default().to_owned();
                 drop(close.send(Some(text)));
                 return;
             }
-            Kind::Input
-            | Kind::StartPublication
-            | Kind::PausePublication
-            | Kind::AgentSessionState
-            | Kind::Other(_) => {}
+            MessageType::Input
+            | MessageType::StartPublication
+            | MessageType::PausePublication
+            | MessageType::AgentSessionState
+            | MessageType::Other(_) => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use ssm_proxyd::wire::message::{Kind, Message, PayloadType};
+use ssm_proxyd::wire::message::{Message, MessageType, PayloadType};
 
 /// The messages that a pair carried.
 pub(crate) struct Traces {
@@ -57,7 +57,7 @@ impl Trace {
     }
 
     /// The messages of a kind, with their times.
-    pub(crate) fn of(&self, kind: &Kind) -> Vec<(Instant, Message)> {
+    pub(crate) fn of(&self, kind: &MessageType) -> Vec<(Instant, Message)> {
         let all = self.entries.iter().map(|(at, frame)| {
             let message = Message::decode_unverified(frame.clone());
             (*at, message.expect("every carried message must be valid"))
@@ -67,13 +67,13 @@ impl Trace {
     }
 
     /// The numbers of the messages of a kind.
-    pub(crate) fn numbers(&self, kind: &Kind) -> Vec<u64> {
+    pub(crate) fn numbers(&self, kind: &MessageType) -> Vec<u64> {
         let messages = self.of(kind);
         messages.iter().map(|(_, m)| m.header.seq.0).collect()
     }
 
     /// The number of stream data messages with such a payload.
-    pub(crate) fn count(&self, kind: &Kind, payload_type: PayloadType) -> usize {
+    pub(crate) fn count(&self, kind: &MessageType, payload_type: PayloadType) -> usize {
         let messages = self.of(kind);
         let fits = |(_, m): &&(Instant, Message)| m.header.payload_type == payload_type;
         messages.iter().filter(fits).count()

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use ssm_proxyd::sim::seeded;
+use ssm_proxyd::sim::seeded_bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -73,7 +73,7 @@ pub(crate) async fn read_hash(address: SocketAddr) -> io::Result<String> {
 /// Sends seeded bytes and closes.
 pub(crate) async fn send(address: SocketAddr, len: u64, seed: u64) -> io::Result<()> {
     let mut client = TcpStream::connect(address).await?;
-    for chunk in seeded(len, seed) {
+    for chunk in seeded_bytes(len, seed) {
         client.write_all(&chunk).await?;
     }
     Ok(())
@@ -82,7 +82,7 @@ pub(crate) async fn send(address: SocketAddr, len: u64, seed: u64) -> io::Result
 /// The hash of seeded bytes.
 pub(crate) fn hash_of(len: u64, seed: u64) -> String {
     let mut hash = Sha256::new();
-    for chunk in seeded(len, seed) {
+    for chunk in seeded_bytes(len, seed) {
         hash.update(chunk);
     }
     hex::encode(hash.finalize())

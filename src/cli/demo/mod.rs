@@ -17,7 +17,7 @@ use crate::config;
 use crate::daemon::{Daemon, DaemonEnvironment, Signals};
 use crate::forward::ActivatedSockets;
 use crate::session::{Identity, TerminatePolicy};
-use crate::sim::{Destination, Options, Role, Simulator};
+use crate::sim::{Destination, Options, ServerKind, Simulator};
 use transfers::{SEED, SIZE, download, mebibytes, request, upload};
 
 #[derive(Debug, Args)]
@@ -56,7 +56,7 @@ async fn show(keep: bool) -> Result<(), DemoError> {
     };
     demo.shut_down().await?;
     shown?;
-    Ok(stdout::part(EPILOGUE)?)
+    Ok(stdout::print(EPILOGUE)?)
 }
 
 /// All running parts of the demo.
@@ -69,15 +69,15 @@ struct Demo {
 
 impl Demo {
     async fn start() -> Result<Self, DemoError> {
-        stdout::line(PROLOGUE)?;
-        let source = Role::Source {
+        stdout::print_line(PROLOGUE)?;
+        let source = ServerKind::Source {
             len: SIZE,
             seed: SEED,
         };
         let servers = [
-            Destination::start(Role::Http).await?,
+            Destination::start(ServerKind::Http).await?,
             Destination::start(source).await?,
-            Destination::start(Role::Sink).await?,
+            Destination::start(ServerKind::Sink).await?,
         ];
         let mut options = Options::default();
         for (name, server) in NAMES.iter().zip(&servers) {
@@ -90,14 +90,14 @@ impl Demo {
         };
         let simulator = Simulator::start(options).await?;
         let endpoint = simulator.endpoint();
-        stdout::line(format_args!(
+        stdout::print_line(format_args!(
             "1. An AWS simulator is listening on {endpoint}: the SSM API, the message\n   \
              gateway, and an agent on the target {TARGET}.\n\
              2. Three servers that only the target can reach: web.internal, source.internal\n   \
              and sink.internal."
         ))?;
-        let caller = DaemonEnvironment {
-            origin: terminal::origin(),
+        let environment = DaemonEnvironment {
+            origin: terminal::client_label(),
             identity,
             state: None,
             passed: ActivatedSockets::default(),
@@ -106,17 +106,19 @@ impl Demo {
             orphan_policy: TerminatePolicy::Required,
         };
         let config = config::parse(&configuration(&endpoint))?;
-        let daemon = Daemon::start(config, caller).await?;
+        let daemon = Daemon::start(config, environment).await?;
         let demo = Self {
             simulator,
             servers,
             daemon,
         };
-        stdout::line("3. The daemon is listening, as `ssm-proxyd run` does with three forwards:")?;
+        stdout::print_line(
+            "3. The daemon is listening, as `ssm-proxyd run` does with three forwards:",
+        )?;
         for name in NAMES {
             let address = demo.address(name)?.to_string();
             let line = format_args!("     {address:<16} → {TARGET} → {name}.internal");
-            stdout::line(line)?;
+            stdout::print_line(line)?;
         }
         Ok(demo)
     }
@@ -134,26 +136,26 @@ impl Demo {
     async fn run(&self, keep: bool) -> Result<(), DemoError> {
         let size = mebibytes(SIZE);
         let [_, _, sink] = &self.servers;
-        stdout::line("\n4. A request and its response")?;
+        stdout::print_line("\n4. A request and its response")?;
         request(self.address("web")?).await?;
         self.print_last_session()?;
-        stdout::line(format_args!(
+        stdout::print_line(format_args!(
             "\n5. Download: {size:.1} MiB through one session"
         ))?;
         let one = download(self.address("source")?, 1).await?;
-        stdout::line("\n6. Upload: the same size")?;
+        stdout::print_line("\n6. Upload: the same size")?;
         upload(self.address("sink")?, sink).await?;
-        stdout::line(format_args!(
+        stdout::print_line(format_args!(
             "\n7. {CONNECTIONS} concurrent downloads: {size:.1} MiB each, each through its own session"
         ))?;
         let all = download(self.address("source")?, CONNECTIONS).await?;
-        stdout::line(format_args!(
+        stdout::print_line(format_args!(
             "\n   One session carried {one:.2} MiB/s, {CONNECTIONS} together {all:.2} MiB/s. The agent sends 1 KiB,\n   \
              then sleeps 1 ms, which limits the rate of one session for every client. Therefore\n   \
              each connection gets its own session."
         ))?;
         if keep {
-            stdout::line(format_args!(
+            stdout::print_line(format_args!(
                 "\nThe tunnel keeps running. Try in another terminal:\n\n    curl http://{}/\n\nPress Ctrl-C to stop.",
                 self.address("web")?
             ))?;
@@ -168,7 +170,7 @@ impl Demo {
         let Some(session) = ledger.sessions.last() else {
             return Ok(());
         };
-        stdout::line(format_args!(
+        stdout::print_line(format_args!(
             "   Protocol steps for this connection:\n     \
              StartSession        {} ({})\n     \
              websocket upgrade   signed: {}\n     \
@@ -180,11 +182,11 @@ impl Demo {
         ))?;
         if let (Some(handshake), Some(ready)) = (session.handshake_us, session.ready_us) {
             let millis = Duration::from_micros(ready - handshake).as_secs_f64() * 1000.0;
-            stdout::line(format_args!(
+            stdout::print_line(format_args!(
                 "     readiness           the agent was ready {millis:.1} ms later; probed every 3 ms"
             ))?;
         }
-        stdout::line("     TerminateSession    after the connection was closed")
+        stdout::print_line("     TerminateSession    after the connection was closed")
     }
 
     async fn shut_down(self) -> Result<(), DemoError> {
@@ -193,7 +195,7 @@ impl Demo {
         let (started, open) = (ledger.started, ledger.open_sessions());
         // Errors are ignored here: the leftover sessions are checked first, and a closed stdout is
         // noticed at the next write.
-        drop(stdout::line(format_args!(
+        drop(stdout::print_line(format_args!(
             "\n8. The daemon has stopped. Sessions started: {started}; still active: {open}."
         )));
         self.simulator.shutdown().await;

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::super::stdout;
 use super::DemoError;
 use crate::clock;
-use crate::sim::{Destination, seeded};
+use crate::sim::{Destination, seeded_bytes};
 
 /// Sends one small request over a new connection.
 pub(super) async fn request(address: SocketAddr) -> Result<(), DemoError> {
@@ -29,7 +29,7 @@ pub(super) async fn request(address: SocketAddr) -> Result<(), DemoError> {
     let body = response.lines().last().unwrap_or_default();
     let took = clock::since(begin).as_millis();
     let line = format_args!("   GET / → {status}: \"{body}\"\n   in {took} ms");
-    Ok(stdout::line(line)?)
+    Ok(stdout::print_line(line)?)
 }
 
 /// Downloads [`SIZE`] bytes over each of several connections at once. Returns the total rate in
@@ -62,7 +62,7 @@ async fn read(address: SocketAddr, arrived: Arc<AtomicU64>) -> Result<String, De
 pub(super) async fn upload(address: SocketAddr, sink: &Destination) -> Result<(), DemoError> {
     let hashes = async {
         let mut connection = TcpStream::connect(address).await?;
-        for chunk in seeded(SIZE, SEED) {
+        for chunk in seeded_bytes(SIZE, SEED) {
             connection.write_all(&chunk).await?;
         }
         drop(connection);
@@ -101,21 +101,21 @@ async fn transfer(
         let done = mebibytes(arrived());
         let line = format!("   {done:.1} MiB of {total:.1} MiB, {:.2} MiB/s", rate());
         match terminal {
-            true => stdout::part(format_args!("\r\x1b[K{line}"))?,
-            false => stdout::line(line)?,
+            true => stdout::print(format_args!("\r\x1b[K{line}"))?,
+            false => stdout::print_line(line)?,
         }
     };
     if terminal {
-        stdout::part("\r\x1b[K")?;
+        stdout::print("\r\x1b[K")?;
     }
     let mut hash = Sha256::new();
-    seeded(SIZE, SEED).for_each(|chunk| hash.update(chunk));
+    seeded_bytes(SIZE, SEED).for_each(|chunk| hash.update(chunk));
     let expected = hex::encode(hash.finalize());
     if hashes.iter().any(|hash| *hash != expected) {
         return Err("the received data differs from the sent data".into());
     }
     let (seconds, rate) = (clock::since(begin).as_secs_f64(), rate());
-    stdout::line(format_args!(
+    stdout::print_line(format_args!(
         "   {total:.1} MiB in {seconds:.1} s: {rate:.2} MiB/s, hashes equal"
     ))?;
     Ok(rate)

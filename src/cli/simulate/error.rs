@@ -17,7 +17,7 @@ pub(in super::super) enum SimulateError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// The CA certificate for clients cannot be written.
-    #[error("cannot write the certificate to {}: {}", path.display(), terminal::words(source))]
+    #[error("cannot write the certificate to {}: {}", path.display(), terminal::os_message(source))]
     Certificate {
         /// Path of the certificate.
         path: PathBuf,
@@ -26,7 +26,7 @@ pub(in super::super) enum SimulateError {
     },
     /// The ready line could not be written.
     #[error(transparent)]
-    Unheard(#[from] StdoutClosed),
+    StdoutClosed(#[from] StdoutClosed),
     /// A thread panicked.
     #[error("internal error ({0})")]
     Panic(#[from] JoinError),
@@ -44,7 +44,7 @@ impl SimulateError {
                     ),
                     false => "choose another --listen".to_owned(),
                 };
-                let error = format!("{self}: {}", terminal::words(source));
+                let error = format!("{self}: {}", terminal::os_message(source));
                 terminal::fail(Exit::CannotListen, &error, &hint)
             }
             Self::Start(StartError::NotLoopback(_)) => {
@@ -58,7 +58,7 @@ impl SimulateError {
                 self,
                 "set --certificate to a file in an existing, writable directory; the file is created or replaced",
             ),
-            Self::Unheard(unheard) => unheard.exit(),
+            Self::StdoutClosed(unheard) => unheard.exit(),
             Self::Panic(_) => terminal::fail(Exit::Failed, self, "please report it"),
         }
     }

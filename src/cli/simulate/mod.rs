@@ -24,7 +24,7 @@ mod schedule;
 mod value_parsers;
 
 pub(super) use error::SimulateError;
-use ready_line::{described, hint};
+use ready_line::{hint, to_json};
 use schedule::scheduled;
 use value_parsers::{Mapping, document, faults, limit, loopback, mapping, node, target, version};
 
@@ -123,7 +123,7 @@ pub(super) async fn run(
 ) -> Result<(), SimulateError> {
     let certificate = args.certificate.clone();
     let simulator = Simulator::start(args.options()).await?;
-    let described = described(&simulator, certificate.as_deref());
+    let to_json = to_json(&simulator, certificate.as_deref());
     let pem = simulator.certificate_pem().map(str::to_owned);
     // Both files may be pipes that nobody reads.
     let telling = spawn_blocking(move || {
@@ -131,8 +131,8 @@ pub(super) async fn run(
             let written = std::fs::write(&path, pem);
             written.map_err(|source| SimulateError::Certificate { path, source })?;
         }
-        stdout::line(&described)?;
-        terminal::send(&hint(&described));
+        stdout::print_line(&to_json)?;
+        terminal::send(&hint(&to_json));
         Ok::<_, SimulateError>(())
     });
     let mut shutdown = pin!(shutdown);

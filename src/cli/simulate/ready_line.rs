@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::sim::Simulator;
 
 /// Returns everything that a program needs, as one JSON object.
-pub(super) fn described(simulator: &Simulator, certificate: Option<&Path>) -> Value {
+pub(super) fn to_json(simulator: &Simulator, certificate: Option<&Path>) -> Value {
     let options = simulator.options();
     let credentials = &options.credentials;
     let endpoint = simulator.endpoint();
@@ -41,15 +41,15 @@ pub(super) fn described(simulator: &Simulator, certificate: Option<&Path>) -> Va
 }
 
 /// Returns instructions for pointing a client at the simulator.
-pub(super) fn hint(described: &Value) -> String {
+pub(super) fn hint(to_json: &Value) -> String {
     let mut hint =
         String::from("simulating AWS Session Manager; to use it with an AWS SDK or the AWS CLI:\n");
-    for (name, value) in described["environment"].as_object().into_iter().flatten() {
+    for (name, value) in to_json["environment"].as_object().into_iter().flatten() {
         let value = value.as_str().unwrap_or_default();
         hint.push_str(&format!("  export {name}={value}\n"));
     }
-    let page = |name: &str| described[name].as_str().unwrap_or_default();
-    let curl = curl(described);
+    let page = |name: &str| to_json[name].as_str().unwrap_or_default();
+    let curl = curl(to_json);
     hint.push_str(&format!(
         "all targets, for example i-0123456789abcdef0, are online; sessions reach ports of this machine,\n\
          and hosts mapped at the start: --map db.internal:5432=127.0.0.1:5432\n\
@@ -63,9 +63,9 @@ pub(super) fn hint(described: &Value) -> String {
 }
 
 /// Returns the curl command, with the option to trust the simulator's certificate if needed.
-fn curl(described: &Value) -> String {
-    let bundle = described["environment"]["AWS_CA_BUNDLE"].as_str();
-    match (bundle, described["certificate"].is_string()) {
+fn curl(to_json: &Value) -> String {
+    let bundle = to_json["environment"]["AWS_CA_BUNDLE"].as_str();
+    match (bundle, to_json["certificate"].is_string()) {
         (Some(bundle), _) => format!("curl --cacert {bundle}"),
         (None, true) => "curl --insecure".to_owned(),
         (None, false) => "curl".to_owned(),

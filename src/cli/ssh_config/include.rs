@@ -29,7 +29,7 @@ fn quoted(argument: &str) -> String {
 
 /// Adds the Include of `own` at the top of a user's file; `None` if already present. If there was
 /// no file, the result is marked so that it is deleted with the Include.
-pub(super) fn add(user: Option<&[u8]>, own: &Path) -> Option<Vec<u8>> {
+pub(super) fn insert_include(user: Option<&[u8]>, own: &Path) -> Option<Vec<u8>> {
     let include = include(own);
     match user {
         Some(user) if has_line(user, &include) => None,
@@ -42,27 +42,27 @@ pub(super) fn add(user: Option<&[u8]>, own: &Path) -> Option<Vec<u8>> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Removal {
     /// The file contained no Include.
-    Nothing,
+    NotFound,
     /// Remaining content.
-    Rest(Vec<u8>),
+    Keep(Vec<u8>),
     /// The file did not exist before: delete it.
-    All,
+    DeleteFile,
 }
 
 /// Removes the Include of `own` from a user's file: exactly what was added, or, if it was moved,
 /// its lines.
-pub(super) fn take(user: &[u8], own: &Path) -> Removal {
+pub(super) fn remove_include(user: &[u8], own: &Path) -> Removal {
     let include = include(own);
     let added = [MARK.as_bytes(), include.as_bytes(), b"\n"].concat();
     let made = [MARK_OF_NEW.as_bytes(), include.as_bytes()].concat();
     if user == made {
-        return Removal::All;
+        return Removal::DeleteFile;
     }
     if let Some(rest) = user.strip_prefix(&added[..]) {
-        return Removal::Rest(rest.to_vec());
+        return Removal::Keep(rest.to_vec());
     }
     if let Some(rest) = user.strip_prefix(&made[..]) {
-        return Removal::Rest(rest.to_vec());
+        return Removal::Keep(rest.to_vec());
     }
     let is_ours = |line: &[u8]| {
         [MARK, MARK_OF_NEW, &include]
@@ -74,8 +74,8 @@ pub(super) fn take(user: &[u8], own: &Path) -> Removal {
         .filter(|line| !is_ours(line))
         .collect();
     match rest.concat() {
-        rest if rest == user => Removal::Nothing,
-        rest => Removal::Rest(rest),
+        rest if rest == user => Removal::NotFound,
+        rest => Removal::Keep(rest),
     }
 }
 
@@ -124,28 +124,31 @@ mod tests {
             b"\xff\xfe\r\nHost *\r\n",
             b"Include x\n\n\n",
         ] {
-            let added = add(Some(user), own).unwrap();
+            let added = insert_include(Some(user), own).unwrap();
 
-            assert_eq!(add(Some(&added), own), None, "twice is once");
-            assert_eq!(take(&added, own), Removal::Rest(user.to_vec()));
-            assert_eq!(take(user, own), Removal::Nothing);
+            assert_eq!(insert_include(Some(&added), own), None, "twice is once");
+            assert_eq!(remove_include(&added, own), Removal::Keep(user.to_vec()));
+            assert_eq!(remove_include(user, own), Removal::NotFound);
         }
-        let made = add(None, own).unwrap();
-        assert_eq!(take(&made, own), Removal::All);
-        assert_eq!(add(Some(&made), own), None);
+        let made = insert_include(None, own).unwrap();
+        assert_eq!(remove_include(&made, own), Removal::DeleteFile);
+        assert_eq!(insert_include(Some(&made), own), None);
     }
 
     #[test]
     fn what_a_user_moved_or_wrote_behind_is_left() {
         let own = Path::new("/o");
-        let added = add(Some(b"Host a\n"), own).unwrap();
+        let added = insert_include(Some(b"Host a\n"), own).unwrap();
         let moved = [b"User me\n", &added[..]].concat();
-        let more = [&add(None, own).unwrap()[..], b"Host b\n"].concat();
+        let more = [&insert_include(None, own).unwrap()[..], b"Host b\n"].concat();
 
         assert_eq!(
-            take(&moved, own),
-            Removal::Rest(b"User me\n\nHost a\n".to_vec())
+            remove_include(&moved, own),
+            Removal::Keep(b"User me\n\nHost a\n".to_vec())
         );
-        assert_eq!(take(&more, own), Removal::Rest(b"Host b\n".to_vec()));
+        assert_eq!(
+            remove_include(&more, own),
+            Removal::Keep(b"Host b\n".to_vec())
+        );
     }
 }

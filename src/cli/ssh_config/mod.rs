@@ -43,8 +43,8 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
         remove,
     } = args;
     if !install && !remove {
-        let block = include::block(&own_path(), &aws.words());
-        return match stdout::part(block) {
+        let block = include::block(&own_path(), &aws.to_args());
+        return match stdout::print(block) {
             Ok(()) => Exit::Done,
             Err(unheard) => unheard.exit(),
         };
@@ -56,17 +56,17 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
     };
     let files = Files::of(Path::new(&home));
     let done = match install {
-        true => files.install(&include::block(&own_path(), &aws.words())),
+        true => files.install(&include::block(&own_path(), &aws.to_args())),
         false => files.remove(),
     };
     let sent = match done {
-        Ok(words) => stdout::printable(&format!("{words}\n")),
+        Ok(words) => stdout::print_text(&format!("{words}\n")),
         Err(FileError {
             path,
             error,
             changed,
         }) => {
-            let error = format!("{}: {}", path.display(), terminal::words(&error));
+            let error = format!("{}: {}", path.display(), terminal::os_message(&error));
             let effect = match changed {
                 None => "no file was changed".to_owned(),
                 Some(changed) => format!(
@@ -124,7 +124,7 @@ impl Files {
             make_directory(directory).map_err(FileError::of(directory, None))?;
         }
         files::replace(own, block.as_bytes(), Links::Followed).map_err(FileError::of(own, None))?;
-        if let Some(text) = include::add(text.as_deref(), own) {
+        if let Some(text) = include::insert_include(text.as_deref(), own) {
             let replaced = files::replace(user, &text, Links::Followed);
             replaced.map_err(FileError::of(user, Some(own)))?;
         }
@@ -139,13 +139,13 @@ impl Files {
     fn remove(&self) -> Result<String, FileError> {
         let (user, own) = (&self.user, &self.own);
         let text = read(user).map_err(FileError::of(user, None))?;
-        let changed = match text.map(|text| include::take(&text, own)) {
-            Some(include::Removal::Rest(rest)) => {
+        let changed = match text.map(|text| include::remove_include(&text, own)) {
+            Some(include::Removal::Keep(rest)) => {
                 files::replace(user, &rest, Links::Followed).map(|()| Some(&**user))
             }
             // This program has created it.
-            Some(include::Removal::All) => fs::remove_file(user).map(|()| Some(&**user)),
-            Some(include::Removal::Nothing) | None => Ok(None),
+            Some(include::Removal::DeleteFile) => fs::remove_file(user).map(|()| Some(&**user)),
+            Some(include::Removal::NotFound) | None => Ok(None),
         };
         let changed = changed.map_err(FileError::of(user, None))?;
         match fs::remove_file(own) {

@@ -5,14 +5,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::config::check::address::{normalized, overlap};
-use crate::config::check::section::Fields;
+use crate::config::check::section::CheckedSection;
 use crate::config::check::value::Addresses;
 use crate::config::diagnostic::{Finding, Findings};
 use crate::config::model::{HOST_DOCUMENT, Listen, PER_CONNECTION, PORT_DOCUMENT, Remote, SHARED};
 use crate::config::source::quoted;
 
 /// Checks the settings of one forward against each other.
-pub(super) fn check_forward(fields: &Fields<'_>, findings: &mut Findings) {
+pub(super) fn check_forward(fields: &CheckedSection<'_>, findings: &mut Findings) {
     check_remote_clients(fields, findings);
     check_mode(fields, findings);
     check_window(fields, findings);
@@ -22,30 +22,39 @@ pub(super) fn check_forward(fields: &Fields<'_>, findings: &mut Findings) {
 
 /// Checks the tables against each other: names, addresses to listen on, and the admin socket.
 pub(super) fn check_tables(
-    forwards: &[Fields<'_>],
-    http: &Fields<'_>,
-    admin: &Fields<'_>,
+    forwards: &[CheckedSection<'_>],
+    http: &CheckedSection<'_>,
+    admin: &CheckedSection<'_>,
     findings: &mut Findings,
 ) {
     check_names(forwards, findings);
     check_remote_clients(http, findings);
     // A disabled forward does not listen, so another one may use its address.
-    let is_served = |fields: &&Fields<'_>| fields.get("enabled") != Some(false);
+    let is_served = |fields: &&CheckedSection<'_>| fields.get("enabled") != Some(false);
     let listeners: Vec<_> = forwards.iter().chain([http]).filter(is_served).collect();
     check_addresses(&listeners, findings);
     check_admin(admin, &listeners, findings);
 }
 
 /// Reports listeners on the path of the admin socket.
-fn check_admin(admin: &Fields<'_>, listeners: &[&Fields<'_>], findings: &mut Findings) {
+fn check_admin(
+    admin: &CheckedSection<'_>,
+    listeners: &[&CheckedSection<'_>],
+    findings: &mut Findings,
+) {
     let socket = admin.get::<String>("socket");
     let Some((path, span)) = socket.zip(admin.span("socket")) else {
         return;
     };
     let path = normalized(Path::new(&path));
     for other in listeners {
-        let is_same = |listen: &Listen| listen.path().is_some_and(|own| normalized(own) == path);
-        if other.addresses().iter().any(|(listen, _)| is_same(listen)) {
+        let equal_ignoring_line =
+            |listen: &Listen| listen.path().is_some_and(|own| normalized(own) == path);
+        if other
+            .addresses()
+            .iter()
+            .any(|(listen, _)| equal_ignoring_line(listen))
+        {
             let what = format!("{} listens on the same socket", other.scope);
             let hint = "choose another path for one of them";
             findings.add(admin.finding(span.clone(), what, hint));
@@ -53,7 +62,7 @@ fn check_admin(admin: &Fields<'_>, listeners: &[&Fields<'_>], findings: &mut Fin
     }
 }
 
-fn check_remote_clients(fields: &Fields<'_>, findings: &mut Findings) {
+fn check_remote_clients(fields: &CheckedSection<'_>, findings: &mut Findings) {
     if fields.get("allow_remote_clients") != Some(false) {
         return;
     }
@@ -69,7 +78,7 @@ fn check_remote_clients(fields: &Fields<'_>, findings: &mut Findings) {
 }
 
 /// Reports `mode` where it has no effect, as the user may rely on it for protection.
-fn check_mode(fields: &Fields<'_>, findings: &mut Findings) {
+fn check_mode(fields: &CheckedSection<'_>, findings: &mut Findings) {
     let addresses = fields.get::<Addresses>("listen");
     let Some((span, addresses)) = fields.span("mode").zip(addresses) else {
         return;
@@ -81,7 +90,7 @@ fn check_mode(fields: &Fields<'_>, findings: &mut Findings) {
     }
 }
 
-fn check_window(fields: &Fields<'_>, findings: &mut Findings) {
+fn check_window(fields: &CheckedSection<'_>, findings: &mut Findings) {
     let (window, payload) = ("upload_window", "upload_payload");
     let sizes = fields.get::<u64>(window).zip(fields.get::<u64>(payload));
     let Some((bytes, least)) = sizes.filter(|(bytes, least)| bytes < least) else {
@@ -97,7 +106,7 @@ fn check_window(fields: &Fields<'_>, findings: &mut Findings) {
 }
 
 /// Reports keys of the other session mode, and more warm sessions than connections.
-fn check_sessions(fields: &Fields<'_>, findings: &mut Findings) {
+fn check_sessions(fields: &CheckedSection<'_>, findings: &mut Findings) {
     let Some(sessions) = fields.get::<String>("sessions") else {
         return;
     };
@@ -125,7 +134,7 @@ fn check_sessions(fields: &Fields<'_>, findings: &mut Findings) {
 }
 
 /// AWS documents either require a host or accept none (docs/protocol.md, section 1.3).
-fn check_document(fields: &Fields<'_>, findings: &mut Findings) {
+fn check_document(fields: &CheckedSection<'_>, findings: &mut Findings) {
     let document = fields.get::<String>("document");
     let Some((document, remote)) = document.zip(fields.get("remote")) else {
         return;
@@ -151,7 +160,7 @@ const OTHER_DOCUMENTS: [&str; 5] = [
     "SSM-SessionManagerRunShell",
 ];
 
-fn check_names(forwards: &[Fields<'_>], findings: &mut Findings) {
+fn check_names(forwards: &[CheckedSection<'_>], findings: &mut Findings) {
     let mut seen: BTreeMap<String, Range<usize>> = BTreeMap::new();
     for fields in forwards {
         let name = fields.get::<String>("name");
@@ -161,7 +170,7 @@ fn check_names(forwards: &[Fields<'_>], findings: &mut Findings) {
         if let Some(first) = seen.get(&name) {
             let what = format!("duplicate forward name {}", quoted(&name));
             let finding = Finding::new(span, what, "give each forward a unique name");
-            findings.add(finding.beside(first.clone(), "first used here"));
+            findings.add(finding.with_label(first.clone(), "first used here"));
         } else {
             seen.insert(name, span);
         }
@@ -173,10 +182,10 @@ struct AddressOwner<'a> {
     listen: Listen,
     span: Range<usize>,
     table: usize,
-    fields: &'a Fields<'a>,
+    fields: &'a CheckedSection<'a>,
 }
 
-fn check_addresses(listeners: &[&Fields<'_>], findings: &mut Findings) {
+fn check_addresses(listeners: &[&CheckedSection<'_>], findings: &mut Findings) {
     let mut owners: BTreeMap<(Option<u16>, Option<PathBuf>), Vec<AddressOwner<'_>>> =
         BTreeMap::new();
     for (table, fields) in listeners.iter().enumerate() {
@@ -191,14 +200,14 @@ fn check_addresses(listeners: &[&Fields<'_>], findings: &mut Findings) {
             let others = owners.entry(place).or_default();
             let mut overlapping = others.iter();
             match overlapping.find(|other| overlap(&owner.listen, &other.listen)) {
-                Some(other) => findings.add(taken(&owner, other)),
+                Some(other) => findings.add(address_conflict(&owner, other)),
                 None => others.push(owner),
             }
         }
     }
 }
 
-fn taken(second: &AddressOwner<'_>, first: &AddressOwner<'_>) -> Finding {
+fn address_conflict(second: &AddressOwner<'_>, first: &AddressOwner<'_>) -> Finding {
     let AddressOwner { listen, fields, .. } = second;
     let elsewhere = match listen {
         Listen::Localhost(_) | Listen::Tcp(_) => {
@@ -215,5 +224,5 @@ fn taken(second: &AddressOwner<'_>, first: &AddressOwner<'_>) -> Finding {
     let what = format!("{listen} is already used by {owner}");
     let there = format!("{owner} listens on {}", first.listen);
     let finding = fields.finding(second.span.clone(), what, hint);
-    finding.beside(first.span.clone(), there)
+    finding.with_label(first.span.clone(), there)
 }

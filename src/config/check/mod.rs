@@ -19,29 +19,29 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::check::conflict::{check_forward, check_tables};
-use crate::config::check::section::Fields;
-pub use crate::config::check::units::{duration, written_size};
+use crate::config::check::section::CheckedSection;
+pub use crate::config::check::units::{duration, format_size};
 use crate::config::check::value::Addresses;
 pub use crate::config::check::value::argument;
-use crate::config::diagnostic::{Finding, Findings, Problems};
+use crate::config::diagnostic::{Diagnostics, Finding, Findings};
 use crate::config::document::{Document, KeyValue, Table, Value, ValueData};
 use crate::config::model::{
     Account, Admin, Aws, Config, Forward, Http, Limits, Listen, Log, LogFormat, LogLevel, Proxy,
-    SHARED, Sessions, Shutdown, Upload,
+    SHARED, SessionMode, Shutdown, Upload,
 };
 use crate::config::settings::{
-    ADMIN, AWS, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, SECTIONS, SHUTDOWN, Section, Shape,
+    ADMIN, AWS, Cardinality, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, SECTIONS, SHUTDOWN, Section,
 };
-use crate::config::source::{SourceText, quoted, shortened};
-use crate::config::suggest::nearest;
-use crate::config::syntax_errors::Syntax;
+use crate::config::source::{SourceText, quoted, truncated};
+use crate::config::suggest::closest_match;
+use crate::config::syntax_errors::SyntaxErrors;
 
 /// Parses the text of a configuration.
 ///
 /// # Errors
 ///
 /// Fails with all problems found.
-pub fn parse(text: &str) -> Result<Config, Problems> {
+pub fn parse(text: &str) -> Result<Config, Diagnostics> {
     let source = SourceText::new(text);
     let mut findings = Findings::default();
     let config = if text.len() > MAX_LENGTH {
@@ -51,7 +51,7 @@ pub fn parse(text: &str) -> Result<Config, Problems> {
     } else {
         read(text, &source, &mut findings)
     };
-    match findings.into_problems(&source) {
+    match findings.into_diagnostics(&source) {
         Some(problems) => Err(problems),
         None => Ok(config.expect("what lacks a part has a finding")),
     }
@@ -79,7 +79,7 @@ fn names_socket(text: &str) -> bool {
 
 fn read(text: &str, source: &SourceText<'_>, findings: &mut Findings) -> Option<Config> {
     let document = Document::read(text);
-    let syntax = Syntax::of(text, source, &document);
+    let syntax = SyntaxErrors::of(text, source, &document);
     let tables = Tables::read(&document.root, text, findings);
     check_tables(
         &tables.forwards,
@@ -87,8 +87,8 @@ fn read(text: &str, source: &SourceText<'_>, findings: &mut Findings) -> Option<
         &tables.of(ADMIN),
         findings,
     );
-    findings.retain(|finding| syntax.leaves(finding, source));
-    findings.append(syntax.into_errors());
+    findings.retain(|finding| syntax.keeps(finding, source));
+    findings.append(syntax.into_findings());
     let forwards = tables.forwards.iter().map(|fields| forward(fields, source));
     Some(Config {
         aws: aws(&tables.of(AWS)),
@@ -105,8 +105,8 @@ fn read(text: &str, source: &SourceText<'_>, findings: &mut Findings) -> Option<
 #[derive(Debug, Default)]
 struct Tables<'a> {
     /// Tables that occur once, by name.
-    single: BTreeMap<&'static str, Fields<'a>>,
-    forwards: Vec<Fields<'a>>,
+    single: BTreeMap<&'static str, CheckedSection<'a>>,
+    forwards: Vec<CheckedSection<'a>>,
 }
 
 impl<'a> Tables<'a> {
@@ -131,11 +131,11 @@ impl<'a> Tables<'a> {
 
     fn take(&mut self, section: Section, entry: &'a KeyValue, findings: &mut Findings) {
         match (section.shape, &entry.value.data) {
-            (Shape::One, ValueData::Table(table)) => {
-                let fields = Fields::read(table, section, section.header(), findings);
+            (Cardinality::Single, ValueData::Table(table)) => {
+                let fields = CheckedSection::read(table, section, section.header(), findings);
                 self.single.insert(section.name, fields);
             }
-            (Shape::Many, ValueData::Array(values)) => {
+            (Cardinality::Array, ValueData::Array(values)) => {
                 self.take_forwards(section, values, findings);
             }
             _ => findings.add(wrong_shape(section, entry)),
@@ -148,7 +148,7 @@ impl<'a> Tables<'a> {
                 let what = format!(
                     "forward #{}: expected a table, found {}",
                     index + 1,
-                    value.data.noun()
+                    value.data.type_name()
                 );
                 findings.add(Finding::new(value.span.clone(), what, EXAMPLE));
                 continue;
@@ -159,18 +159,18 @@ impl<'a> Tables<'a> {
                 findings.add(Finding::new(value.span.clone(), what, hint));
                 break;
             }
-            let fields = Fields::read(table, section, scope(table, index), findings)
-                .inheriting(self.single.get(DEFAULTS.name));
+            let fields = CheckedSection::read(table, section, scope(table, index), findings)
+                .with_defaults(self.single.get(DEFAULTS.name));
             check_forward(&fields, findings);
             self.forwards.push(fields);
         }
     }
 
     /// Returns a table that occurs once. If it is absent, every key has its default.
-    fn of(&self, section: Section) -> Cow<'_, Fields<'a>> {
+    fn of(&self, section: Section) -> Cow<'_, CheckedSection<'a>> {
         match self.single.get(section.name) {
             Some(fields) => Cow::Borrowed(fields),
-            None => Cow::Owned(Fields::absent(section)),
+            None => Cow::Owned(CheckedSection::absent(section)),
         }
     }
 }
@@ -186,7 +186,7 @@ fn scope(table: &Table, index: usize) -> String {
     }
 }
 
-fn aws(fields: &Fields<'_>) -> Aws {
+fn aws(fields: &CheckedSection<'_>) -> Aws {
     let text = |key| fields.get::<String>(key);
     Aws {
         region: text("region"),
@@ -200,7 +200,7 @@ fn aws(fields: &Fields<'_>) -> Aws {
     }
 }
 
-fn limits(fields: &Fields<'_>) -> Option<Limits> {
+fn limits(fields: &CheckedSection<'_>) -> Option<Limits> {
     Some(Limits {
         max_connections: fields.number("max_connections")?,
         session_start_rate: fields.number("session_start_rate")?,
@@ -208,7 +208,7 @@ fn limits(fields: &Fields<'_>) -> Option<Limits> {
 }
 
 /// The default is below the ten seconds after which `docker stop` kills.
-fn shutdown(fields: &Fields<'_>) -> Shutdown {
+fn shutdown(fields: &CheckedSection<'_>) -> Shutdown {
     let given = fields.get("drain_timeout");
     Shutdown {
         drain_timeout: given.unwrap_or(Duration::from_secs(8)),
@@ -216,7 +216,7 @@ fn shutdown(fields: &Fields<'_>) -> Shutdown {
     }
 }
 
-fn log(fields: &Fields<'_>) -> Option<Log> {
+fn log(fields: &CheckedSection<'_>) -> Option<Log> {
     let (format, level): (String, String) = (fields.get("format")?, fields.get("level")?);
     let mut formats = LogFormat::ALL.into_iter();
     let mut levels = LogLevel::ALL.into_iter();
@@ -227,7 +227,7 @@ fn log(fields: &Fields<'_>) -> Option<Log> {
 }
 
 /// Returns the HTTP settings, if enabled.
-fn http(fields: &Fields<'_>) -> Option<Http> {
+fn http(fields: &CheckedSection<'_>) -> Option<Http> {
     Some(Http {
         listen: listen(fields)?,
         allow_remote_clients: fields.get("allow_remote_clients")?,
@@ -235,14 +235,14 @@ fn http(fields: &Fields<'_>) -> Option<Http> {
     })
 }
 
-fn admin(fields: &Fields<'_>) -> Admin {
+fn admin(fields: &CheckedSection<'_>) -> Admin {
     Admin {
         socket: fields.get::<String>(SOCKET).map(Into::into),
     }
 }
 
 /// Returns the forward, unless a setting is missing or invalid.
-fn forward(fields: &Fields<'_>, source: &SourceText<'_>) -> Option<Forward> {
+fn forward(fields: &CheckedSection<'_>, source: &SourceText<'_>) -> Option<Forward> {
     Some(Forward {
         name: fields.get("name")?,
         enabled: fields.get("enabled")?,
@@ -272,18 +272,18 @@ fn forward(fields: &Fields<'_>, source: &SourceText<'_>) -> Option<Forward> {
     })
 }
 
-fn listen(fields: &Fields<'_>) -> Option<Vec<Listen>> {
+fn listen(fields: &CheckedSection<'_>) -> Option<Vec<Listen>> {
     let addresses = fields.get::<Addresses>("listen")?.into_iter();
     Some(addresses.map(|(listen, _)| listen).collect())
 }
 
-fn sessions(fields: &Fields<'_>) -> Option<Sessions> {
+fn sessions(fields: &CheckedSection<'_>) -> Option<SessionMode> {
     Some(match fields.get::<String>("sessions")?.as_str() {
-        SHARED => Sessions::Shared {
+        SHARED => SessionMode::Shared {
             max_streams: fields.number("max_streams")?,
             max_age: Some(fields.get::<Duration>("max_session_age")?).filter(|age| !age.is_zero()),
         },
-        _ => Sessions::PerConnection {
+        _ => SessionMode::PerConnection {
             warm: fields.number("warm")?,
             warm_max_age: fields.get("warm_max_age")?,
         },
@@ -292,29 +292,31 @@ fn sessions(fields: &Fields<'_>) -> Option<Sessions> {
 
 /// Reports an unknown key or table at the top level.
 fn unknown_key(entry: &KeyValue) -> Finding {
-    let key = shortened(&entry.key);
-    let noun = if holds_tables(&entry.value) {
+    let key = truncated(&entry.key);
+    let type_name = if holds_tables(&entry.value) {
         "table"
     } else {
         "key"
     };
-    let home = Section::home_of(&entry.key).filter(|_| noun == "key");
-    let (what, hint) = match (home, meant_section(&entry.key)) {
+    let home = Section::home_of(&entry.key).filter(|_| type_name == "key");
+    let (what, hint) = match (home, closest_section(&entry.key)) {
         (Some(home), _) => (
             format!("`{key}` is outside of any table"),
             format!("move it below the header `{}`", home.header()),
         ),
         (None, Some(meant)) => (
-            format!("unknown {noun} `{key}`"),
+            format!("unknown {type_name} `{key}`"),
             format!("did you mean `{}`?", meant.header()),
         ),
-        (None, None) => (format!("unknown {noun} `{key}`"), tables_of_a_file()),
+        (None, None) => (format!("unknown {type_name} `{key}`"), tables_of_a_file()),
     };
     Finding::new(entry.span.clone(), what, hint)
 }
 
 fn tables_of_a_file() -> String {
-    let single = SECTIONS.iter().filter(|s| matches!(s.shape, Shape::One));
+    let single = SECTIONS
+        .iter()
+        .filter(|s| matches!(s.shape, Cardinality::Single));
     let headers: Vec<String> = single.map(|s| format!("`{}`", s.header())).collect();
     format!(
         "expected {}, each at most once, and `[[forward]]` for each forward",
@@ -323,8 +325,8 @@ fn tables_of_a_file() -> String {
 }
 
 /// Returns the section whose name is most similar.
-fn meant_section(key: &str) -> Option<&'static Section> {
-    let meant = nearest(key, SECTIONS.iter().map(|section| section.name));
+fn closest_section(key: &str) -> Option<&'static Section> {
+    let meant = closest_match(key, SECTIONS.iter().map(|section| section.name));
     SECTIONS.iter().find(|section| Some(section.name) == meant)
 }
 
@@ -344,29 +346,33 @@ fn holds_tables(value: &Value) -> bool {
 
 fn wrong_shape(section: Section, entry: &KeyValue) -> Finding {
     let (what, hint) = match section.shape {
-        Shape::Many => (
+        Cardinality::Array => (
             "is an array of tables",
             "write `[[forward]]`, in double brackets, above each forward".to_owned(),
         ),
-        Shape::One => (
+        Cardinality::Single => (
             "is one table",
             format!("write `{}`, in single brackets, once", section.header()),
         ),
     };
-    let what = format!("`{}` {what}, found {}", entry.key, entry.value.data.noun());
+    let what = format!(
+        "`{}` {what}, found {}",
+        entry.key,
+        entry.value.data.type_name()
+    );
     Finding::new(entry.span.clone(), what, hint)
 }
 
 /// Returns whether the user defined forwards here, possibly misspelled or malformed.
 fn may_be_forwards(entry: &KeyValue) -> bool {
-    let meant = meant_section(&entry.key).is_some_and(|section| section.name == FORWARD.name);
+    let meant = closest_section(&entry.key).is_some_and(|section| section.name == FORWARD.name);
     let is_empty = matches!(&entry.value.data, ValueData::Array(values) if values.is_empty());
     meant && !is_empty
 }
 
 fn no_forward(text: &str) -> Finding {
     let end = text.trim_end().len();
-    Finding::new(end..end, "no forward is configured", EXAMPLE).absence()
+    Finding::new(end..end, "no forward is configured", EXAMPLE).missing_key()
 }
 
 /// Key of the socket path in `[admin]`.

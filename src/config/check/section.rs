@@ -6,13 +6,13 @@ use std::ops::Range;
 use crate::config::check::value::{Addresses, FromValue, default, errors};
 use crate::config::diagnostic::{Finding, Findings};
 use crate::config::document::{KeyValue, Table, Value};
-use crate::config::settings::{Section, Setting, Shape};
-use crate::config::source::shortened;
-use crate::config::suggest::nearest;
+use crate::config::settings::{Cardinality, Section, Setting};
+use crate::config::source::truncated;
+use crate::config::suggest::closest_match;
 
 /// A table, checked key by key.
 #[derive(Clone, Debug)]
-pub(super) struct Fields<'a> {
+pub(super) struct CheckedSection<'a> {
     /// How messages refer to this table.
     pub(super) scope: String,
     section: Section,
@@ -24,7 +24,7 @@ pub(super) struct Fields<'a> {
 
 type Values<'a> = BTreeMap<&'static str, &'a Value>;
 
-impl<'a> Fields<'a> {
+impl<'a> CheckedSection<'a> {
     /// Checks each key and value of a table.
     pub(super) fn read(
         table: &'a Table,
@@ -41,7 +41,7 @@ impl<'a> Fields<'a> {
             match section.setting(&entry.key) {
                 Some(setting) => fields.take(setting, &entry.value, findings),
                 None => {
-                    meant.extend(nearest(&entry.key, section.keys()));
+                    meant.extend(closest_match(&entry.key, section.keys()));
                     findings.add(fields.unknown(entry));
                 }
             }
@@ -70,7 +70,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Takes settings that are absent here from `defaults`.
-    pub(super) fn inheriting(mut self, defaults: Option<&Self>) -> Self {
+    pub(super) fn with_defaults(mut self, defaults: Option<&Self>) -> Self {
         self.inherited = defaults.map(|d| d.own.clone()).unwrap_or_default();
         self
     }
@@ -85,7 +85,7 @@ impl<'a> Fields<'a> {
 
     fn unknown(&self, entry: &KeyValue) -> Finding {
         let home = Section::home_of(&entry.key);
-        let hint = match (home, nearest(&entry.key, self.section.keys())) {
+        let hint = match (home, closest_match(&entry.key, self.section.keys())) {
             (Some(home), _) => format!("move it to {}", home.header()),
             (None, Some(meant)) => format!("did you mean `{meant}`?"),
             (None, None) => {
@@ -97,7 +97,7 @@ impl<'a> Fields<'a> {
                 )
             }
         };
-        let what = format!("unknown key `{}`", shortened(&entry.key));
+        let what = format!("unknown key `{}`", truncated(&entry.key));
         self.finding(entry.span.clone(), what, hint)
     }
 
@@ -113,7 +113,7 @@ impl<'a> Fields<'a> {
         let verb = if missing.len() == 1 { "is" } else { "are" };
         let hint = format!("add, for example, {lines}");
         self.finding(header, format!("{keys} {verb} missing"), hint)
-            .absence()
+            .missing_key()
     }
 
     /// Creates a finding whose message begins with the name of this table.
@@ -128,7 +128,7 @@ impl<'a> Fields<'a> {
 
     /// Returns whether the section may occur more than once.
     pub(super) fn is_many(&self) -> bool {
-        matches!(self.section.shape, Shape::Many)
+        matches!(self.section.shape, Cardinality::Array)
     }
 
     /// Returns the range of a value set in this table.

@@ -9,8 +9,8 @@ use crate::config::diagnostic::ValueError;
 use crate::config::document::{KeyValue, Table, Value, ValueData};
 use crate::config::model::{Target, Targets};
 use crate::config::settings::{Kind, Setting};
-use crate::config::source::{quoted, shortened};
-use crate::config::suggest::nearest;
+use crate::config::source::{quoted, truncated};
+use crate::config::suggest::closest_match;
 
 impl FromValue for Targets {
     fn from_value(setting: &Setting, value: &Value) -> Checked<Self> {
@@ -44,8 +44,8 @@ fn of_table(table: &Table, value: &Value) -> Checked<Target> {
 }
 
 fn unknown(entry: &KeyValue) -> SpannedError {
-    let what = format!("unknown key `{}` of a target", shortened(&entry.key));
-    let hint = match nearest(&entry.key, [TAGS]) {
+    let what = format!("unknown key `{}` of a target", truncated(&entry.key));
+    let hint = match closest_match(&entry.key, [TAGS]) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => EXAMPLE.to_owned(),
     };
@@ -54,7 +54,7 @@ fn unknown(entry: &KeyValue) -> SpannedError {
 
 fn of_tags(value: &Value) -> Checked<BTreeMap<String, String>> {
     let ValueData::Table(tags) = &value.data else {
-        let what = format!("expected a table of tags, found {}", value.data.noun());
+        let what = format!("expected a table of tags, found {}", value.data.type_name());
         return Err(at(value, ValueError::new(what, EXAMPLE)));
     };
     if !(1..=MAX_TAGS).contains(&tags.entries.len()) {
@@ -71,8 +71,8 @@ fn of_tags(value: &Value) -> Checked<BTreeMap<String, String>> {
 /// would be taken for a wildcard, which DescribeInstanceInformation does not have.
 fn tag(entry: &KeyValue) -> Result<(String, String), ValueError> {
     let ValueData::Text(value) = &entry.value.data else {
-        let noun = entry.value.data.noun();
-        let what = format!("expected the value of a tag in quotes, found {noun}");
+        let type_name = entry.value.data.type_name();
+        let what = format!("expected the value of a tag in quotes, found {type_name}");
         return Err(ValueError::new(what, EXAMPLE));
     };
     check_part(&entry.key, "key", MAX_KEY)?;
@@ -80,12 +80,12 @@ fn tag(entry: &KeyValue) -> Result<(String, String), ValueError> {
     Ok((entry.key.clone(), value.clone()))
 }
 
-fn check_part(text: &str, noun: &str, most: usize) -> Result<(), ValueError> {
+fn check_part(text: &str, type_name: &str, most: usize) -> Result<(), ValueError> {
     let is_bad = |c: char| c.is_control() || c == '*';
     if (1..=most).contains(&text.chars().count()) && !text.contains(is_bad) {
         return Ok(());
     }
-    let what = format!("{} is not a valid tag {noun}", quoted(text));
+    let what = format!("{} is not a valid tag {type_name}", quoted(text));
     let hint = format!(
         "AWS allows 1 to {most} characters; no control character, and no `*`, because the whole \
          text is compared without wildcards"

@@ -82,14 +82,17 @@ fn every_example_makes_sense() {
                 "max_streams" | "max_session_age" => format!("{others}\nsessions = \"shared\""),
                 _ => others,
             };
-            let beside = match setting.key {
+            let with_label = match setting.key {
                 "allow_remote_clients" | "hosts" if section.name == HTTP.name => "listen = 1\n",
                 _ => "",
             };
 
             match section.shape {
-                Shape::One => good(&format!("{}\n{beside}{line}{MINIMAL}", section.header())),
-                Shape::Many => good(&format!("{others}\n{line}")),
+                Cardinality::Single => good(&format!(
+                    "{}\n{with_label}{line}{MINIMAL}",
+                    section.header()
+                )),
+                Cardinality::Array => good(&format!("{others}\n{line}")),
             };
         }
     }
@@ -168,7 +171,7 @@ fn pieces() -> impl Strategy<Value = String> {
     })
 }
 
-fn lies_in(problem: &crate::config::diagnostic::Problem, text: &str) -> bool {
+fn lies_in(problem: &crate::config::diagnostic::Diagnostic, text: &str) -> bool {
     let line = text.split('\n').nth(problem.place.line - 1);
     line.is_some_and(|line| problem.place.column <= line.chars().count() + 1)
 }

@@ -34,7 +34,7 @@ pub(super) fn size(text: &str) -> Result<u64, ValueError> {
 }
 
 /// Formats a size as in the file, in the largest unit that divides it (`256KiB`).
-pub fn written_size(bytes: u64) -> String {
+pub fn format_size(bytes: u64) -> String {
     let divides = |(_, unit): &&(&str, u64)| bytes >= *unit && bytes.is_multiple_of(*unit);
     let (name, unit) = SIZE.iter().find(divides).unwrap_or(&("B", 1));
     format!("{}{name}", bytes / unit)
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn what_is_written_can_be_read() {
         for bytes in [0, 1, 1023, 1024, 262_144, 1 << 20, (1 << 30) + 1] {
-            assert_eq!(size(&written_size(bytes)), Ok(bytes));
+            assert_eq!(size(&format_size(bytes)), Ok(bytes));
         }
     }
 }

@@ -5,13 +5,13 @@ use std::slice;
 use std::time::Duration;
 
 use crate::config::check::address::port_number;
-use crate::config::check::units::{duration, size, written_size};
+use crate::config::check::units::{duration, format_size, size};
 use crate::config::diagnostic::ValueError;
 use crate::config::document::{Value, ValueData};
 use crate::config::model::{Listen, Remote, Targets};
-use crate::config::settings::{Absent, Kind, Section, Setting};
+use crate::config::settings::{DefaultValue, Kind, Section, Setting};
 use crate::config::source::quoted;
-use crate::config::suggest::nearest;
+use crate::config::suggest::closest_match;
 use crate::duration::written;
 
 /// A type of the model that a value is converted to.
@@ -50,10 +50,10 @@ pub(super) fn errors(setting: &Setting, value: &Value) -> Vec<SpannedError> {
 /// Returns the default of a setting; `None` if it has none.
 pub(super) fn default(setting: &Setting) -> Option<Value> {
     let data = match setting.absent {
-        Absent::Problem | Absent::Nothing => return None,
-        Absent::Text(text) => ValueData::Text(text.to_owned()),
-        Absent::Number(number) => ValueData::Number(number.into()),
-        Absent::Flag(flag) => ValueData::Flag(flag),
+        DefaultValue::Required | DefaultValue::None => return None,
+        DefaultValue::Text(text) => ValueData::Text(text.to_owned()),
+        DefaultValue::Number(number) => ValueData::Number(number.into()),
+        DefaultValue::Flag(flag) => ValueData::Flag(flag),
     };
     Some(Value { span: 0..0, data })
 }
@@ -84,7 +84,7 @@ impl FromValue for u64 {
         let number = match (setting.kind, &value.data) {
             (Kind::Number(min, max), ValueData::Number(number)) => whole(*number, min, max),
             (Kind::Size(min, max), ValueData::Text(text)) => {
-                size(text).and_then(|size| within(text, size, (min, max), "size", written_size))
+                size(text).and_then(|size| within(text, size, (min, max), "size", format_size))
             }
             _ => return wrong_type(setting, value),
         };
@@ -147,7 +147,7 @@ impl FromValue for Addresses {
 pub(super) fn one_or_many<T>(
     value: &Value,
     most: usize,
-    noun: &str,
+    type_name: &str,
     one: impl Fn(&Value) -> Checked<T>,
 ) -> Checked<Vec<T>> {
     let values = if let ValueData::Array(values) = &value.data {
@@ -156,7 +156,7 @@ pub(super) fn one_or_many<T>(
         slice::from_ref(value)
     };
     if !(1..=most).contains(&values.len()) {
-        let what = format!("an array of {} {noun}", values.len());
+        let what = format!("an array of {} {type_name}", values.len());
         let hint = format!("write 1 to {most} of them");
         return Err(at(value, ValueError::new(what, hint)));
     }
@@ -183,7 +183,7 @@ fn choice(text: &str, words: &[&str]) -> Result<(), ValueError> {
     if words.contains(&text) {
         return Ok(());
     }
-    let hint = match nearest(text, words.iter().copied()) {
+    let hint = match closest_match(text, words.iter().copied()) {
         Some(meant) => format!("did you mean \"{meant}\"?"),
         None => format!("write \"{}\"", words.join("\" or \"")),
     };
@@ -209,14 +209,14 @@ fn within<T: Copy + PartialOrd>(
     text: &str,
     amount: T,
     (min, max): (T, T),
-    noun: &str,
+    type_name: &str,
     written: fn(T) -> String,
 ) -> Result<T, ValueError> {
     if (min..=max).contains(&amount) {
         return Ok(amount);
     }
     let (min, max) = (written(min), written(max));
-    let hint = format!("write a {noun} from \"{min}\" to \"{max}\"");
+    let hint = format!("write a {type_name} from \"{min}\" to \"{max}\"");
     let what = format!("{} is out of range", quoted(text));
     Err(ValueError::new(what, hint))
 }
@@ -234,7 +234,7 @@ pub(super) fn wrong_type<T>(setting: &Setting, value: &Value) -> Checked<T> {
         Kind::Target => "the id of a node, a table of tags or an array of them",
         Kind::Remote => "a string \"host:port\" or a port",
     };
-    let what = format!("expected {wanted}, found {}", value.data.noun());
+    let what = format!("expected {wanted}, found {}", value.data.type_name());
     let hint = match rewritten(setting, &value.data) {
         Some(value) => format!("write `{} = {value}`", setting.key),
         None => format!("for example `{}`", setting.example()),
@@ -250,10 +250,9 @@ fn rewritten(setting: &Setting, data: &ValueData) -> Option<String> {
         (Kind::Duration(..), ValueData::Number(number)) => {
             Some(format!("\"{}s\"", u32::try_from(*number).ok()?))
         }
-        (Kind::Size(..), ValueData::Number(number)) => Some(format!(
-            "\"{}\"",
-            written_size(u64::try_from(*number).ok()?)
-        )),
+        (Kind::Size(..), ValueData::Number(number)) => {
+            Some(format!("\"{}\"", format_size(u64::try_from(*number).ok()?)))
+        }
         _ => None,
     }
 }

@@ -96,12 +96,12 @@ pub struct Account {
 
 impl Account {
     /// Returns whether the forward overrides nothing.
-    pub fn is_shared(&self) -> bool {
+    pub fn is_default_account(&self) -> bool {
         *self == Self::default()
     }
 
     /// Returns `aws` with the overrides of this forward applied.
-    pub fn within(&self, aws: &Aws) -> Aws {
+    pub fn merged_into(&self, aws: &Aws) -> Aws {
         let Self {
             region,
             profile,
@@ -150,11 +150,11 @@ mod tests {
             role_arn: None,
         };
 
-        let within = account.within(&aws);
+        let within = account.merged_into(&aws);
 
         assert_eq!(within.region.as_deref(), Some("us-east-1"));
         assert_eq!(within.profile.as_deref(), Some("other"));
         assert_eq!(within.role_arn, aws.role_arn);
-        assert_eq!(Account::default().within(&aws), aws);
+        assert_eq!(Account::default().merged_into(&aws), aws);
     }
 }

@@ -151,7 +151,7 @@ impl LogLevel {
 
 /// How connections are mapped to sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sessions {
+pub enum SessionMode {
     /// One session per connection.
     PerConnection {
         /// Number of warm sessions.
@@ -168,7 +168,7 @@ pub enum Sessions {
     },
 }
 
-impl Sessions {
+impl SessionMode {
     /// Returns the value as written in the file.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -199,7 +199,7 @@ pub struct Forward {
     /// SSM document, if not the default for `remote`; see [`Forward::document`].
     pub document: Option<String>,
     /// How connections are mapped to sessions.
-    pub sessions: Sessions,
+    pub sessions: SessionMode,
     /// Whether an open connection prevents the idle timeout of its session.
     pub keep_alive: bool,
     /// Maximum time from accept to a stream that can carry data.
@@ -221,7 +221,7 @@ pub struct Forward {
 
 impl Forward {
     /// Returns whether both forwards are equal apart from their line.
-    pub fn is_same(&self, other: &Self) -> bool {
+    pub fn equal_ignoring_line(&self, other: &Self) -> bool {
         let other = Self {
             line: self.line,
             ..other.clone()

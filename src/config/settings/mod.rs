@@ -22,7 +22,7 @@ pub struct Section {
     /// Table key, as in `[aws]`.
     pub name: &'static str,
     /// Whether it may occur more than once.
-    pub shape: Shape,
+    pub shape: Cardinality,
     /// Accepted keys.
     pub settings: &'static [Setting],
     /// Description.
@@ -49,19 +49,19 @@ impl Section {
     /// Returns the header as written in the file.
     pub fn header(&self) -> String {
         match self.shape {
-            Shape::One => format!("[{}]", self.name),
-            Shape::Many => format!("[[{}]]", self.name),
+            Cardinality::Single => format!("[{}]", self.name),
+            Cardinality::Array => format!("[[{}]]", self.name),
         }
     }
 }
 
 /// How often a section occurs in a file.
 #[derive(Clone, Copy, Debug)]
-pub enum Shape {
+pub enum Cardinality {
     /// `[name]`, once or not at all.
-    One,
+    Single,
     /// `[[name]]`, at least once.
-    Many,
+    Array,
 }
 
 /// A key of a section.
@@ -72,7 +72,7 @@ pub struct Setting {
     /// Accepted values.
     pub kind: Kind,
     /// Behaviour if absent.
-    pub absent: Absent,
+    pub absent: DefaultValue,
     /// Description: one sentence without a full stop.
     pub doc: &'static str,
     /// A valid value, as written in the file; empty: the default is the example.
@@ -81,7 +81,12 @@ pub struct Setting {
 
 impl Setting {
     /// Creates a row without description.
-    const fn new(key: &'static str, kind: Kind, absent: Absent, example: &'static str) -> Self {
+    const fn new(
+        key: &'static str,
+        kind: Kind,
+        absent: DefaultValue,
+        example: &'static str,
+    ) -> Self {
         let doc = "";
         Self {
             key,
@@ -99,14 +104,14 @@ impl Setting {
 
     /// Returns whether the setting must be present in its section.
     pub fn is_required(&self) -> bool {
-        matches!(self.absent, Absent::Problem)
+        matches!(self.absent, DefaultValue::Required)
     }
 
     /// Returns a line with a valid value, as written in the file.
     pub fn example(&self) -> String {
         match (self.example, self.absent) {
-            ("", Absent::Text(default)) => format!("{} = \"{default}\"", self.key),
-            ("", Absent::Number(default)) => format!("{} = {default}", self.key),
+            ("", DefaultValue::Text(default)) => format!("{} = \"{default}\"", self.key),
+            ("", DefaultValue::Number(default)) => format!("{} = {default}", self.key),
             (example, _) => format!("{} = {example}", self.key),
         }
     }
@@ -142,11 +147,11 @@ pub type TextCheck = fn(&str) -> Result<(), ValueError>;
 
 /// Behaviour if a setting is absent.
 #[derive(Clone, Copy, Debug)]
-pub enum Absent {
+pub enum DefaultValue {
     /// The setting is required.
-    Problem,
+    Required,
     /// No default; the description says what absence means.
-    Nothing,
+    None,
     /// Default text.
     Text(&'static str),
     /// Default number.

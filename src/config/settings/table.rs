@@ -9,7 +9,7 @@ use crate::config::check::identifiers::{
 };
 use crate::config::check::version::check_client_version;
 use crate::config::model::{PER_CONNECTION, SHARED};
-use crate::config::settings::{Absent, Kind, Section, Setting, Shape};
+use crate::config::settings::{Cardinality, DefaultValue, Kind, Section, Setting};
 
 /// All tables of a file.
 pub const SECTIONS: &[Section] = &[AWS, FORWARD, LIMITS, SHUTDOWN, LOG, HTTP, ADMIN, DEFAULTS];
@@ -24,7 +24,7 @@ pub const AWS: Section = once(
 /// `[[forward]]`.
 pub const FORWARD: Section = Section {
     name: "forward",
-    shape: Shape::Many,
+    shape: Cardinality::Array,
     settings: FORWARD_SETTINGS,
     doc: "A local address, and the destination its connections are forwarded to through a target",
 };
@@ -159,7 +159,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
     Setting::new(
         "mode",
         Kind::Text("^[0-7]{1,4}$", check_mode),
-        Absent::Text("0600"),
+        DefaultValue::Text("0600"),
         "",
     )
     .doc("Permissions of a Unix socket in octal digits"),
@@ -192,7 +192,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
     Setting::new(
         "upload_window",
         Kind::Size(1 << 10, 64 << 20),
-        Absent::Text("256KiB"),
+        DefaultValue::Text("256KiB"),
         "",
     )
     .doc("Maximum unacknowledged bytes to the agent; at least one upload_payload"),
@@ -220,27 +220,32 @@ const fn listen(example: &'static str) -> Setting {
 const fn once(name: &'static str, settings: &'static [Setting], doc: &'static str) -> Section {
     Section {
         name,
-        shape: Shape::One,
+        shape: Cardinality::Single,
         settings,
         doc,
     }
 }
 
 const fn required(key: &'static str, kind: Kind, example: &'static str) -> Setting {
-    Setting::new(key, kind, Absent::Problem, example)
+    Setting::new(key, kind, DefaultValue::Required, example)
 }
 
 const fn optional(key: &'static str, kind: Kind, example: &'static str) -> Setting {
-    Setting::new(key, kind, Absent::Nothing, example)
+    Setting::new(key, kind, DefaultValue::None, example)
 }
 
 const fn flag(key: &'static str, default: bool) -> Setting {
     let example = if default { "false" } else { "true" };
-    Setting::new(key, Kind::Flag, Absent::Flag(default), example)
+    Setting::new(key, Kind::Flag, DefaultValue::Flag(default), example)
 }
 
 const fn number(key: &'static str, min: u64, max: u64, default: u32) -> Setting {
-    Setting::new(key, Kind::Number(min, max), Absent::Number(default), "")
+    Setting::new(
+        key,
+        Kind::Number(min, max),
+        DefaultValue::Number(default),
+        "",
+    )
 }
 
 const fn duration(
@@ -249,7 +254,12 @@ const fn duration(
     max: Duration,
     default: &'static str,
 ) -> Setting {
-    Setting::new(key, Kind::Duration(min, max), Absent::Text(default), "")
+    Setting::new(
+        key,
+        Kind::Duration(min, max),
+        DefaultValue::Text(default),
+        "",
+    )
 }
 
 const fn choice(
@@ -257,7 +267,7 @@ const fn choice(
     words: &'static [&'static str],
     default: &'static str,
 ) -> Setting {
-    Setting::new(key, Kind::Choice(words), Absent::Text(default), "")
+    Setting::new(key, Kind::Choice(words), DefaultValue::Text(default), "")
 }
 
 const SECOND: Duration = Duration::from_secs(1);

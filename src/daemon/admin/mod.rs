@@ -1,8 +1,8 @@
 //! Server side of the admin socket, which receives commands for a running daemon.
 //!
 //! ```text
-//!   a client ─▶ SocketFile (0600) ─▶ check its user ─▶ read a line ─▶ Call ─▶ the daemon
-//!            ◀──────────────────────────────────────── write a line ◀── Answer
+//!   a client ─▶ SocketFile (0600) ─▶ check its user ─▶ read a line ─▶ PendingRequest ─▶ daemon
+//!            ◀─────────────────────────────────────── write a line ◀── Response
 //! ```
 //!
 //! Only root and the user who runs the daemon are accepted: the permissions of the file enforce it,
@@ -31,7 +31,7 @@ use crate::config::Listen;
 use crate::forward::{ListenError, SocketFile};
 use crate::network::shortage;
 use crate::panics::{self, caught};
-use crate::telemetry::Control;
+use crate::telemetry::LogHandle;
 
 /// The server task and the requests that it has received.
 #[derive(Debug)]
@@ -98,8 +98,8 @@ impl Admin {
         }
     }
 
-    /// Stops accepting requests, and waits until pending answers are written, for [`SHUTDOWN_TIMEOUT`]
-    /// at most.
+    /// Stops accepting requests, and waits until pending answers are written, for
+    /// [`SHUTDOWN_TIMEOUT`] at most.
     pub(super) async fn close(mut self) {
         self.calls.close();
         let done = async { while self.server.join_next().await.is_some() {} };
@@ -271,12 +271,12 @@ async fn answer(line: &[u8], requests: &mpsc::Sender<PendingRequest>) -> Respons
 }
 
 /// Returns the current log filter; empty if the daemon does not control the log.
-pub(super) fn filter(log: Option<&Control>) -> String {
-    log.map(Control::filter).unwrap_or_default()
+pub(super) fn filter(log: Option<&LogHandle>) -> String {
+    log.map(LogHandle::filter).unwrap_or_default()
 }
 
 /// Changes the log filter if `level` is given, and answers with the current one.
-pub(super) fn set_log(log: Option<&Control>, level: Option<String>) -> Response {
+pub(super) fn set_log(log: Option<&LogHandle>, level: Option<String>) -> Response {
     let changed = match (log, &level) {
         (Some(log), Some(level)) => log.set_filter(level),
         (None, _) | (_, None) => Ok(()),

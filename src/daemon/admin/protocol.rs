@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::ReloadSummary;
-use crate::telemetry::Report;
+use crate::telemetry::StatusReport;
 
 /// A request to the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub enum Request {
 #[serde(rename_all = "lowercase")]
 pub enum Response {
     /// The status of the daemon and its forwards.
-    Status(Box<Report>),
+    Status(Box<StatusReport>),
     /// The changes made by a reload.
     Reloaded(ReloadSummary),
     /// The daemon has stopped.

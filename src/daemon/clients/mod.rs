@@ -28,7 +28,7 @@ use tracing::{debug, warn};
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
     /// Name of the server in the log.
-    service: &'static str,
+    ssm: &'static str,
     places: Arc<Semaphore>,
     state: Arc<Mutex<ClientTable>>,
     /// Notified when a connection becomes replaceable.
@@ -74,9 +74,9 @@ pub(super) enum ClientKey {
 
 impl Clients {
     /// Creates an empty set of at most `most` connections.
-    pub(super) fn new(service: &'static str, most: usize) -> Self {
+    pub(super) fn new(ssm: &'static str, most: usize) -> Self {
         Self {
-            service,
+            ssm,
             places: Arc::new(Semaphore::new(most)),
             state: Arc::default(),
             settled: Arc::default(),
@@ -138,18 +138,18 @@ impl Clients {
         };
         let entry = state.entries.remove(&id).expect("it was just found");
         state.closed += 1;
-        let (service, closed) = (self.service, state.closed);
+        let (ssm, closed) = (self.ssm, state.closed);
         drop(state);
         entry.close.notify_one();
         // Logged at powers of two only, so that many connections do not flood the log.
         if closed.is_power_of_two() {
             warn!(
-                service,
+                ssm,
                 closed, "too many connections: closing idle ones to accept new ones"
             );
         } else {
             debug!(
-                service,
+                ssm,
                 closed, "closing an idle connection to accept a new one"
             );
         }

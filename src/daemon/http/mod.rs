@@ -1,8 +1,8 @@
 //! HTTP server for health and metrics, if `[http]` is configured.
 //!
 //! ```text
-//!   a client ─▶ Listeners ─▶ Clients ─▶ hyper ─▶ host.rs ─▶ Call ─▶ the daemon
-//!            ◀───────────────── routes.rs, prometheus.rs ◀── Report
+//!   a client ─▶ Listeners ─▶ Clients ─▶ hyper ─▶ host.rs ─▶ PendingRequest ─▶ daemon
+//!            ◀───────────────── routes.rs, prometheus.rs ◀── StatusReport
 //! ```
 //!
 //! Every page but `/startup` is answered by the daemon's event loop, as over the admin socket,
@@ -61,13 +61,13 @@ impl HttpSockets {
         if let Some((settings, bound)) = &self.0
             && Some(settings) != wanted
         {
-            released.join(bound);
+            released.extend(bound);
         }
         released
     }
 
-    /// Binds the addresses of `wanted`. Nothing changes before [`Http::swap`]. Listeners in `released`
-    /// are taken from there.
+    /// Binds the addresses of `wanted`. Nothing changes before [`Http::commit`]. Listeners in
+    /// `released` are taken from there.
     pub(super) async fn prepare(
         &self,
         wanted: Option<config::Http>,

@@ -6,13 +6,13 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use crate::telemetry::{ForwardReport, Report};
+use crate::telemetry::{ForwardReport, StatusReport};
 
 /// Content type of the text.
 pub(super) const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Returns all metrics of a report.
-pub(super) fn text(report: &Report) -> String {
+pub(super) fn text(report: &StatusReport) -> String {
     let mut text = String::new();
     let version = [("version", report.version.as_str())];
     head(
@@ -90,7 +90,7 @@ pub(super) fn text(report: &Report) -> String {
     text
 }
 
-fn finishing(report: &Report) -> u64 {
+fn finishing(report: &StatusReport) -> u64 {
     let connections = report.finishing.iter().map(|f| f.connections as u64);
     connections.sum()
 }

@@ -7,7 +7,7 @@ use hyper::{Method, StatusCode};
 
 use super::host::HostError;
 use super::prometheus;
-use crate::telemetry::Report;
+use crate::telemetry::StatusReport;
 
 pub(super) type Response = hyper::Response<Full<Bytes>>;
 
@@ -86,7 +86,7 @@ pub(super) fn busy() -> Response {
 }
 
 /// Returns the response for a page.
-pub(super) fn render(page: Route, report: &Report) -> Response {
+pub(super) fn render(page: Route, report: &StatusReport) -> Response {
     match page {
         Route::Startup => startup(),
         Route::Readiness => readiness(report),
@@ -97,7 +97,7 @@ pub(super) fn render(page: Route, report: &Report) -> Response {
 }
 
 /// A failing forward is listed but does not affect readiness: the others serve, and it is retried.
-fn readiness(report: &Report) -> Response {
+fn readiness(report: &StatusReport) -> Response {
     if report.stopping {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
     }
@@ -109,7 +109,7 @@ fn readiness(report: &Report) -> Response {
     plain(StatusCode::OK, format!("ready\n{failing}"))
 }
 
-fn liveness(report: &Report) -> Response {
+fn liveness(report: &StatusReport) -> Response {
     match report.alive {
         true => plain(StatusCode::OK, "alive\n"),
         false => plain(
@@ -119,7 +119,7 @@ fn liveness(report: &Report) -> Response {
     }
 }
 
-fn status(report: &Report) -> Response {
+fn status(report: &StatusReport) -> Response {
     match serde_json::to_string(report) {
         Ok(json) => typed("application/json", json + "\n"),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
@@ -152,8 +152,8 @@ const ROUTES: &[(&str, Route)] = &[
 mod tests {
     use super::*;
 
-    fn report() -> Report {
-        Report {
+    fn report() -> StatusReport {
+        StatusReport {
             version: "1".into(),
             pid: 1,
             uptime_seconds: 1,
@@ -173,12 +173,12 @@ mod tests {
 
     #[test]
     fn a_daemon_that_stops_lives_and_is_not_ready() {
-        let stopping = Report {
+        let stopping = StatusReport {
             stopping: true,
             ..report()
         };
 
-        let status = |page, report: &Report| render(page, report).status().as_u16();
+        let status = |page, report: &StatusReport| render(page, report).status().as_u16();
 
         assert_eq!(status(Route::Readiness, &report()), 200);
         assert_eq!(status(Route::Readiness, &stopping), 503);
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn accept_loops_that_do_not_answer_are_not_alive() {
-        let dead = Report {
+        let dead = StatusReport {
             alive: false,
             ..report()
         };

@@ -26,7 +26,7 @@ use crate::daemon::clients::{AdmittedClient, ClientKey, Clients};
 use crate::forward::{AcceptedSocket, Listener};
 use crate::network::shortage;
 use crate::panics::{self, caught};
-use crate::telemetry::Report;
+use crate::telemetry::StatusReport;
 
 /// Accepts and serves connections until the receiver of requests is closed. `names` are the host
 /// names accepted over TCP; a web page cannot reach a Unix socket.
@@ -105,7 +105,7 @@ async fn serve_client(
     names: Option<&AllowedHosts>,
     requests: mpsc::Sender<PendingRequest>,
 ) {
-    let service = service_fn(|request| async {
+    let ssm = service_fn(|request| async {
         let _answering = client.answering();
         answer(request, names, &requests).await
     });
@@ -117,7 +117,7 @@ async fn serve_client(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS);
-    let mut connection = pin!(speech.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(speech.serve_connection(TokioIo::new(stream), ssm));
     tokio::select! {
         ended = connection.as_mut() => return log_end(ended),
         () = requests.closed() => {}
@@ -167,7 +167,7 @@ async fn answer(
 }
 
 /// Requests the status of the daemon. Returns `None` if the daemon no longer answers.
-async fn report(requests: &mpsc::Sender<PendingRequest>) -> Option<Report> {
+async fn report(requests: &mpsc::Sender<PendingRequest>) -> Option<StatusReport> {
     let (reply, answer) = oneshot::channel();
     let request = AdminRequest::Status;
     requests

@@ -1,8 +1,8 @@
 //! An accepted client connection: reads, writes, and closes it gracefully or with a reset.
 //!
-//! By default a connection is reset when it is dropped: after an error, a panic or the death of
-//! the process, the client sees a reset and never a clean end. Only [`Connection::close_gracefully`] (or
-//! [`Connection::close_without_waiting`]), called after the last byte, closes it with FIN.
+//! By default a connection is reset when it is dropped: after an error, a panic or the death of the
+//! process, the client sees a reset and never a clean end. Only [`Connection::close_gracefully`]
+//! (or [`Connection::close_without_waiting`]), called after the last byte, closes it with FIN.
 
 mod stdio;
 mod tcp;

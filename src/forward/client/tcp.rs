@@ -74,7 +74,7 @@ impl TcpSocket {
         self.finish_in_turns(CLOSE_TIMEOUT).await;
     }
 
-    /// Like [`TcpSocket::finish`], checking for progress every `turn`.
+    /// Like [`TcpSocket::close_gracefully`], checking for progress every `turn`.
     async fn finish_in_turns(self, turn: Duration) {
         let socket = SockRef::from(&self.stream);
         let ended = socket

@@ -22,7 +22,8 @@ impl ListenError {
         Self { address, kind }
     }
 
-    /// Returns the same error, or `OwnListener` if the address is taken by a listener of this daemon.
+    /// Returns the same error, or `OwnListener` if the address is taken by a listener of this
+    /// daemon.
     pub(super) fn or_own_listener(
         self,
         own: impl FnOnce(SocketAddr) -> Option<SocketAddr>,

@@ -80,7 +80,7 @@ impl Listeners {
     }
 
     /// Adds the listeners of `other`, except those configured with port 0.
-    pub fn join(&mut self, other: &Self) {
+    pub fn extend(&mut self, other: &Self) {
         let chosen = other
             .0
             .iter()
@@ -127,7 +127,7 @@ impl Listeners {
     /// Returns the system's error.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         self.listeners().try_for_each(|listener| match &**listener {
-            Listener::Tcp(_) | Listener::Passed(_) => Ok(()),
+            Listener::Tcp(_) | Listener::Activated(_) => Ok(()),
             Listener::Unix(socket) => socket.set_mode(mode),
         })
     }
@@ -141,7 +141,7 @@ pub enum Listener {
     /// A Unix socket, and its file.
     Unix(SocketFile),
     /// A Unix socket whose file is owned by the service manager.
-    Passed(UnixListener),
+    Activated(UnixListener),
 }
 
 /// An accepted socket.
@@ -199,7 +199,7 @@ impl Listener {
     fn port(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
-            Self::Unix(_) | Self::Passed(_) => None,
+            Self::Unix(_) | Self::Activated(_) => None,
         }
     }
 
@@ -215,7 +215,7 @@ impl Listener {
                 Connection::tcp(tcp)
             }
             Self::Unix(socket) => Connection::unix(socket.accept().await?),
-            Self::Passed(socket) => Connection::unix(socket.accept().await?.0),
+            Self::Activated(socket) => Connection::unix(socket.accept().await?.0),
         }
     }
 
@@ -231,7 +231,7 @@ impl Listener {
                 .await
                 .map(|(tcp, _)| AcceptedSocket::Tcp(tcp)),
             Self::Unix(socket) => socket.accept().await.map(AcceptedSocket::Unix),
-            Self::Passed(socket) => socket
+            Self::Activated(socket) => socket
                 .accept()
                 .await
                 .map(|(unix, _)| AcceptedSocket::Unix(unix)),
@@ -247,7 +247,7 @@ impl Listener {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Listen::Tcp),
             Self::Unix(socket) => Ok(Listen::Unix(socket.path().to_owned())),
-            Self::Passed(socket) => {
+            Self::Activated(socket) => {
                 let address = socket.local_addr()?;
                 let path = address
                     .as_pathname()

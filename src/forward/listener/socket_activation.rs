@@ -68,7 +68,7 @@ impl ActivatedSockets {
                 }
                 Socket::Unix(unix) => {
                     unix.set_nonblocking(true)?;
-                    Listener::Passed(tokio::net::UnixListener::from_std(unix)?)
+                    Listener::Activated(tokio::net::UnixListener::from_std(unix)?)
                 }
             };
             by_name.entry(name).or_default().push(Arc::new(listener));

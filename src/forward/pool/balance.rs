@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::action::{Action, Priority, RejectReason, TunnelId};
-use super::entry::{PoolEntry, Ready};
+use super::entry::{PoolEntry, ReadyTunnel};
 use super::{Pool, Waiter};
 use crate::session::Decision;
 
@@ -38,7 +38,7 @@ impl<E: Clone> Pool<E> {
 
     /// Returns the oldest tunnel with a free slot, those that are not stale first. A stale shared
     /// tunnel gets no new connections once a fresh one is ready.
-    fn best(&mut self, now: Instant) -> Option<(TunnelId, &mut Ready)> {
+    fn best(&mut self, now: Instant) -> Option<(TunnelId, &mut ReadyTunnel)> {
         let mode = self.mode;
         let is_replaced = mode.reuse && self.ready().any(|(_, ready)| !ready.is_stale(now));
         let entries = self.entries.iter_mut();
@@ -215,7 +215,7 @@ impl<E: Clone> Pool<E> {
         if self.draining {
             return 0;
         }
-        let is_old = |(_, ready): (TunnelId, &Ready)| {
+        let is_old = |(_, ready): (TunnelId, &ReadyTunnel)| {
             ready.is_stale(now) && !ready.is_empty() && !ready.is_unusable()
         };
         let needs_successor = self.mode.reuse
@@ -226,11 +226,11 @@ impl<E: Clone> Pool<E> {
 
     /// Number of ready tunnels with a free slot that are not stale.
     fn warm_sessions(&self, now: Instant) -> usize {
-        let is_warm = |ready: &Ready| ready.has_slot(&self.mode) && !ready.is_stale(now);
+        let is_warm = |ready: &ReadyTunnel| ready.has_slot(&self.mode) && !ready.is_stale(now);
         self.ready().filter(|(_, ready)| is_warm(ready)).count()
     }
 
-    pub(super) fn ready(&self) -> impl Iterator<Item = (TunnelId, &Ready)> {
+    pub(super) fn ready(&self) -> impl Iterator<Item = (TunnelId, &ReadyTunnel)> {
         let entries = self.entries.iter();
         entries.filter_map(|(id, member)| Some((*id, member.ready()?)))
     }

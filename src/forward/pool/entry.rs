@@ -11,14 +11,14 @@ pub(super) enum PoolEntry {
     Queued { priority: Priority, probe: bool },
     /// StartSession was called; the tunnel is not ready yet. `wanted` is false once the connection
     /// it was started for no longer needs it. `answered` is true once there is a session.
-    Called {
+    Calling {
         begun: Instant,
         probe: bool,
         wanted: bool,
         answered: bool,
     },
     /// It can carry streams.
-    Ready(Ready),
+    Ready(ReadyTunnel),
 }
 
 impl PoolEntry {
@@ -31,7 +31,7 @@ impl PoolEntry {
     pub(super) fn is_pending(&self, now: Instant) -> bool {
         match self {
             Self::Queued { .. } => true,
-            Self::Called { .. } => self.unreliable_after().is_none_or(|at| now < at),
+            Self::Calling { .. } => self.unreliable_after().is_none_or(|at| now < at),
             Self::Ready(_) => false,
         }
     }
@@ -39,12 +39,12 @@ impl PoolEntry {
     /// Returns the time after which an unwanted call is no longer counted as pending.
     pub(super) fn unreliable_after(&self) -> Option<Instant> {
         match self {
-            Self::Called {
+            Self::Calling {
                 begun,
                 wanted: false,
                 ..
             } => Some(*begun + CALL_GRACE),
-            Self::Queued { .. } | Self::Called { .. } | Self::Ready(_) => None,
+            Self::Queued { .. } | Self::Calling { .. } | Self::Ready(_) => None,
         }
     }
 
@@ -52,7 +52,7 @@ impl PoolEntry {
     pub(super) fn is_wanted(&self) -> bool {
         match self {
             Self::Queued { .. } => true,
-            Self::Called { wanted, .. } => *wanted,
+            Self::Calling { wanted, .. } => *wanted,
             Self::Ready(_) => false,
         }
     }
@@ -60,14 +60,14 @@ impl PoolEntry {
     /// Marks a call as unwanted. Returns false if it was unwanted before, or is not a call.
     pub(super) fn mark_unwanted(&mut self) -> bool {
         match self {
-            Self::Called { wanted, .. } => std::mem::take(wanted),
+            Self::Calling { wanted, .. } => std::mem::take(wanted),
             Self::Queued { .. } | Self::Ready(_) => false,
         }
     }
 
     /// Marks that its session was started.
     pub(super) fn mark_answered(&mut self) {
-        if let Self::Called { answered, .. } = self {
+        if let Self::Calling { answered, .. } = self {
             *answered = true;
         }
     }
@@ -76,7 +76,7 @@ impl PoolEntry {
     /// has left.
     pub(super) fn is_abandoned(&self) -> bool {
         match self {
-            Self::Called {
+            Self::Calling {
                 wanted, answered, ..
             } => *answered && !*wanted,
             Self::Queued { .. } | Self::Ready(_) => false,
@@ -87,7 +87,7 @@ impl PoolEntry {
     pub(super) fn is_urgent(&self) -> bool {
         match self {
             Self::Queued { priority, .. } => *priority == Priority::Waiter,
-            Self::Called { wanted, .. } => *wanted,
+            Self::Calling { wanted, .. } => *wanted,
             Self::Ready(_) => false,
         }
     }
@@ -95,7 +95,7 @@ impl PoolEntry {
     /// Returns true if it is the probe of the circuit breaker.
     pub(super) fn is_probe(&self) -> bool {
         match self {
-            Self::Queued { probe, .. } | Self::Called { probe, .. } => *probe,
+            Self::Queued { probe, .. } | Self::Calling { probe, .. } => *probe,
             Self::Ready(_) => false,
         }
     }
@@ -103,7 +103,7 @@ impl PoolEntry {
     /// Returns when StartSession was called.
     pub(super) fn begun(&self) -> Option<Instant> {
         match self {
-            Self::Called { begun, .. } => Some(*begun),
+            Self::Calling { begun, .. } => Some(*begun),
             Self::Queued { .. } | Self::Ready(_) => None,
         }
     }
@@ -111,28 +111,28 @@ impl PoolEntry {
     pub(super) fn urgency_mut(&mut self) -> Option<&mut Priority> {
         match self {
             Self::Queued { priority, .. } => Some(priority),
-            Self::Called { .. } | Self::Ready(_) => None,
+            Self::Calling { .. } | Self::Ready(_) => None,
         }
     }
 
-    pub(super) fn ready(&self) -> Option<&Ready> {
+    pub(super) fn ready(&self) -> Option<&ReadyTunnel> {
         match self {
             Self::Ready(ready) => Some(ready),
-            Self::Queued { .. } | Self::Called { .. } => None,
+            Self::Queued { .. } | Self::Calling { .. } => None,
         }
     }
 
-    pub(super) fn ready_mut(&mut self) -> Option<&mut Ready> {
+    pub(super) fn ready_mut(&mut self) -> Option<&mut ReadyTunnel> {
         match self {
             Self::Ready(ready) => Some(ready),
-            Self::Queued { .. } | Self::Called { .. } => None,
+            Self::Queued { .. } | Self::Calling { .. } => None,
         }
     }
 }
 
 /// A tunnel that can carry streams.
 #[derive(Debug)]
-pub(super) struct Ready {
+pub(super) struct ReadyTunnel {
     since: Instant,
     /// When it must be replaced.
     stale_at: Option<Instant>,
@@ -148,7 +148,7 @@ pub(super) struct Ready {
     is_unusable: bool,
 }
 
-impl Ready {
+impl ReadyTunnel {
     /// Creates the state of a tunnel that is ready now and is stale after `lifetime`.
     pub(super) fn new(now: Instant, lifetime: Option<Duration>) -> Self {
         Self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{self, Sessions};
+use crate::config::{self, SessionMode};
 
 /// Distinguishes a pool of shared tunnels from one of tunnels for one connection each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +23,14 @@ impl PoolMode {
     /// Returns the parameters for the settings of a forward.
     pub(in crate::forward) fn of(settings: &config::Forward) -> Self {
         match settings.sessions {
-            Sessions::PerConnection { warm, warm_max_age } => Self {
+            SessionMode::PerConnection { warm, warm_max_age } => Self {
                 slots: 1,
                 reuse: false,
                 warm_sessions: warm,
                 max_age: Some(warm_max_age),
                 idle: Duration::ZERO,
             },
-            Sessions::Shared {
+            SessionMode::Shared {
                 max_streams,
                 max_age,
             } => Self {

@@ -29,7 +29,7 @@ use fastrand::Rng;
 pub(super) use self::action::{
     Action, Priority, RejectReason, Returned, Severity, TunnelId, WaiterId,
 };
-use self::entry::{PoolEntry, Ready};
+use self::entry::{PoolEntry, ReadyTunnel};
 pub(super) use self::limits::PoolMode;
 use crate::session::CircuitBreaker;
 
@@ -119,7 +119,7 @@ impl<E: Clone> Pool<E> {
     /// StartSession is being called: the start can no longer be cancelled.
     pub(super) fn handle_called(&mut self, now: Instant, id: TunnelId) {
         if let Some(member @ PoolEntry::Queued { .. }) = self.entries.get_mut(&id) {
-            *member = PoolEntry::Called {
+            *member = PoolEntry::Calling {
                 begun: now,
                 probe: member.is_probe(),
                 wanted: true,
@@ -147,7 +147,7 @@ impl<E: Clone> Pool<E> {
             // Warm sessions that started together must not expire together.
             _ => age.mul_f64(share),
         });
-        *member = PoolEntry::Ready(Ready::new(now, lifetime));
+        *member = PoolEntry::Ready(ReadyTunnel::new(now, lifetime));
         self.breaker.handle_success();
         self.unbalanced = Some(now);
     }
@@ -278,7 +278,7 @@ impl<E: Clone> Pool<E> {
     /// Returns true if a tunnel is ready and was never used.
     pub(super) fn is_warm(&self, id: TunnelId) -> bool {
         let ready = self.entries.get(&id).and_then(PoolEntry::ready);
-        ready.is_some_and(Ready::is_warm)
+        ready.is_some_and(ReadyTunnel::is_warm)
     }
 
     /// Returns the next action for the owner of the tunnels.

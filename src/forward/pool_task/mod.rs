@@ -230,7 +230,7 @@ impl PoolTask {
         match event {
             TunnelEvent::Stage(stage) => {
                 self.with(id, |record| record.stage = stage);
-                if stage == StartStage::Call {
+                if stage == StartStage::Calling {
                     self.pool.handle_called(now, id);
                 }
             }

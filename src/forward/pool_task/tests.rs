@@ -8,7 +8,7 @@ use crate::config;
 use crate::forward::ActivatedSockets;
 use crate::network::Network;
 use crate::proto::{ClientVersion, ReorderBudget};
-use crate::session::{Identity, Journal, Service, Sessions, Settings};
+use crate::session::{Identity, Journal, Sessions, Settings, SsmClient};
 use crate::tunnel::Trigger;
 
 /// A task for a forward that nobody serves.
@@ -16,7 +16,7 @@ async fn pool_task() -> PoolTask {
     let text =
         "[[forward]]\nname = \"f\"\nlisten = 0\ntarget = \"i-0123456789abcdef0\"\nremote = 22\n";
     let settings = config::parse(text).unwrap().forwards.remove(0);
-    let service = Service::load(Settings {
+    let ssm = SsmClient::load(Settings {
         region: Some("us-east-1".to_owned()),
         identity: Identity::Fixed {
             access_key: "key".to_owned(),
@@ -27,7 +27,7 @@ async fn pool_task() -> PoolTask {
     let (sessions, _) = Sessions::new(1, 1, Journal::none());
     let (_, trigger) = Trigger::new();
     let context = Context {
-        service: service.await.unwrap(),
+        ssm: ssm.await.unwrap(),
         sessions,
         network: Network::new(None).unwrap(),
         pool: ReorderBudget::new(),
@@ -83,7 +83,7 @@ async fn a_tunnel_that_does_not_close_in_time_is_aborted() {
     let record = TunnelRecord {
         priority: Priority::warm_session(),
         task: task.tasks.spawn(std::future::pending()),
-        stage: StartStage::Call,
+        stage: StartStage::Calling,
         tunnel: None,
     };
     task.tunnels.insert(id, record);

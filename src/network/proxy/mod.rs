@@ -15,7 +15,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::connect_response::{self, Answer, MAX_HEAD};
+use super::connect_response::{self, ConnectResponse, MAX_HEAD};
 use super::{Endpoint, connect_tcp, shortage};
 use crate::printable::Printable;
 
@@ -82,7 +82,7 @@ impl Proxy {
 
     /// Returns true if a host is reached through the proxy. Connections without TLS are not, as
     /// with `HTTPS_PROXY`.
-    pub(super) fn leads_to(&self, to: &Endpoint) -> bool {
+    pub(super) fn applies_to(&self, to: &Endpoint) -> bool {
         let uri = Uri::builder()
             .scheme(if to.tls { "https" } else { "http" })
             .authority(to.to_string())
@@ -98,25 +98,27 @@ impl Proxy {
         let mut tcp = connected.map_err(|error| match shortage::hint(&error) {
             // Not caused by the proxy.
             Some(_) => error,
-            None => fault(What::Unreachable(error)),
+            None => fault(ProxyErrorKind::Unreachable(error)),
         })?;
         tcp.set_nodelay(true)?;
         tcp.write_all(self.request(to).as_bytes()).await?;
         let mut came = Vec::with_capacity(MAX_HEAD);
         loop {
             match connect_response::read(&came) {
-                Answer::Open => return Ok(tcp),
-                Answer::More => {}
-                Answer::Refused { status: 407, .. } => return Err(fault(What::Unauthorized)),
-                Answer::Refused { status, reason } => {
-                    return Err(fault(What::Refused { status, reason }));
+                ConnectResponse::Established => return Ok(tcp),
+                ConnectResponse::Incomplete => {}
+                ConnectResponse::Refused { status: 407, .. } => {
+                    return Err(fault(ProxyErrorKind::Unauthorized));
                 }
-                Answer::Nonsense => return Err(fault(What::Nonsense)),
+                ConnectResponse::Refused { status, reason } => {
+                    return Err(fault(ProxyErrorKind::Refused { status, reason }));
+                }
+                ConnectResponse::Invalid => return Err(fault(ProxyErrorKind::NotHttp)),
             }
             let room = MAX_HEAD - came.len();
             let mut limited = (&mut tcp).take(room as u64);
             if limited.read_buf(&mut came).await? == 0 {
-                return Err(fault(What::Nonsense));
+                return Err(fault(ProxyErrorKind::NotHttp));
             }
         }
     }
@@ -137,10 +139,10 @@ impl Proxy {
         if is_named || shortage::hint(&error).is_some() {
             return error;
         }
-        io::Error::new(error.kind(), self.fault(What::Broken(error)))
+        io::Error::new(error.kind(), self.fault(ProxyErrorKind::Broken(error)))
     }
 
-    fn fault(&self, what: What) -> ProxyConnectError {
+    fn fault(&self, what: ProxyErrorKind) -> ProxyConnectError {
         let proxy = Printable::of(self);
         ProxyConnectError { proxy, what }
     }
@@ -174,39 +176,44 @@ pub enum ProxyError {
 #[error("{}", described(proxy, what))]
 pub(super) struct ProxyConnectError {
     proxy: Printable,
-    what: What,
+    what: ProxyErrorKind,
 }
 
 impl ProxyConnectError {
     /// Returns the suggested action.
     pub(super) fn hint(&self) -> Option<&'static str> {
         match self.what {
-            What::Unreachable(_) => {
+            ProxyErrorKind::Unreachable(_) => {
                 Some("check `proxy` in [aws], or HTTPS_PROXY, and that the proxy is running")
             }
-            What::Unauthorized => Some(
+            ProxyErrorKind::Unauthorized => Some(
                 "set user and password in `proxy` of [aws], or in HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
             ),
-            What::Refused { .. } => Some(
+            ProxyErrorKind::Refused { .. } => Some(
                 "the proxy must allow CONNECT to this host and port; NO_PROXY lists the hosts that bypass it",
             ),
-            What::Nonsense => Some("is it an HTTP proxy? check `proxy` in [aws], or HTTPS_PROXY"),
-            What::Broken(_) => None,
+            ProxyErrorKind::NotHttp => {
+                Some("is it an HTTP proxy? check `proxy` in [aws], or HTTPS_PROXY")
+            }
+            ProxyErrorKind::Broken(_) => None,
         }
     }
 }
 
-fn described(proxy: &Printable, what: &What) -> String {
+fn described(proxy: &Printable, what: &ProxyErrorKind) -> String {
     match what {
-        What::Broken(error) => format!("{error}, through the proxy {proxy}"),
-        What::Unreachable(_) | What::Unauthorized | What::Refused { .. } | What::Nonsense => {
+        ProxyErrorKind::Broken(error) => format!("{error}, through the proxy {proxy}"),
+        ProxyErrorKind::Unreachable(_)
+        | ProxyErrorKind::Unauthorized
+        | ProxyErrorKind::Refused { .. }
+        | ProxyErrorKind::NotHttp => {
             format!("the proxy {proxy} {what}")
         }
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-enum What {
+enum ProxyErrorKind {
     #[error("cannot be reached: {0}")]
     Unreachable(io::Error),
     #[error("requires a user and a password (HTTP 407)")]
@@ -214,7 +221,7 @@ enum What {
     #[error("refused the CONNECT request (HTTP {status} {reason})")]
     Refused { status: u16, reason: Printable },
     #[error("did not send an HTTP response")]
-    Nonsense,
+    NotHttp,
     /// After the proxy was connected.
     #[error("failed: {0}")]
     Broken(io::Error),

@@ -129,20 +129,20 @@ fn this_machine_and_who_is_exempt_are_reached_without_it() {
         "x.corp",
         "10.1.1.1",
     ] {
-        assert!(!proxy.leads_to(&https(direct)), "{direct}");
+        assert!(!proxy.applies_to(&https(direct)), "{direct}");
     }
-    for through in [
+    for with_proxy in [
         "ssm.eu-west-1.amazonaws.com",
         "192.0.2.1",
         "localhost.evil.com",
     ] {
-        assert!(proxy.leads_to(&https(through)), "{through}");
+        assert!(proxy.applies_to(&https(with_proxy)), "{with_proxy}");
     }
     let plain = Endpoint {
         tls: false,
         ..https("192.0.2.1")
     };
-    assert!(!proxy.leads_to(&plain));
+    assert!(!proxy.applies_to(&plain));
 }
 
 #[test]
@@ -182,8 +182,8 @@ fn a_list_exempts_as_in_curl() {
         (",,. ,", "a.com", false),
     ] {
         let proxy = Proxy::new("http://p:1", list).unwrap();
-        let leads_to = proxy.is_some_and(|proxy| proxy.leads_to(&https(host)));
-        assert_eq!(!leads_to, is_exempt, "{list:?} {host}");
+        let applies_to = proxy.is_some_and(|proxy| proxy.applies_to(&https(host)));
+        assert_eq!(!applies_to, is_exempt, "{list:?} {host}");
     }
 }
 
@@ -218,7 +218,7 @@ async fn a_failure_behind_the_proxy_names_it_without_its_password() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let proxy = Proxy::new(&format!("http://me:s3cret@{address}"), "").unwrap();
-        let network = Network::new(None).unwrap().through(proxy);
+        let network = Network::new(None).unwrap().with_proxy(proxy);
         let limit = match failure {
             Failure::Silence => Duration::from_millis(100),
             Failure::Reset | Failure::Eof | Failure::NotTls => Duration::from_secs(60),

@@ -16,16 +16,16 @@ pub(crate) enum WatchdogState {
     /// The silence was reported.
     Logged,
     /// The websocket was suspected this many times.
-    Suspected(u32),
+    Stale(u32),
 }
 
 impl WatchdogState {
     /// Returns when the next action is due for a silence that began at `since`.
     pub(crate) fn due(self, since: Option<Instant>) -> Option<Instant> {
         match self {
-            Self::Received => Some(since? + TELL_AFTER),
+            Self::Received => Some(since? + LOG_AFTER),
             Self::Logged => Some(since? + SUSPECT_AFTER),
-            Self::Suspected(times) => Some(since? + SUSPECT_AFTER * (times + 1)),
+            Self::Stale(times) => Some(since? + SUSPECT_AFTER * (times + 1)),
         }
     }
 
@@ -36,13 +36,13 @@ impl WatchdogState {
         let (next, event) = match *self {
             Self::Received => (
                 Self::Logged,
-                Event::Silent {
+                Event::AckTimeout {
                     silent,
                     suspect: None,
                 },
             ),
-            Self::Logged => (Self::Suspected(1), Event::Stale { silent }),
-            Self::Suspected(times) => (Self::Suspected(times + 1), Event::Stale { silent }),
+            Self::Logged => (Self::Stale(1), Event::WebsocketStale { silent }),
+            Self::Stale(times) => (Self::Stale(times + 1), Event::WebsocketStale { silent }),
         };
         *self = next;
         Some(event)
@@ -72,7 +72,7 @@ impl Intake {
 }
 
 /// Long enough for a slow destination.
-const TELL_AFTER: Duration = Duration::from_secs(60);
+const LOG_AFTER: Duration = Duration::from_secs(60);
 
 /// After this time a new websocket may help, and does no harm otherwise.
 const SUSPECT_AFTER: Duration = Duration::from_secs(300);
@@ -92,7 +92,7 @@ mod tests {
         let silent = Duration::from_secs(60);
         assert_eq!(
             silence.poll(at(60), Some(since)),
-            Some(Event::Silent {
+            Some(Event::AckTimeout {
                 silent,
                 suspect: None
             })
@@ -101,13 +101,13 @@ mod tests {
         let silent = Duration::from_secs(301);
         assert_eq!(
             silence.poll(at(301), Some(since)),
-            Some(Event::Stale { silent })
+            Some(Event::WebsocketStale { silent })
         );
         assert_eq!(silence.poll(at(599), Some(since)), None);
         let silent = Duration::from_secs(600);
         assert_eq!(
             silence.poll(at(600), Some(since)),
-            Some(Event::Stale { silent })
+            Some(Event::WebsocketStale { silent })
         );
     }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(crate) struct CongestionWindow {
     size: usize,
-    base: Base,
+    base: BaseRtt,
     /// The shortest trip of this round.
     shortest: Option<Duration>,
     /// The round ends when this number, or a later one, is acknowledged.
@@ -32,7 +32,7 @@ impl CongestionWindow {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             size: INITIAL,
-            base: Base::new(now),
+            base: BaseRtt::new(now),
             shortest: None,
             round_end: 0,
             limited: false,
@@ -46,7 +46,7 @@ impl CongestionWindow {
     }
 
     /// Something is held back.
-    pub(crate) fn hold_back(&mut self) {
+    pub(crate) fn on_limited(&mut self) {
         self.limited = true;
     }
 
@@ -82,7 +82,7 @@ impl CongestionWindow {
             clippy::cast_sign_loss,
             reason = "positive, and within bounds that any usize holds"
         )]
-        let size = (self.size as f64 * (1.0 + GAIN * (share - BALANCE))) as usize;
+        let size = (self.size as f64 * (1.0 + GAIN * (share - TARGET_SHARE))) as usize;
         if size < self.size || limited {
             self.size = size.clamp(MIN, MAX);
         }
@@ -91,13 +91,13 @@ impl CongestionWindow {
 
 /// The shortest trip of the last one or two spans.
 #[derive(Debug)]
-struct Base {
+struct BaseRtt {
     since: Instant,
     before: Option<Duration>,
     lately: Option<Duration>,
 }
 
-impl Base {
+impl BaseRtt {
     fn new(now: Instant) -> Self {
         Self {
             since: now,
@@ -140,7 +140,7 @@ const GAIN: f64 = 0.5;
 
 /// Target share of the empty path in a trip. A larger one leaves gaps, a smaller one is noticeable:
 /// at 0.6 a keystroke takes less than three times as long as without other streams.
-const BALANCE: f64 = 0.6;
+const TARGET_SHARE: f64 = 0.6;
 
 /// Delay added by the scheduling of two processes.
 const NOISE: Duration = Duration::from_micros(20);
@@ -187,7 +187,7 @@ mod tests {
                 while self.window.has_room(self.under_way.len() * 1024, 1024) {
                     self.send();
                 }
-                self.window.hold_back();
+                self.window.on_limited();
                 let (seq, sent, back) = self.under_way.pop_front().unwrap();
                 self.now = back;
                 if self.now > begin + time / 2 {

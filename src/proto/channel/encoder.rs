@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 
 use super::version::ClientVersion;
-use crate::wire::message::{Draft, FIN, Header, Kind, MessageId, PayloadType, SYN, Seq};
+use crate::wire::message::{Draft, FIN, Header, MessageId, MessageType, PayloadType, SYN, Seq};
 use crate::wire::payload::{self, OpenDataChannel};
 
 /// Encoder of a channel's messages.
@@ -62,8 +62,8 @@ impl MessageEncoder {
         payload_type: PayloadType,
         draft: Draft,
     ) -> Bytes {
-        let header = self.header(now, Kind::Input);
-        draft.seal(&Header {
+        let header = self.header(now, MessageType::Input);
+        draft.finish_message(&Header {
             seq,
             payload_type,
             ..header
@@ -72,15 +72,15 @@ impl MessageEncoder {
 
     /// Encodes the acknowledgement of an agent's message.
     pub(crate) fn acknowledgement(&mut self, now: Instant, seq: Seq, id: MessageId) -> Bytes {
-        let draft = payload::acknowledge(&Kind::Output, id, seq);
-        let header = self.header(now, Kind::Acknowledge);
-        draft.seal(&Header {
+        let draft = payload::acknowledge(&MessageType::Output, id, seq);
+        let header = self.header(now, MessageType::Acknowledge);
+        draft.finish_message(&Header {
             flags: SYN | FIN,
             ..header
         })
     }
 
-    fn header(&mut self, now: Instant, kind: Kind) -> Header {
+    fn header(&mut self, now: Instant, kind: MessageType) -> Header {
         Header {
             kind,
             created: self.date(now),

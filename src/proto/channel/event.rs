@@ -15,7 +15,7 @@ use crate::wire::payload::Flag;
 #[derive(Debug)]
 pub(crate) enum ChannelEvent {
     /// The handshake is complete; the agent may not be ready yet.
-    Complete {
+    HandshakeComplete {
         version: AgentVersion,
         /// Content of the session's payloads.
         mode: Mode,
@@ -27,7 +27,7 @@ pub(crate) enum ChannelEvent {
     /// The agent sent a flag.
     Flag(Flag),
     /// A marked message was acknowledged. The time is when it was first sent.
-    Arrived(AckMarker, Instant),
+    Acknowledged(AckMarker, Instant),
 }
 
 /// A message whose acknowledgement is reported.

@@ -13,7 +13,7 @@ use super::rate_limit_detector::RateVerdict;
 use super::receiver::{Item, ReceiveOutcome};
 use crate::proto::error::Reason;
 use crate::proto::event::Event;
-use crate::wire::message::{Header, Kind, Message, PayloadType, Seq};
+use crate::wire::message::{Header, Message, MessageType, PayloadType, Seq};
 use crate::wire::payload::{self, Flag};
 
 impl Channel {
@@ -29,20 +29,20 @@ impl Channel {
         };
         trace!(%message, "received");
         match message.header.kind {
-            Kind::Output => self.handle_output(now, message),
-            Kind::Acknowledge => self.handle_acknowledge(now, &message.payload),
-            Kind::ChannelClosed => Err(Reason::closed(&message.payload)),
-            Kind::PausePublication => {
+            MessageType::Output => self.handle_output(now, message),
+            MessageType::Acknowledge => self.handle_acknowledge(now, &message.payload),
+            MessageType::ChannelClosed => Err(Reason::closed(&message.payload)),
+            MessageType::PausePublication => {
                 self.publication.pause(now);
                 let _lowered = self.lower_rate(now);
                 Ok(())
             }
-            Kind::StartPublication => {
+            MessageType::StartPublication => {
                 self.publication.start();
                 Ok(())
             }
             // An echo of ours, or not for clients: both references ignore it.
-            Kind::Input | Kind::AgentSessionState | Kind::Other(_) => Ok(()),
+            MessageType::Input | MessageType::AgentSessionState | MessageType::Other(_) => Ok(()),
         }
     }
 
@@ -61,7 +61,7 @@ impl Channel {
         match self.detector.classify(now, recent) {
             RateVerdict::Suspected => {
                 if self.lower_rate(now) {
-                    self.detector.accuse(now, recent);
+                    self.detector.record_lowered(now, recent);
                 }
             }
             RateVerdict::Cleared => self.pacer.restore(),
@@ -74,7 +74,7 @@ impl Channel {
     fn lower_rate(&mut self, now: Instant) -> bool {
         let lowered = self.pacer.lower_rate(now);
         self.events
-            .extend(lowered.map(|rate| Event::Lowered { rate }));
+            .extend(lowered.map(|rate| Event::RateLowered { rate }));
         lowered.is_some()
     }
 
@@ -98,7 +98,7 @@ impl Channel {
                 self.hasten_probe(now);
             }
             self.deliveries
-                .extend(arrived.map(|(mark, sent)| ChannelEvent::Arrived(mark, sent)));
+                .extend(arrived.map(|(mark, sent)| ChannelEvent::Acknowledged(mark, sent)));
         }
         Ok(())
     }
@@ -183,7 +183,7 @@ impl Channel {
                 } = completed;
                 self.reacknowledges = version.acknowledges_duplicates();
                 self.accounts.handle_version(&version);
-                self.deliveries.push_back(ChannelEvent::Complete {
+                self.deliveries.push_back(ChannelEvent::HandshakeComplete {
                     version,
                     mode,
                     notice,

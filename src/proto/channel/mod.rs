@@ -48,7 +48,7 @@ use self::rate_limit_detector::RateLimitDetector;
 use self::receiver::Receiver;
 pub use self::receiver::ReorderBudget;
 pub(crate) use self::sender::Share;
-use self::sender::{Sender, Urgency};
+use self::sender::{Retransmit, Sender};
 use self::tail_check::TailCheck;
 pub(crate) use self::version::AgentVersion;
 pub use self::version::ClientVersion;
@@ -259,7 +259,7 @@ impl Channel {
         } = self.control.pop(now, self.sender.next_seq())?;
         let mut draft = Draft::with_capacity(payload.len());
         draft.payload().extend_from_slice(&payload);
-        let message = self.send(now, draft, payload_type, Urgency::Patient);
+        let message = self.send(now, draft, payload_type, Retransmit::Normal);
         if matches!(mark, Some(AckMarker::Probe(_))) {
             self.hasten_probe(now);
         }
@@ -293,7 +293,7 @@ impl Channel {
         self.sender.handle_question();
         let mut draft = Draft::with_capacity(payload.len());
         draft.payload().extend_from_slice(payload);
-        let message = self.send(now, draft, PayloadType::Size, Urgency::Patient);
+        let message = self.send(now, draft, PayloadType::Size, Retransmit::Normal);
         Some(Transmit::Message(message))
     }
 
@@ -301,7 +301,7 @@ impl Channel {
     pub(crate) fn has_room(&mut self, now: Instant, len: usize, share: Share) -> bool {
         let fits = self.sender.has_room(len, share);
         if !fits {
-            self.sender.hold_back();
+            self.sender.on_limited();
         }
         fits && self.connected && self.may_send(now)
     }
@@ -309,13 +309,19 @@ impl Channel {
     /// Sends a payload of mux data. Only after [`Channel::has_room`] returned true.
     pub(crate) fn send_data(&mut self, now: Instant, draft: Draft) -> Transmit {
         self.accounts.handle_data(self.sender.next_seq());
-        Transmit::Message(self.send(now, draft, PayloadType::Output, Urgency::Patient))
+        Transmit::Message(self.send(now, draft, PayloadType::Output, Retransmit::Normal))
     }
 
-    fn send(&mut self, now: Instant, draft: Draft, kind: PayloadType, urgency: Urgency) -> Bytes {
+    fn send(
+        &mut self,
+        now: Instant,
+        draft: Draft,
+        kind: PayloadType,
+        retransmit: Retransmit,
+    ) -> Bytes {
         let len = draft.len();
         let message = self.encoder.input(now, self.sender.next_seq(), kind, draft);
-        self.sender.send(now, message.clone(), len, urgency);
+        self.sender.send(now, message.clone(), len, retransmit);
         self.pacer.take(now);
         self.last_sent = now;
         self.stats.sent += 1;

@@ -98,18 +98,18 @@ impl Pacer {
 
     /// Halves the rate because Session Manager requested a pause, or a busy sender was
     /// disconnected. Returns the new rate, or `None` if the rate stays. Repeated calls within
-    /// [`AFTERMATH`] are ignored, because they concern messages sent before.
+    /// [`COOLDOWN`] are ignored, because they concern messages sent before.
     pub(crate) fn lower_rate(&mut self, now: Instant) -> Option<u32> {
         self.roll(now);
         let measured = self.count.max(self.before);
         let (allowed, from) = match self.lowered {
-            Some(lowered) if now < lowered.since + AFTERMATH => return None,
+            Some(lowered) if now < lowered.since + COOLDOWN => return None,
             Some(lowered) => (lowered.rate, lowered.from),
-            None if self.rate == 0 && measured < MUCH => return None,
+            None if self.rate == 0 && measured < UNPACED_BASELINE => return None,
             None if self.rate == 0 => (measured, measured),
             None => (self.rate, self.rate),
         };
-        let rate = (allowed / 2).max(LEAST);
+        let rate = (allowed / 2).max(MIN_RATE);
         if self.count + self.before <= allowed / 2 || rate >= allowed {
             return None;
         }
@@ -162,13 +162,13 @@ const SPAN: Duration = Duration::from_secs(1);
 const LOWERED: Duration = Duration::from_secs(60);
 
 /// Time during which further signs of rate limiting have the same cause.
-pub(super) const AFTERMATH: Duration = Duration::from_secs(5);
+pub(super) const COOLDOWN: Duration = Duration::from_secs(5);
 
 /// Without a configured rate, minimum messages per second for which the rate is taken as the cause.
-const MUCH: u32 = 500;
+const UNPACED_BASELINE: u32 = 500;
 
 /// Minimum lowered rate, in messages per second.
-const LEAST: u32 = 50;
+const MIN_RATE: u32 = 50;
 
 #[cfg(test)]
 mod tests {
@@ -298,7 +298,7 @@ mod tests {
 
         for _ in 0..9 {
             rates.extend(pacer.lower_rate(now));
-            now += AFTERMATH;
+            now += COOLDOWN;
             for _ in 0..5000 {
                 pacer.take(now);
             }

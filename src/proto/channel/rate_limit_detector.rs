@@ -14,7 +14,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::pacer::AFTERMATH;
+use super::pacer::COOLDOWN;
 
 /// Disconnect history of one channel.
 #[derive(Debug)]
@@ -64,16 +64,16 @@ impl RateLimitDetector {
         };
         // A shorter connection shows nothing about a whole second.
         let life = now.saturating_duration_since(self.connected);
-        if life < FULL_LIFE || now < at + AFTERMATH {
+        if life < FULL_LIFE || now < at + COOLDOWN {
             return RateVerdict::Suspected;
         }
         self.accused = None;
-        self.tolerated = Some((accused, now + BELIEVED));
+        self.tolerated = Some((accused, now + SAFE_RATE_TTL));
         RateVerdict::Cleared
     }
 
     /// The rate was lowered after `recent` messages in a second.
-    pub(crate) fn accuse(&mut self, now: Instant, recent: u32) {
+    pub(crate) fn record_lowered(&mut self, now: Instant, recent: u32) {
         self.accused = Some((recent, now));
     }
 }
@@ -82,7 +82,7 @@ impl RateLimitDetector {
 const FULL_LIFE: Duration = Duration::from_millis(900);
 
 /// Time for which a rate that was not the cause is not suspected again.
-const BELIEVED: Duration = Duration::from_secs(600);
+const SAFE_RATE_TTL: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {
@@ -99,7 +99,7 @@ mod tests {
         for recent in [420, 410, 400] {
             now += SECOND;
             assert_eq!(detector.classify(now, recent), RateVerdict::Suspected);
-            detector.accuse(now, recent);
+            detector.record_lowered(now, recent);
             detector.handle_connected(now);
         }
     }
@@ -110,14 +110,14 @@ mod tests {
         let mut detector = RateLimitDetector::new(now);
         now += SECOND;
         assert_eq!(detector.classify(now, 900), RateVerdict::Suspected);
-        detector.accuse(now, 900);
+        detector.record_lowered(now, 900);
         now += SECOND;
         assert_eq!(
             detector.classify(now, 450),
             RateVerdict::Suspected,
             "too soon"
         );
-        now += AFTERMATH;
+        now += COOLDOWN;
         detector.handle_connected(now);
         now += SECOND;
 
@@ -133,7 +133,7 @@ mod tests {
             "never borne"
         );
         assert_eq!(
-            detector.classify(now + BELIEVED, 900),
+            detector.classify(now + SAFE_RATE_TTL, 900),
             RateVerdict::Suspected
         );
     }
@@ -142,8 +142,8 @@ mod tests {
     fn a_short_life_clears_nothing() {
         let now = clock::now();
         let mut detector = RateLimitDetector::new(now);
-        detector.accuse(now, 900);
-        let now = now + AFTERMATH;
+        detector.record_lowered(now, 900);
+        let now = now + COOLDOWN;
         detector.handle_connected(now);
 
         let at = now + Duration::from_millis(300);

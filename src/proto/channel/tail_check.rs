@@ -2,8 +2,8 @@
 //!
 //! An agent closes when everything is acknowledged, or two seconds after its destination closed.
 //! Messages lost with a websocket, ours or the agent's, are retransmitted one at a time, so a close
-//! may overtake them, and no gap shows that: the tail is missing. Two things make the tail possibly incomplete
-//! (docs/protocol.md, sections 6.3 and 9.3):
+//! may overtake them, and no gap shows that: the tail is missing. Two things make the tail possibly
+//! incomplete (docs/protocol.md, sections 6.3 and 9.3):
 //!
 //! * Our websocket was resumed. It is possibly incomplete until a message sent on the new one arrives.
 //! * A message was received long after it was created, and alone. That is a retransmission: agents
@@ -20,7 +20,8 @@
 //!   received  1 2           3 … 4 … channel_closed?  └ 6 confirms the tail, once 5 was received
 //! ```
 //!
-//! The tail is also confirmed when no old message arrives for longer than an agent waits before it closes.
+//! The tail is also confirmed when no old message arrives for longer than an agent waits before it
+//! closes.
 
 use std::time::{Duration, Instant};
 

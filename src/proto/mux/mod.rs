@@ -85,7 +85,7 @@ impl Mux {
         }
         self.next = StreamId(id.0 + STEP);
         self.streams.insert(id, Stream::new());
-        self.turns.push(SendQueue::Quick, id);
+        self.turns.push(SendQueue::Interactive, id);
         Some(id)
     }
 
@@ -228,9 +228,9 @@ impl Mux {
             put(draft, Header::bare(Command::Nop, StreamId(0)));
         }
         let half = draft.len() + (max.saturating_sub(draft.len()) / 2).max(MIN_QUICK);
-        self.fill_from(SendQueue::Quick, draft, half.min(max), seq);
-        self.fill_from(SendQueue::Steady, draft, max, seq);
-        self.fill_from(SendQueue::Quick, draft, max, seq);
+        self.fill_from(SendQueue::Interactive, draft, half.min(max), seq);
+        self.fill_from(SendQueue::Bulk, draft, max, seq);
+        self.fill_from(SendQueue::Interactive, draft, max, seq);
     }
 
     fn fill_from(&mut self, line: SendQueue, draft: &mut Draft, max: usize, seq: Seq) {
@@ -275,7 +275,7 @@ impl Mux {
             }
         }
         if stream.intent() != NextFrame::Nothing {
-            self.turns.push(SendQueue::Steady, id);
+            self.turns.push(SendQueue::Bulk, id);
         }
         if stream.has_room() {
             self.wake_writer(id);

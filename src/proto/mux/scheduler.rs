@@ -24,34 +24,34 @@ pub(super) struct Scheduler {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SendQueue {
     /// Streams that send little at a time.
-    Quick,
+    Interactive,
     /// All other streams.
-    Steady,
+    Bulk,
 }
 
 impl Scheduler {
-    pub(super) fn push(&mut self, line: SendQueue, id: StreamId) {
-        self.of_mut(line).push_back(id);
+    pub(super) fn push(&mut self, queue: SendQueue, id: StreamId) {
+        self.of_mut(queue).push_back(id);
     }
 
-    pub(super) fn push_front(&mut self, line: SendQueue, id: StreamId) {
-        self.of_mut(line).push_front(id);
+    pub(super) fn push_front(&mut self, queue: SendQueue, id: StreamId) {
+        self.of_mut(queue).push_front(id);
     }
 
-    pub(super) fn pop(&mut self, line: SendQueue) -> Option<StreamId> {
-        self.of_mut(line).pop_front()
+    pub(super) fn pop(&mut self, queue: SendQueue) -> Option<StreamId> {
+        self.of_mut(queue).pop_front()
     }
 
-    pub(super) fn len(&self, line: SendQueue) -> usize {
-        match line {
-            SendQueue::Quick => self.quick.len(),
-            SendQueue::Steady => self.steady.len(),
+    pub(super) fn len(&self, queue: SendQueue) -> usize {
+        match queue {
+            SendQueue::Interactive => self.quick.len(),
+            SendQueue::Bulk => self.steady.len(),
         }
     }
 
     pub(super) fn remove(&mut self, id: StreamId) {
-        for line in [SendQueue::Quick, SendQueue::Steady] {
-            self.of_mut(line).retain(|turn| *turn != id);
+        for queue in [SendQueue::Interactive, SendQueue::Bulk] {
+            self.of_mut(queue).retain(|turn| *turn != id);
         }
     }
 
@@ -64,10 +64,10 @@ impl Scheduler {
         self.quick.iter().chain(&self.steady).copied()
     }
 
-    fn of_mut(&mut self, line: SendQueue) -> &mut VecDeque<StreamId> {
-        match line {
-            SendQueue::Quick => &mut self.quick,
-            SendQueue::Steady => &mut self.steady,
+    fn of_mut(&mut self, queue: SendQueue) -> &mut VecDeque<StreamId> {
+        match queue {
+            SendQueue::Interactive => &mut self.quick,
+            SendQueue::Bulk => &mut self.steady,
         }
     }
 }

@@ -128,7 +128,7 @@ impl Tunnel {
                 ChannelEvent::Flag(
                     Flag::DisconnectToPort | Flag::TerminateSession | Flag::Other(_),
                 ) => {}
-                ChannelEvent::Complete {
+                ChannelEvent::HandshakeComplete {
                     version,
                     mode,
                     notice,
@@ -136,10 +136,10 @@ impl Tunnel {
                     self.begin(mode)?;
                     self.probe(now, version, notice);
                 }
-                ChannelEvent::Arrived(AckMarker::Probe(probe), sent) => {
+                ChannelEvent::Acknowledged(AckMarker::Probe(probe), sent) => {
                     self.handle_probed(now, probe, sent);
                 }
-                ChannelEvent::Arrived(AckMarker::Termination, _) => self.end(Reason::Finished),
+                ChannelEvent::Acknowledged(AckMarker::Termination, _) => self.end(Reason::Finished),
             }
         }
         self.forward_events();
@@ -157,7 +157,7 @@ impl Tunnel {
 
     /// Queues an event, unless the tunnel has ended.
     fn emit(&mut self, mut event: Event) {
-        if let Event::Silent { suspect, .. } = &mut event {
+        if let Event::AckTimeout { suspect, .. } = &mut event {
             *suspect = self.streams.suspect();
         }
         if self.ended().is_none() {

@@ -22,7 +22,7 @@ use crate::printable::Printable;
 use crate::session::error::{ErrorKind, Transience, sources};
 
 /// Returns a provider that assumes `role` with the credentials of `own`.
-pub(super) fn assuming(
+pub(super) fn with_role(
     role: &str,
     config: &SdkConfig,
     proxy: Option<&Proxy>,

@@ -19,14 +19,14 @@ use super::settings::Settings;
 use crate::session::error::{Error, ErrorKind, sources};
 
 /// Where credentials were looked up.
-pub(super) struct Place<'a> {
+pub(super) struct SearchedPlace<'a> {
     pub(super) profiles: &'a Profiles,
     /// The name of the selected profile.
     pub(super) profile: &'a str,
     pub(super) settings: &'a Settings,
 }
 
-impl Place<'_> {
+impl SearchedPlace<'_> {
     /// Returns the error for missing credentials, in one line.
     pub(super) fn explain(&self, error: &CredentialsError) -> Error {
         if let Some(refused) = find::<AssumeRoleError>(error) {
@@ -37,8 +37,8 @@ impl Place<'_> {
         if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
             debug!(tried, "no credentials");
             let why = match self.login() {
-                Some(login) => format!("{}; {login}", self.settings.looked_at()),
-                None => self.settings.looked_at(),
+                Some(login) => format!("{}; {login}", self.settings.searched_places()),
+                None => self.settings.searched_places(),
             };
             let why = self.profiles.with_problems(why);
             return Error::new(WHAT, ErrorKind::Credentials, why);
@@ -63,21 +63,21 @@ impl Place<'_> {
         tried: String,
         machine: Option<Machine>,
     ) -> (ErrorKind, String) {
-        let service = match machine {
+        let ssm = match machine {
             Some(machine) => machine.name(),
             None if is_of_sts(error) => STS,
-            None => self.service(),
+            None => self.ssm(),
         };
         if find::<ConnectorError>(error).is_some() {
-            return unreached(service, self.settings.proxy.as_ref(), &tried);
+            return unreached(ssm, self.settings.proxy.as_ref(), &tried);
         }
         let is_of_aws = !NOT_OF_AWS.iter().any(|words| tried.contains(words));
         if !is_of_aws && !tried.contains(LOGIN_TOKEN) {
-            let why = format!("{service} returned a response that is not from AWS");
+            let why = format!("{ssm} returned a response that is not from AWS");
             return (ErrorKind::NotAws, why);
         }
         if let Some((code, message)) = refusal(error, &tried) {
-            return self.refused(service, code, message, &tried);
+            return self.refused(ssm, code, message, &tried);
         }
         if let Some(path) = self.missing(error, machine) {
             let why = format!("cannot read the token in {path}: {tried}");
@@ -91,14 +91,8 @@ impl Place<'_> {
     }
 
     /// Returns class and message for an error response of a service.
-    fn refused(
-        &self,
-        service: &str,
-        code: &str,
-        message: &str,
-        tried: &str,
-    ) -> (ErrorKind, String) {
-        let sent = format!("{service} returned {code}: {message}");
+    fn refused(&self, ssm: &str, code: &str, message: &str, tried: &str) -> (ErrorKind, String) {
+        let sent = format!("{ssm} returned {code}: {message}");
         let kind = match code {
             "UnauthorizedException" | "InvalidGrantException" => ErrorKind::Credentials,
             "AccessDeniedException" if tried.contains(LOGIN_TOKEN) => ErrorKind::Credentials,
@@ -177,7 +171,7 @@ impl Place<'_> {
     }
 
     /// Returns the name of the service that provides the credentials.
-    fn service(&self) -> &'static str {
+    fn ssm(&self) -> &'static str {
         let Some(base) = self.base() else {
             return "the credentials service of this machine";
         };

@@ -1,16 +1,16 @@
 //! The SSM API, called with the AWS SDK.
 //!
 //! Credentials come from the SDK's own providers and are shared by all calls and signatures of a
-//! service (`caller`). If AWS rejects the credentials, the AWS configuration files are read again
-//! and the call is repeated with other credentials, if there are any.
+//! service (`api_client`). If AWS rejects the credentials, the AWS configuration files are read
+//! again and the call is repeated with other credentials, if there are any.
 //!
 //! The SDK's retries are disabled for SSM calls: StartSession is not idempotent, and callers know
 //! better when to retry. The calls of credential providers are idempotent, and the SDK retries
 //! them. Every call has a timeout, and a panic in the SDK is returned as an error.
 
+mod api_client;
 mod assume_role;
 mod bundle;
-mod caller;
 mod cause;
 mod code_prompt;
 mod effect;
@@ -44,9 +44,9 @@ use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use tokio::time::timeout_at;
 use tracing::warn;
 
+pub(super) use self::api_client::ApiClient;
+use self::api_client::ApiClients;
 pub use self::bundle::ProfileBundle;
-pub(super) use self::caller::ApiClient;
-use self::caller::Callers;
 pub use self::code_prompt::{allow_questions, restore_terminal, unless_asking};
 use self::effect::transience;
 use self::guard::guarded;
@@ -58,19 +58,19 @@ pub use self::settings::{Identity, Settings};
 use self::source::ConfiguredProvider;
 pub use self::source::check_profile;
 pub(super) use self::start::Started;
-pub(super) use self::tag_lookup::Found;
+pub(super) use self::tag_lookup::Resolved;
 use self::tag_lookup::TagCache;
 use super::error::{Error, ErrorKind};
 use super::journal::Origin;
 use super::sigv4::{Signature, Upgrade, presigned, signed};
 use super::stream_url::{EndpointOverride, StreamUrl, StreamUrlError};
-use super::{Access, Token};
+use super::{ChannelAccess, Token};
 
 /// The SSM API of one region with one identity. Cheap to clone.
 #[derive(Clone)]
-pub struct Service(Arc<Inner>);
+pub struct SsmClient(Arc<Inner>);
 
-impl Service {
+impl SsmClient {
     /// Reads AWS's environment variables and files. Makes no API call and requests no credentials.
     ///
     /// # Errors
@@ -78,7 +78,7 @@ impl Service {
     /// Fails if no region is configured, or the CA bundle cannot be read.
     pub async fn load(settings: Settings) -> Result<Self, Error> {
         let transport = Transport::new(&settings)?;
-        Self::over(transport, settings).await
+        Self::from_transport(transport, settings).await
     }
 
     /// Creates another service with the same proxy. It shares the connections of this one if both
@@ -86,16 +86,16 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// As [`Service::load`].
-    pub async fn beside(&self, settings: Settings) -> Result<Self, Error> {
+    /// As [`SsmClient::load`].
+    pub async fn with_settings(&self, settings: Settings) -> Result<Self, Error> {
         let transport = match settings.ca_bundle == self.0.settings.ca_bundle {
             true => self.0.transport.clone(),
             false => Transport::new(&settings)?,
         };
-        Self::over(transport, settings).await
+        Self::from_transport(transport, settings).await
     }
 
-    async fn over(transport: Transport, settings: Settings) -> Result<Self, Error> {
+    async fn from_transport(transport: Transport, settings: Settings) -> Result<Self, Error> {
         let gateway = settings
             .ssmmessages_endpoint
             .as_deref()
@@ -103,14 +103,14 @@ impl Service {
         let gateway = gateway.transpose().map_err(|error| {
             Error::new(
                 "ssmmessages_endpoint",
-                ErrorKind::Endpoint,
+                ErrorKind::InvalidEndpoint,
                 error.to_string(),
             )
         })?;
         let source = ConfiguredProvider::load(&settings, &transport).await?;
         let region = source.region()?;
         Ok(Self(Arc::new(Inner {
-            callers: Callers::new(settings.clone(), transport.clone(), source),
+            api_clients: ApiClients::new(settings.clone(), transport.clone(), source),
             transport,
             directory: TagCache::default(),
             limits: ServiceLimits::new(),
@@ -131,47 +131,53 @@ impl Service {
     }
 
     /// Returns the current credentials and their client, or waits for them. Can be cancelled.
-    pub(super) async fn caller(&self) -> Result<Arc<ApiClient>, Error> {
-        self.0.callers.caller().await
+    pub(super) async fn api_client(&self) -> Result<Arc<ApiClient>, Error> {
+        self.0.api_clients.api_client().await
     }
 
     #[cfg(test)]
     pub(super) fn hang(&self) {
-        self.0.callers.hang();
+        self.0.api_clients.hang();
     }
 
     /// Waits for credentials until `deadline`. The request for them continues after that.
     pub(super) async fn await_credentials(&self, deadline: Instant) -> Result<(), Error> {
-        match timeout_at(deadline.into(), self.caller()).await {
-            Ok(caller) => caller.map(drop),
+        match timeout_at(deadline.into(), self.api_client()).await {
+            Ok(api_client) => api_client.map(drop),
             Err(_) => {
-                let waited = self.0.callers.pending_for();
+                let waited = self.0.api_clients.pending_for();
                 Err(self.0.settings.slow_provider(waited))
             }
         }
     }
 
-    /// Returns other credentials after AWS has rejected those of `caller` with `error`; `None` if
-    /// there are no others. Can be cancelled.
-    pub(super) async fn other_than(
+    /// Returns other credentials after AWS has rejected those of `api_client` with `error`; `None`
+    /// if there are no others. Can be cancelled.
+    pub(super) async fn client_other_than(
         &self,
-        caller: &ApiClient,
+        api_client: &ApiClient,
         error: &Error,
     ) -> Option<Result<Arc<ApiClient>, Error>> {
-        let callers = &self.0.callers;
-        callers.other_than(&caller.credentials, Some(error)).await
+        let api_clients = &self.0.api_clients;
+        api_clients
+            .other_than(&api_client.credentials, Some(error))
+            .await
     }
 
     /// Calls ResumeSession once. A response without a token means that the session has ended
     /// (docs/protocol.md, section 1.1). Without a usable stream URL in the response, `former` is
     /// used again.
-    pub(super) async fn resume(&self, id: &str, former: &StreamUrl) -> Result<Access, Error> {
+    pub(super) async fn resume(
+        &self,
+        id: &str,
+        former: &StreamUrl,
+    ) -> Result<ChannelAccess, Error> {
         let call = |client: Client| client.resume_session().session_id(id).send();
         let answer = self.call(RESUME, call).await?;
         let token = answer.token_value.filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| {
             let why = "the session has ended: it timed out, or was terminated";
-            Error::new(RESUME, ErrorKind::Ended, why)
+            Error::new(RESUME, ErrorKind::SessionEnded, why)
         })?;
         let url = answer.stream_url.filter(|url| !url.is_empty());
         let url = match url.map(|url| self.stream_url(&url)) {
@@ -183,7 +189,7 @@ impl Service {
             None => former.clone(),
         };
         let token = Token(token);
-        Ok(Access { url, token })
+        Ok(ChannelAccess { url, token })
     }
 
     fn access(
@@ -191,13 +197,14 @@ impl Service {
         call: &'static str,
         url: Option<String>,
         token: Option<String>,
-    ) -> Result<Access, Error> {
+    ) -> Result<ChannelAccess, Error> {
         let url = url.ok_or_else(|| incomplete(call, "a stream URL"))?;
         let token = token.filter(|token| !token.is_empty());
         let token = Token(token.ok_or_else(|| incomplete(call, "a token"))?);
         let url = self.stream_url(&url);
-        let url = url.map_err(|error| Error::new(call, ErrorKind::Endpoint, error.to_string()))?;
-        Ok(Access { url, token })
+        let url =
+            url.map_err(|error| Error::new(call, ErrorKind::InvalidEndpoint, error.to_string()))?;
+        Ok(ChannelAccess { url, token })
     }
 
     fn stream_url(&self, text: &str) -> Result<StreamUrl, StreamUrlError> {
@@ -211,7 +218,7 @@ impl Service {
     pub(super) async fn terminate(&self, id: &str) -> Result<(), Error> {
         let call = |client: Client| client.terminate_session().session_id(id).send();
         match self.call(TERMINATE, call).await {
-            Err(error) if error.kind() == ErrorKind::Ended => Ok(()),
+            Err(error) if error.kind() == ErrorKind::SessionEnded => Ok(()),
             answer => answer.map(drop),
         }
     }
@@ -221,8 +228,8 @@ impl Service {
         if let Some(upgrade) = presigned(url) {
             return Ok(upgrade);
         }
-        let caller = self.caller().await?;
-        self.sign(url, &caller).await
+        let api_client = self.api_client().await?;
+        self.sign(url, &api_client).await
     }
 
     /// Signs the upgrade request for a stream URL with credentials other than those of `refused`.
@@ -232,14 +239,14 @@ impl Service {
         url: &StreamUrl,
         refused: &Signature,
     ) -> Result<Option<Upgrade>, Error> {
-        match self.0.callers.other_than(&refused.0, None).await {
+        match self.0.api_clients.other_than(&refused.0, None).await {
             Some(other) => self.sign(url, &*other?).await.map(Some),
             None => Ok(None),
         }
     }
 
-    async fn sign(&self, url: &StreamUrl, caller: &ApiClient) -> Result<Upgrade, Error> {
-        let signed = async { signed(url, self.region(), caller.credentials.clone()) };
+    async fn sign(&self, url: &StreamUrl, api_client: &ApiClient) -> Result<Upgrade, Error> {
+        let signed = async { signed(url, self.region(), api_client.credentials.clone()) };
         guarded("signature", MAX_CALL, signed).await?
     }
 
@@ -254,12 +261,12 @@ impl Service {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let caller = self.caller().await?;
-        let error = match self.call_once(&caller, what, &call).await {
+        let api_client = self.api_client().await?;
+        let error = match self.call_once(&api_client, what, &call).await {
             Err(error) if error.kind() == ErrorKind::Credentials => error,
             outcome => return outcome,
         };
-        match self.other_than(&caller, &error).await {
+        match self.client_other_than(&api_client, &error).await {
             Some(other) => self.call_once(&*other?, what, &call).await,
             None => Err(error),
         }
@@ -267,7 +274,7 @@ impl Service {
 
     async fn call_once<T, E, F>(
         &self,
-        caller: &ApiClient,
+        api_client: &ApiClient,
         what: &'static str,
         call: impl Fn(Client) -> F,
     ) -> Result<T, Error>
@@ -275,14 +282,14 @@ impl Service {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let answer = async { call(caller.client.clone()).await };
+        let answer = async { call(api_client.client.clone()).await };
         let answer = guarded(what, MAX_CALL, answer).await?;
-        self.classified(caller, what, answer)
+        self.classified(api_client, what, answer)
     }
 
     fn classified<T, E>(
         &self,
-        caller: &ApiClient,
+        api_client: &ApiClient,
         what: &'static str,
         answer: Result<T, SdkError<E, HttpResponse>>,
     ) -> Result<T, Error>
@@ -293,13 +300,13 @@ impl Service {
         let answer = answer.map_err(|error| {
             let transience = transience(&error);
             let error = classify(what, region, settings, &error);
-            let place = place::of(&error, caller, settings, region);
+            let place = place::of(&error, api_client, settings, region);
             error.with_words(place).with_transience(transience)
         });
         answer.inspect_err(|error| {
             // Another login may have the permission.
             if error.kind() == ErrorKind::Denied {
-                self.0.callers.drop_if_known(&caller.credentials);
+                self.0.api_clients.drop_if_known(&api_client.credentials);
             }
         })
     }
@@ -307,13 +314,13 @@ impl Service {
     /// Makes the next call check whether the AWS configuration files have changed. Active sessions
     /// are not affected.
     pub fn invalidate_credential_files(&self) {
-        self.0.callers.suspicion();
+        self.0.api_clients.suspicion();
     }
 
     /// Makes the next call request credentials at once, without a pause. A request in progress is
     /// cancelled and repeated.
     pub fn retry_now(&self) {
-        self.0.callers.retry_now();
+        self.0.api_clients.retry_now();
     }
 
     /// Returns region, identity and endpoint of its sessions.
@@ -339,8 +346,12 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// As [`Service::load`].
-    pub async fn of(&self, origin: &Origin, ca_bundle: Option<PathBuf>) -> Result<Self, Error> {
+    /// As [`SsmClient::load`].
+    pub async fn for_origin(
+        &self,
+        origin: &Origin,
+        ca_bundle: Option<PathBuf>,
+    ) -> Result<Self, Error> {
         let Origin {
             region,
             profile,
@@ -357,18 +368,18 @@ impl Service {
             ca_bundle,
             ..self.0.settings.clone()
         };
-        self.beside(settings).await
+        self.with_settings(settings).await
     }
 }
 
-impl fmt::Debug for Service {
+impl fmt::Debug for SsmClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Service({})", self.0.region)
     }
 }
 
 struct Inner {
-    callers: Callers,
+    api_clients: ApiClients,
     transport: Transport,
     directory: TagCache,
     limits: ServiceLimits,

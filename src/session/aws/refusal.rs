@@ -22,11 +22,11 @@ where
 {
     match error {
         SdkError::ServiceError(context) => {
-            let service = context.err();
-            let Some(code) = service.code() else {
+            let ssm = context.err();
+            let Some(code) = ssm.code() else {
                 return no_answer_of_aws(what, context.raw());
             };
-            let message = service.message().unwrap_or_default();
+            let message = ssm.message().unwrap_or_default();
             let why = format!("{code}: {message}");
             Error::new(what, kind_of(code), why.trim_end_matches(": "))
         }
@@ -43,7 +43,7 @@ where
         // The enum is non-exhaustive: without a response, AWS counts as not reached.
         other @ (SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | _) => {
             if let Some(unencrypted) = find::<Unencrypted>(other) {
-                return Error::new(what, ErrorKind::Endpoint, unencrypted.to_string());
+                return Error::new(what, ErrorKind::InvalidEndpoint, unencrypted.to_string());
             }
             if let Some(shortage) = shortage_behind(other) {
                 let why = format!("cannot reach the SSM API of {region}: {shortage}");
@@ -58,11 +58,7 @@ where
 
 /// Returns class and message for a service that was not reached. `sources` is the error of the HTTP
 /// client.
-pub(super) fn unreached(
-    service: &str,
-    proxy: Option<&Proxy>,
-    sources: &str,
-) -> (ErrorKind, String) {
+pub(super) fn unreached(ssm: &str, proxy: Option<&Proxy>, sources: &str) -> (ErrorKind, String) {
     match proxy {
         Some(proxy) if sources.contains(TUNNEL_ERROR) => {
             let status = match sources.contains(UNAUTHORIZED) {
@@ -70,11 +66,11 @@ pub(super) fn unreached(
                 false => "",
             };
             let why =
-                format!("cannot connect through the proxy {proxy} to {service}: {sources}{status}");
+                format!("cannot connect through the proxy {proxy} to {ssm}: {sources}{status}");
             (ErrorKind::Proxy, why)
         }
         _ => {
-            let why = format!("cannot reach {service}: {sources}");
+            let why = format!("cannot reach {ssm}: {sources}");
             (ErrorKind::Unreachable, with_proxy(why, proxy))
         }
     }
@@ -151,7 +147,7 @@ pub(super) fn kind_of(code: &str) -> ErrorKind {
         | "InvalidTarget"
         | "InvalidFilterKey"
         | "InvalidInstanceInformationFilterValue" => ErrorKind::Invalid,
-        "DoesNotExistException" => ErrorKind::Ended,
+        "DoesNotExistException" => ErrorKind::SessionEnded,
         _ => ErrorKind::ServiceFault,
     }
 }
@@ -192,7 +188,7 @@ mod tests {
             ("ThrottlingException", ErrorKind::Throttled),
             ("ExpiredTokenException", ErrorKind::Credentials),
             ("ValidationException", ErrorKind::Invalid),
-            ("DoesNotExistException", ErrorKind::Ended),
+            ("DoesNotExistException", ErrorKind::SessionEnded),
             ("InternalServerError", ErrorKind::ServiceFault),
         ] {
             assert_eq!(kind_of(code), kind, "{code}");

@@ -3,12 +3,12 @@
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{SessionFilter, SessionFilterKey, SessionState};
 
-use super::Service;
+use super::SsmClient;
 use super::start::is_session_id;
 use crate::session::StartRequest;
 use crate::session::error::{Error, ErrorKind};
 
-impl Service {
+impl SsmClient {
     /// Returns the id of the active session on the target of `request` with exactly its reason.
     ///
     /// # Errors

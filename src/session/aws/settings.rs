@@ -52,7 +52,7 @@ pub struct Settings {
 
 impl Settings {
     /// Returns the message for missing credentials.
-    pub(super) fn looked_at(&self) -> String {
+    pub(super) fn searched_places(&self) -> String {
         match &self.profile {
             Some(profile) if self.profile_first => format!(
                 "the profile {profile:?} has none, and a forward with its own `profile` uses no other source"
@@ -101,7 +101,7 @@ impl fmt::Debug for Identity {
 }
 
 /// The HTTP client of all calls. Shared by all requests for credentials and by services created by
-/// `Service::beside`, because creating it reads the platform's CA certificates.
+/// `SsmClient::beside`, because creating it reads the platform's CA certificates.
 #[derive(Clone, Debug)]
 pub(super) struct Transport(pub(super) SharedHttpClient);
 

@@ -30,8 +30,8 @@ use futures_util::FutureExt;
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::assume_role::assuming;
-use super::cause::Place;
+use super::assume_role::with_role;
+use super::cause::SearchedPlace;
 use super::code_prompt::can_ask;
 use super::files::{DEFAULT, Profiles};
 use super::guard::guarded;
@@ -128,7 +128,7 @@ impl ConfiguredProvider {
             }
         };
         let provider = match &settings.role {
-            Some(role) => assuming(role, &config, settings.proxy.as_ref(), provider),
+            Some(role) => with_role(role, &config, settings.proxy.as_ref(), provider),
             None => provider,
         };
         Ok(Self {
@@ -182,7 +182,7 @@ impl ConfiguredProvider {
 
     /// Returns the error with the cause of missing credentials.
     pub(super) fn explained(&self, error: &CredentialsError, settings: &Settings) -> Error {
-        let place = Place {
+        let place = SearchedPlace {
             profiles: &self.profiles,
             profile: &self.profile,
             settings,

@@ -1,23 +1,23 @@
 //! StartSession.
 
-use super::caller::ApiClient;
+use super::api_client::ApiClient;
 use super::effect::Transmission;
 use super::guard::guarded;
-use super::{MAX_CALL, Service, incomplete};
+use super::{MAX_CALL, SsmClient, incomplete};
 use crate::session::error::{Effect, Error};
-use crate::session::{Access, StartRequest};
+use crate::session::{ChannelAccess, StartRequest};
 
-impl Service {
+impl SsmClient {
     /// Calls StartSession once. [`Error::effect`] of the error says whether a session may have been
     /// started.
     pub(in crate::session) async fn start(
         &self,
-        caller: &ApiClient,
+        api_client: &ApiClient,
         request: &StartRequest,
     ) -> Result<Started, Error> {
         let transmission = Transmission::default();
         let call = async {
-            let mut call = caller.client.start_session();
+            let mut call = api_client.client.start_session();
             for (name, value) in &request.parameters {
                 call = call.parameters(*name, vec![value.clone()]);
             }
@@ -36,7 +36,7 @@ impl Service {
             Ok(_) => Effect::Answered,
             Err(error) => transmission.effect(error),
         };
-        let answer = self.classified(caller, START, answer);
+        let answer = self.classified(api_client, START, answer);
         let answer = answer.map_err(|error| error.with_effect(effect))?;
         let id = answer.session_id.filter(|id| is_session_id(id));
         let id = id.ok_or_else(|| {
@@ -52,7 +52,7 @@ impl Service {
 pub(in crate::session) struct Started {
     pub(in crate::session) id: String,
     /// What opens its data channel, or why that cannot be used.
-    pub(in crate::session) access: Result<Access, Error>,
+    pub(in crate::session) access: Result<ChannelAccess, Error>,
 }
 
 /// Returns whether an id can be logged in one line and used in a call. AWS's own ids consist of

@@ -11,7 +11,7 @@ use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{InstanceInformation, InstanceInformationStringFilter, PingStatus};
 use tokio::time::sleep_until;
 
-use super::Service;
+use super::SsmClient;
 use crate::clock;
 use crate::session::Target;
 use crate::session::error::{DESCRIBE, Error, ErrorKind};
@@ -19,7 +19,7 @@ use crate::session::node_order::{Node, in_order};
 
 /// Result of a lookup.
 #[derive(Clone, Debug)]
-pub(in crate::session) struct Found {
+pub(in crate::session) struct Resolved {
     /// Node ids in the order in which they are tried; at least one.
     pub(in crate::session) nodes: Vec<String>,
     /// Whether the result was cached.
@@ -51,13 +51,13 @@ impl TagCache {
     }
 }
 
-impl Service {
+impl SsmClient {
     /// Returns the nodes of a target.
-    pub(in crate::session) async fn find(&self, target: &Target) -> Result<Found, Error> {
+    pub(in crate::session) async fn find(&self, target: &Target) -> Result<Resolved, Error> {
         let asked = clock::now();
         let tags = match target {
             Target::Node(id) => {
-                return Ok(Found {
+                return Ok(Resolved {
                     nodes: vec![id.clone()],
                     from_cache: false,
                     at: asked,
@@ -72,7 +72,7 @@ impl Service {
                 at,
                 nodes: Ok(nodes),
             }) if asked < *at + REMEMBERED => {
-                return Ok(Found {
+                return Ok(Resolved {
                     nodes: nodes.clone(),
                     from_cache: asked >= *at,
                     at: *at,
@@ -91,7 +91,7 @@ impl Service {
             at,
             nodes: nodes.clone(),
         });
-        Ok(Found {
+        Ok(Resolved {
             nodes: nodes?,
             from_cache: false,
             at,
@@ -100,7 +100,7 @@ impl Service {
 
     /// Drops a cached result, none of whose nodes is connected. The next caller looks them up
     /// again.
-    pub(in crate::session) fn forget(&self, target: &Target, found: &Found) {
+    pub(in crate::session) fn invalidate(&self, target: &Target, found: &Resolved) {
         let Target::Tags(tags) = target else {
             return;
         };

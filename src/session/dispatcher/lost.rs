@@ -12,7 +12,7 @@ use tracing::{Span, debug, info, warn};
 
 use super::Sessions;
 use crate::session::StartRequest;
-use crate::session::aws::Service;
+use crate::session::aws::SsmClient;
 use crate::session::error::{Error, Recovery};
 use crate::session::terminate::{TimeLeft, reached};
 
@@ -44,7 +44,7 @@ impl Reasons {
 
 /// A StartSession call whose response was lost.
 pub(super) struct Lost {
-    pub(super) service: Service,
+    pub(super) ssm: SsmClient,
     pub(super) request: StartRequest,
     pub(super) sessions: Sessions,
     pub(super) span: Span,
@@ -62,7 +62,7 @@ impl Lost {
                 () = sleep(pause) => false,
                 () = reached(&mut time_left, TimeLeft::Seconds) => true,
             };
-            match self.service.find_session(&self.request).await {
+            match self.ssm.find_session(&self.request).await {
                 Ok(Some(id)) => {
                     self.terminate(id).await;
                     return 0;
@@ -93,9 +93,8 @@ impl Lost {
     async fn terminate(self, id: String) {
         info!(session = %id, error = %self.error, "found the session of a lost response; terminating it");
         // A registered session is terminated by its own guard.
-        if let Some(registration) = self.sessions.register(&self.service, &id).await {
-            self.sessions
-                .terminate(self.service, registration, self.span);
+        if let Some(registration) = self.sessions.register(&self.ssm, &id).await {
+            self.sessions.terminate(self.ssm, registration, self.span);
         }
     }
 }

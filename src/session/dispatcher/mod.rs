@@ -25,13 +25,13 @@ use tokio::time::sleep_until;
 use tracing::{Instrument, Span, error, warn};
 
 use self::lost::{FIND_BY_REASON, Reasons};
-use self::start::{Start, counted};
-use super::aws::Service;
+use self::start::{QueuedStart, counted};
+use super::aws::SsmClient;
 use super::error::{Error, ErrorKind};
 use super::journal::{Journal, JournalEntry, Origin};
 use super::registry::{Registration, Registry};
 use super::shutdown_mode::{ShutdownMode, time_is_up};
-use super::start_queue::{Queues, Waiting};
+use super::start_queue::{Queued, Queues};
 use super::terminate::{StartedBy, TerminatePolicy, TerminateSignals, Termination, TimeLeft};
 use crate::clock;
 use crate::panics::{self, Panic, caught};
@@ -39,7 +39,7 @@ use crate::panics::{self, Panic, caught};
 /// Handle to start and terminate sessions. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sessions {
-    jobs: mpsc::UnboundedSender<Job>,
+    jobs: mpsc::UnboundedSender<Command>,
     shared: Arc<Shared>,
 }
 
@@ -90,7 +90,7 @@ impl Sessions {
     /// Skips the pauses after throttling and between attempts to terminate sessions.
     pub fn retry_now(&self) {
         // Without a task, nothing is waiting.
-        let _gone = self.jobs.send(Job::RetryNow);
+        let _gone = self.jobs.send(Command::RetryNow);
     }
 
     /// Returns a handle for [`Sessions::retry_now`] only, which does not keep the dispatcher
@@ -102,41 +102,41 @@ impl Sessions {
     /// Changes the maximum number of StartSession calls per second and service, at least 1.
     pub fn set_rate(&self, rate: u32) {
         // Without a task, nothing is waiting.
-        let _gone = self.jobs.send(Job::Rate(rate));
+        let _gone = self.jobs.send(Command::Rate(rate));
     }
 
     /// Terminates a session in the background. `span` is that of the connection that the session
     /// was started for.
-    pub(super) fn terminate(&self, service: Service, registration: Arc<Registration>, span: Span) {
+    pub(super) fn terminate(&self, ssm: SsmClient, registration: Arc<Registration>, span: Span) {
         let id = registration.id().to_owned();
         let source = StartedBy::Own(registration);
-        self.queue_termination(service, id, span, TerminatePolicy::Required, source);
+        self.queue_termination(ssm, id, span, TerminatePolicy::Required, source);
     }
 
     /// Terminates a session that a former process left active.
-    pub fn terminate_orphan(&self, service: Service, entry: JournalEntry, effort: TerminatePolicy) {
+    pub fn terminate_orphan(&self, ssm: SsmClient, entry: JournalEntry, effort: TerminatePolicy) {
         let source = StartedBy::Former(Arc::clone(&self.shared.is_refusal_reported));
-        self.queue_termination(service, entry.session, Span::current(), effort, source);
+        self.queue_termination(ssm, entry.session, Span::current(), effort, source);
     }
 
     fn queue_termination(
         &self,
-        service: Service,
+        ssm: SsmClient,
         id: String,
         span: Span,
         effort: TerminatePolicy,
         source: StartedBy,
     ) {
         let stopping_error = Termination {
-            service,
+            ssm,
             id,
             span,
             journal: self.shared.journal.clone(),
             effort,
             source,
         };
-        if let Err(lost) = self.jobs.send(Job::End(stopping_error))
-            && let Job::End(Termination {
+        if let Err(lost) = self.jobs.send(Command::End(stopping_error))
+            && let Command::End(Termination {
                 id, span, source, ..
             }) = lost.0
             && effort == TerminatePolicy::Required
@@ -151,14 +151,14 @@ impl Sessions {
 
 /// See [`Sessions::retry_trigger`].
 #[derive(Clone, Debug)]
-pub struct RetryTrigger(mpsc::WeakUnboundedSender<Job>);
+pub struct RetryTrigger(mpsc::WeakUnboundedSender<Command>);
 
 impl RetryTrigger {
     /// As [`Sessions::retry_now`].
     pub fn retry_now(&self) {
         if let Some(jobs) = self.0.upgrade() {
             // Without a task, nothing is waiting.
-            let _gone = jobs.send(Job::RetryNow);
+            let _gone = jobs.send(Command::RetryNow);
         }
     }
 }
@@ -166,11 +166,11 @@ impl RetryTrigger {
 /// The task behind [`Sessions`].
 #[derive(Debug)]
 pub struct Dispatcher {
-    incoming: mpsc::UnboundedReceiver<Job>,
+    incoming: mpsc::UnboundedReceiver<Command>,
     /// Does not keep the dispatcher running.
-    jobs: mpsc::WeakUnboundedSender<Job>,
+    jobs: mpsc::WeakUnboundedSender<Command>,
     shared: Arc<Shared>,
-    queues: Queues<Origin, Box<Start>>,
+    queues: Queues<Origin, Box<QueuedStart>>,
     starts: JoinSet<usize>,
     ends: JoinSet<usize>,
     time_left: watch::Sender<TimeLeft>,
@@ -223,7 +223,7 @@ impl Dispatcher {
     fn give_up(&mut self) -> usize {
         let mut left = 0;
         while let Ok(job) = self.incoming.try_recv() {
-            if let Job::End(stopping_error) = job
+            if let Command::End(stopping_error) = job
                 && stopping_error.effort == TerminatePolicy::Required
             {
                 left += stopping_error
@@ -274,29 +274,29 @@ impl Dispatcher {
         }
     }
 
-    fn take(&mut self, job: Job) {
+    fn take(&mut self, job: Command) {
         match job {
-            Job::Start(start) => {
+            Command::Start(start) => {
                 panics::point("dispatcher");
-                let origin = start.service.origin();
+                let origin = start.ssm.origin();
                 self.queues.push(clock::now(), origin, start);
             }
-            Job::Throttled(origin, called) => {
+            Command::Throttled(origin, called) => {
                 if let Some(limiter) = self.queues.limiter(&origin) {
                     limiter.handle_throttled(clock::now(), called);
                 }
             }
-            Job::Answered(origin, called) => {
+            Command::Answered(origin, called) => {
                 if let Some(limiter) = self.queues.limiter(&origin) {
                     limiter.handle_answer(called);
                 }
             }
-            Job::Rate(rate) => self.queues.set_rate(rate),
-            Job::RetryNow => {
+            Command::Rate(rate) => self.queues.set_rate(rate),
+            Command::RetryNow => {
                 self.queues.retry_now(clock::now());
                 self.retry_now.send_replace(());
             }
-            Job::End(stopping_error) => {
+            Command::End(stopping_error) => {
                 let span = stopping_error.span.clone();
                 let pace = TerminateSignals {
                     time_left: self.time_left.subscribe(),
@@ -351,12 +351,16 @@ fn internal(why: &str) -> Error {
 }
 
 fn stopping_error() -> Error {
-    Error::new("StartSession", ErrorKind::Ended, "the daemon is stopping")
+    Error::new(
+        "StartSession",
+        ErrorKind::SessionEnded,
+        "the daemon is stopping",
+    )
 }
 
 #[derive(Debug)]
-enum Job {
-    Start(Box<Start>),
+enum Command {
+    Start(Box<QueuedStart>),
     /// AWS throttled the call that was made at this time.
     Throttled(Origin, Instant),
     /// AWS answered the call that was made at this time.
@@ -366,8 +370,8 @@ enum Job {
     End(Termination),
 }
 
-impl Waiting for Box<Start> {
-    fn has_left(&self) -> bool {
+impl Queued for Box<QueuedStart> {
+    fn is_cancelled(&self) -> bool {
         self.reply.is_closed()
     }
 

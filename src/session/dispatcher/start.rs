@@ -9,9 +9,9 @@ use tokio::task::JoinError;
 use tracing::{Span, debug, warn};
 
 use super::lost::Lost;
-use super::{Job, Sessions, internal, stopping_error, unix_seconds};
+use super::{Command, Sessions, internal, stopping_error, unix_seconds};
 use crate::panics::{self, caught};
-use crate::session::aws::{Service, Started};
+use crate::session::aws::{SsmClient, Started};
 use crate::session::error::{Effect, Error, ErrorKind};
 use crate::session::journal::JournalEntry;
 use crate::session::priority::Priority;
@@ -30,7 +30,7 @@ impl Sessions {
     /// The error of the call, or that the daemon is stopping.
     pub async fn start(
         &self,
-        service: &Service,
+        ssm: &SsmClient,
         mut request: StartRequest,
         priority: &Priority,
         deadline: Instant,
@@ -39,8 +39,8 @@ impl Sessions {
         request.reason = self.shared.reasons.unique(&request.reason);
         let (called, is_called) = oneshot::channel();
         let (reply, answer) = oneshot::channel();
-        let job = Job::Start(Box::new(Start {
-            service: service.clone(),
+        let job = Command::Start(Box::new(QueuedStart {
+            ssm: ssm.clone(),
             request,
             priority: priority.clone(),
             called,
@@ -51,15 +51,15 @@ impl Sessions {
         is_called.await.map_err(|_| self.unanswered())?;
         on_called();
         // Here, so that a provider that hangs is not reported as a StartSession that does.
-        service.await_credentials(deadline).await?;
+        ssm.await_credentials(deadline).await?;
         answer.await.unwrap_or_else(|_| Err(self.unanswered()))
     }
 }
 
 /// A call that waits in the queue of its service.
 #[derive(Debug)]
-pub(super) struct Start {
-    pub(super) service: Service,
+pub(super) struct QueuedStart {
+    pub(super) ssm: SsmClient,
     pub(super) request: StartRequest,
     pub(super) priority: Priority,
     pub(super) called: oneshot::Sender<()>,
@@ -67,7 +67,7 @@ pub(super) struct Start {
     pub(super) span: Span,
 }
 
-impl Start {
+impl QueuedStart {
     /// Calls StartSession and replies. Returns how many sessions may still be active. The wait for
     /// credentials ends when the receiver of the reply is dropped.
     pub(super) async fn run(
@@ -78,7 +78,7 @@ impl Start {
         mut time_left: watch::Receiver<TimeLeft>,
     ) -> usize {
         let Self {
-            service,
+            ssm,
             request,
             priority: _,
             called,
@@ -96,7 +96,7 @@ impl Start {
         };
         let started = caught(async {
             panics::point("start-session");
-            start(&service, &request, &unsettled, abandoned).await
+            start(&ssm, &request, &unsettled, abandoned).await
         });
         let started = started.await;
         let is_panic = started.is_err();
@@ -106,21 +106,21 @@ impl Start {
             Ok(None) => return 0,
             Err(panic) => Err(internal(&panic.to_string())),
         };
-        if let Some(follow_up) = follow_up(&service, &started, now) {
+        if let Some(follow_up) = follow_up(&ssm, &started, now) {
             // Before the reply: after throttling the caller requests another permit at once.
             let _ending = sessions.jobs.send(follow_up);
         }
         let is_unknown = |error: &Error| error.effect() == Effect::Unknown;
         let lost = started.as_ref().err().filter(|error| is_unknown(error));
         let lost = lost.map(|error| Lost {
-            service: service.clone(),
+            ssm: ssm.clone(),
             request: request.clone(),
             sessions: sessions.clone(),
             span: span.clone(),
             error: error.clone(),
         });
         let session = match started {
-            Ok(started) => sessions.keep(started, service, span).await,
+            Ok(started) => sessions.keep(started, ssm, span).await,
             Err(error) => Err(error),
         };
         if let Ok(session) = &session {
@@ -142,9 +142,9 @@ impl Start {
 
 impl Sessions {
     /// Creates the guard of a started session.
-    async fn keep(&self, started: Started, service: Service, span: Span) -> Result<Session, Error> {
+    async fn keep(&self, started: Started, ssm: SsmClient, span: Span) -> Result<Session, Error> {
         let Started { id, access } = started;
-        let registration = self.register(&service, &id).await.ok_or_else(|| {
+        let registration = self.register(&ssm, &id).await.ok_or_else(|| {
             // One of the two guards would terminate the session of the other.
             let why = format!("Session Manager returned the id of another session: {id}");
             Error::new("StartSession", ErrorKind::ServiceFault, why)
@@ -153,12 +153,12 @@ impl Sessions {
             Ok(access) => Ok(Session {
                 registration,
                 access,
-                service,
+                ssm,
                 sessions: self.clone(),
                 span,
             }),
             Err(error) => {
-                self.terminate(service, registration, span);
+                self.terminate(ssm, registration, span);
                 Err(error)
             }
         }
@@ -170,10 +170,10 @@ impl Sessions {
     /// registered.
     pub(in crate::session) async fn register(
         &self,
-        service: &Service,
+        ssm: &SsmClient,
         id: &str,
     ) -> Option<Arc<Registration>> {
-        let origin = service.origin();
+        let origin = ssm.origin();
         let registration = self.shared.registry.add(origin.clone(), id)?;
         let entry = JournalEntry {
             session: id.to_owned(),
@@ -197,12 +197,12 @@ pub(super) fn counted(outcome: Result<usize, JoinError>) -> usize {
 
 /// Returns what a call says about the rate that AWS allows: `None` if AWS did not answer it.
 pub(super) fn follow_up(
-    service: &Service,
+    ssm: &SsmClient,
     started: &Result<Started, Error>,
     called: Instant,
-) -> Option<Job> {
-    let throttled = || Some(Job::Throttled(service.origin(), called));
-    let answered = || Some(Job::Answered(service.origin(), called));
+) -> Option<Command> {
+    let throttled = || Some(Command::Throttled(ssm.origin(), called));
+    let answered = || Some(Command::Answered(ssm.origin(), called));
     match started {
         Ok(_) => answered(),
         Err(error) if error.kind() == ErrorKind::Throttled => throttled(),

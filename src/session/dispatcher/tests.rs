@@ -13,12 +13,12 @@ use crate::session::error::Effect;
 use crate::session::priority::Priority;
 use crate::session::{Identity, Session, Settings, StartRequest};
 
-async fn service() -> Service {
+async fn ssm() -> SsmClient {
     let settings = Settings {
         region: Some("eu-west-1".to_owned()),
         ..Settings::default()
     };
-    Service::load(settings).await.unwrap()
+    SsmClient::load(settings).await.unwrap()
 }
 
 fn request() -> StartRequest {
@@ -33,7 +33,10 @@ fn request() -> StartRequest {
 /// A task that panics drops its reply channel.
 #[tokio::test]
 async fn a_lost_call_is_an_internal_error_unless_the_daemon_stops() {
-    for (is_stopping, kind) in [(false, ErrorKind::Internal), (true, ErrorKind::Ended)] {
+    for (is_stopping, kind) in [
+        (false, ErrorKind::Internal),
+        (true, ErrorKind::SessionEnded),
+    ] {
         let (sessions, mut incoming) = unattended();
         let lost = async {
             let job = incoming.recv().await;
@@ -43,25 +46,25 @@ async fn a_lost_call_is_an_internal_error_unless_the_daemon_stops() {
             drop(job);
         };
 
-        let service = service().await;
-        let (started, ()) = tokio::join!(start(&sessions, &service), lost);
+        let ssm = ssm().await;
+        let (started, ()) = tokio::join!(start(&sessions, &ssm), lost);
 
         assert_eq!(started.unwrap_err().kind(), kind);
     }
 }
 
-async fn start(sessions: &Sessions, service: &Service) -> Result<Session, Error> {
+async fn start(sessions: &Sessions, ssm: &SsmClient) -> Result<Session, Error> {
     let (priority, deadline) = (
         Priority::connection(),
         clock::now() + Duration::from_secs(60),
     );
     sessions
-        .start(service, request(), &priority, deadline, || ())
+        .start(ssm, request(), &priority, deadline, || ())
         .await
 }
 
 /// Returns a handle without a dispatcher.
-fn unattended() -> (Sessions, mpsc::UnboundedReceiver<Job>) {
+fn unattended() -> (Sessions, mpsc::UnboundedReceiver<Command>) {
     let (sessions, dispatcher) = Sessions::new(1, 1, Journal::none());
     (sessions, dispatcher.incoming)
 }
@@ -72,8 +75,8 @@ async fn a_start_that_waits_for_credentials_ends_with_its_caller_or_the_daemon()
         let (sessions, _incoming) = unattended();
         let (reply, answer) = oneshot::channel();
         let time_left = watch::Sender::new(TimeLeft::Unlimited);
-        let start = Box::new(Start {
-            service: Service::unanswered().await,
+        let start = Box::new(QueuedStart {
+            ssm: SsmClient::unanswered().await,
             request: request(),
             priority: Priority::connection(),
             called: oneshot::channel().0,
@@ -121,9 +124,9 @@ async fn a_session_that_is_not_handed_over_when_the_time_is_up_is_counted() {
         },
         ..Settings::default()
     };
-    let service = Service::load(settings).await.unwrap();
+    let ssm = SsmClient::load(settings).await.unwrap();
     let (sessions, dispatcher) = Sessions::new(1, 1, journal.clone());
-    let (mode, shutdown_mode) = watch::channel(ShutdownMode::No);
+    let (mode, shutdown_mode) = watch::channel(ShutdownMode::Running);
 
     let shutdown = async {
         wait_for_call.await.unwrap();
@@ -134,12 +137,12 @@ async fn a_session_that_is_not_handed_over_when_the_time_is_up_is_counted() {
     };
     let (left, started, ()) = tokio::join!(
         dispatcher.run(shutdown_mode),
-        start(&sessions, &service),
+        start(&sessions, &ssm),
         shutdown
     );
 
     assert_eq!(left, 1);
-    assert_eq!(started.unwrap_err().kind(), ErrorKind::Ended);
+    assert_eq!(started.unwrap_err().kind(), ErrorKind::SessionEnded);
     drop(writes);
 }
 
@@ -178,18 +181,18 @@ fn api(called: oneshot::Sender<()>, answer: std::sync::mpsc::Receiver<()>) -> So
 
 #[tokio::test]
 async fn only_answers_of_aws_tell_of_its_rate() {
-    let service = service().await;
+    let ssm = ssm().await;
     let called = clock::now();
     let failed = |kind, effect| {
         let error = Error::new("StartSession", kind, "").with_effect(effect);
-        follow_up(&service, &Err(error), called)
+        follow_up(&ssm, &Err(error), called)
     };
 
     let throttled = failed(ErrorKind::Throttled, Effect::Answered);
     let denied = failed(ErrorKind::Denied, Effect::Answered);
 
-    assert!(matches!(throttled, Some(Job::Throttled(..))));
-    assert!(matches!(denied, Some(Job::Answered(..))));
+    assert!(matches!(throttled, Some(Command::Throttled(..))));
+    assert!(matches!(denied, Some(Command::Answered(..))));
     assert!(failed(ErrorKind::Unreachable, Effect::NotSent).is_none());
     assert!(failed(ErrorKind::Credentials, Effect::NotSent).is_none());
     assert!(failed(ErrorKind::Unreachable, Effect::Unknown).is_none());

@@ -56,7 +56,7 @@ impl Journal {
         book.apply(started(&left))?;
         for file in abandoned(directory, &book.path)? {
             let path = file.0.clone();
-            match book.adopt(file, now) {
+            match book.take_over(file, now) {
                 Ok(adopted) => left.extend(adopted),
                 Err(error) => {
                     let path = path.display();
@@ -89,11 +89,11 @@ impl Journal {
     /// Blocks all writes until the result is dropped.
     #[cfg(test)]
     pub(super) fn block_writes(&self) -> impl Sized + '_ {
-        self.book().unwrap()
+        self.locked_file().unwrap()
     }
 
     #[cfg(test)]
-    fn book(&self) -> Option<tokio::sync::MutexGuard<'_, JournalFile>> {
+    fn locked_file(&self) -> Option<tokio::sync::MutexGuard<'_, JournalFile>> {
         self.0.as_ref()?.book.try_lock().ok()
     }
 }
@@ -171,7 +171,7 @@ impl JournalFile {
         let pid = std::process::id();
         for n in 0..MAX_NAMES {
             let path = directory.join(format!("{PREFIX}{pid}-{n}{SUFFIX}"));
-            let held = match hold(&path, OpenOptions::new().create(true)) {
+            let held = match lock(&path, OpenOptions::new().create(true)) {
                 Err(error) if fs::symlink_metadata(&path).is_ok() => {
                     let path = path.display();
                     warn!(%error, %path, "cannot use this session journal; trying another file name");
@@ -197,7 +197,11 @@ impl JournalFile {
     }
 
     /// Copies the active sessions of another file, and removes that file.
-    fn adopt(&mut self, (path, file): (PathBuf, File), now: u64) -> io::Result<Vec<JournalEntry>> {
+    fn take_over(
+        &mut self,
+        (path, file): (PathBuf, File),
+        now: u64,
+    ) -> io::Result<Vec<JournalEntry>> {
         let left: Vec<_> = read(&file)?.into_values().map(|e| e.dated(now)).collect();
         self.apply(started(&left))?;
         fs::remove_file(path)?;
@@ -237,7 +241,7 @@ impl JournalFile {
     fn rewrite(&mut self) -> io::Result<()> {
         self.is_stale = true;
         let path = self.path.with_extension("new");
-        let Some(mut file) = hold(&path, OpenOptions::new().create(true))? else {
+        let Some(mut file) = lock(&path, OpenOptions::new().create(true))? else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
         file.set_len(0)?;
@@ -285,7 +289,7 @@ impl Drop for JournalFile {
 /// The I/O error; `PermissionDenied` if it is not a regular file of this user with a single link. A
 /// file written by another user could name sessions, roles and endpoints that must not be used, and
 /// others could hold the lock on a file that they can open.
-fn hold(path: &Path, options: &mut OpenOptions) -> io::Result<Option<File>> {
+fn lock(path: &Path, options: &mut OpenOptions) -> io::Result<Option<File>> {
     // Without NONBLOCK, opening a FIFO could block indefinitely.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = options
@@ -322,7 +326,7 @@ fn abandoned(directory: &Path, ours: &Path) -> io::Result<Vec<(PathBuf, File)>> 
         if !is_journal || path == ours {
             continue;
         }
-        match hold(&path, &mut OpenOptions::new()) {
+        match lock(&path, &mut OpenOptions::new()) {
             Ok(Some(file)) => files.push((path, file)),
             // The other process is running, or locked it first.
             Ok(None) => {}

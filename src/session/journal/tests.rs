@@ -120,9 +120,9 @@ async fn a_long_life_does_not_fill_the_disk() {
         journal.remove(&session).await;
     }
 
-    let path = journal.book().unwrap().path.clone();
+    let path = journal.locked_file().unwrap().path.clone();
     assert!(fs::metadata(&path).unwrap().len() < 1_000_000);
-    assert!(hold(&path, &mut OpenOptions::new()).unwrap().is_none());
+    assert!(lock(&path, &mut OpenOptions::new()).unwrap().is_none());
     assert_eq!(files(directory.path()), 1);
     let (_other, left) = Journal::open(directory.path(), NOW + 60).unwrap();
     assert_eq!(left, [], "it is held");
@@ -141,7 +141,7 @@ fn its_files_are_for_nobody_else() {
 
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&inner), 0o700);
-    assert_eq!(mode(&journal.book().unwrap().path), 0o600);
+    assert_eq!(mode(&journal.locked_file().unwrap().path), 0o600);
 }
 
 /// A directory created by the service manager is writable by this user only. Elsewhere, a file
@@ -174,7 +174,7 @@ fn what_is_not_a_file_of_this_user_is_neither_read_nor_waited_for_nor_locked() {
 
     assert_eq!(names(&left), ["own"]);
     assert!(!own.exists(), "it was adopted");
-    let path = journal.book().unwrap().path.clone();
+    let path = journal.locked_file().unwrap().path.clone();
     assert!(path.ends_with(format!("sessions-{pid}-1.journal")));
     assert!(fs::symlink_metadata(&path).unwrap().is_file());
     assert!(target.exists());
@@ -187,7 +187,7 @@ async fn after_half_a_line_everything_is_written_anew() {
     let (journal, _) = Journal::open(directory.path(), NOW).unwrap();
     journal.add(entry("a")).await;
     {
-        let mut book = journal.book().unwrap();
+        let mut book = journal.locked_file().unwrap();
         book.file
             .write_all(b"{\"started\":{\"session\":\"b")
             .unwrap();
@@ -208,12 +208,12 @@ async fn what_a_full_disk_did_not_take_is_written_later() {
     let (journal, _) = Journal::open(directory.path(), NOW).unwrap();
     journal.add(entry("a")).await;
     let kept = {
-        let mut book = journal.book().unwrap();
+        let mut book = journal.locked_file().unwrap();
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         std::mem::replace(&mut book.file, full)
     };
     journal.add(entry("lost")).await;
-    assert!(journal.book().unwrap().is_stale);
+    assert!(journal.locked_file().unwrap().is_stale);
 
     journal.add(entry("b")).await;
 
@@ -288,7 +288,7 @@ async fn a_disk_that_hangs_holds_up_nobody_for_long() {
     drop(hanging);
     Arc::clone(&shared).write_pending().await.unwrap();
     assert!(!shared.is_stuck.load(Relaxed));
-    assert_eq!(journal.book().unwrap().open.len(), 1);
+    assert_eq!(journal.locked_file().unwrap().open.len(), 1);
 }
 
 #[tokio::test]
@@ -301,5 +301,5 @@ async fn a_timeout_of_a_write_that_has_just_finished_does_not_stop_the_journal()
     journal.add(entry("a")).await;
 
     assert!(!shared.is_stuck.load(Relaxed));
-    assert_eq!(journal.book().unwrap().open.len(), 1);
+    assert_eq!(journal.locked_file().unwrap().open.len(), 1);
 }

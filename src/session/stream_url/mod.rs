@@ -229,9 +229,9 @@ fn is_loopback(host: &str) -> bool {
 fn is_session_manager(host: &str, region: &str) -> bool {
     let host = host.to_ascii_lowercase();
     let labels = host.strip_suffix('.').unwrap_or(&host);
-    SERVICES.iter().any(|service| {
-        let public = labels.strip_prefix(&format!("{service}.{region}."));
-        let private = labels.split_once(&format!(".{service}.{region}.vpce."));
+    SERVICES.iter().any(|ssm| {
+        let public = labels.strip_prefix(&format!("{ssm}.{region}."));
+        let private = labels.split_once(&format!(".{ssm}.{region}.vpce."));
         public.is_some_and(|suffix| SUFFIXES.contains(&suffix))
             || private.is_some_and(|(id, suffix)| is_label(id) && SUFFIXES.contains(&suffix))
     })

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::wire::message::{DecodeError, Draft, FIN, Kind, Message, PayloadType, SYN};
+use crate::wire::message::{DecodeError, Draft, FIN, Message, MessageType, PayloadType, SYN};
 use crate::wire::payload::{self, Flag};
 
 use super::receiver::Position;
@@ -28,18 +28,18 @@ impl Agent {
             return;
         };
         match &message.header.kind {
-            Kind::Input => {
+            MessageType::Input => {
                 self.paused = false;
                 self.receive(now, message);
             }
-            Kind::Acknowledge => {
+            MessageType::Acknowledge => {
                 self.paused = false;
                 self.handle_acknowledgement(now, &message.payload);
             }
-            Kind::StartPublication => self.paused = false,
-            Kind::PausePublication => self.paused = true,
-            Kind::ChannelClosed => self.handle_channel_closed(now),
-            Kind::Output | Kind::AgentSessionState | Kind::Other(_) => {
+            MessageType::StartPublication => self.paused = false,
+            MessageType::PausePublication => self.paused = true,
+            MessageType::ChannelClosed => self.handle_channel_closed(now),
+            MessageType::Output | MessageType::AgentSessionState | MessageType::Other(_) => {
                 self.stats.note(Violation::UnexpectedKind);
             }
         }
@@ -135,7 +135,8 @@ impl Agent {
                 self.finish(&message);
                 owed = AckState::Nothing;
             }
-            // Already acknowledged, so never retransmitted: so it stays stuck, as in real agents, or is lost.
+            // Already acknowledged, so never retransmitted: so it stays stuck, as in real agents,
+            // or is lost.
             if !self.process(now, message, owed) {
                 return;
             }
@@ -294,19 +295,25 @@ impl Agent {
     }
 
     fn acknowledge(&mut self, now: Instant, message: &Message) {
-        let header = self.header(now, Kind::Acknowledge, 0, SYN | FIN, PayloadType::None);
+        let header = self.header(
+            now,
+            MessageType::Acknowledge,
+            0,
+            SYN | FIN,
+            PayloadType::None,
+        );
         let mut draft = Draft::with_capacity(ACKNOWLEDGE_LEN);
         // Sent for every message, so the JSON is written in place; no field needs escaping.
         write!(
             draft.payload(),
             "{{\"AcknowledgedMessageType\":\"{}\",\"AcknowledgedMessageId\":\"{}\",\
              \"AcknowledgedMessageSequenceNumber\":{},\"IsSequentialMessage\":true}}",
-            Kind::Input.as_str(),
+            MessageType::Input.as_str(),
             message.header.id,
             message.header.seq
         )
         .expect("writing to a String does not fail");
-        self.control.push_back(draft.seal(&header));
+        self.control.push_back(draft.finish_message(&header));
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::wire::message::{Draft, Header, Kind, MessageId, PayloadType, SYN, Seq};
+use crate::wire::message::{Draft, Header, MessageId, MessageType, PayloadType, SYN, Seq};
 
 use super::{Agent, Phase, count, millis};
 
@@ -80,8 +80,8 @@ impl Agent {
     ) -> Bytes {
         let seq = self.sender.next();
         let flags = if seq == 0 { SYN } else { 0 };
-        let header = self.header(now, Kind::Output, seq, flags, payload_type);
-        let frame = draft.seal(&header);
+        let header = self.header(now, MessageType::Output, seq, flags, payload_type);
+        let frame = draft.finish_message(&header);
         self.sender.keep(now, recorded, &frame);
         self.stats.messages_out += 1;
         frame
@@ -90,7 +90,7 @@ impl Agent {
     pub(super) fn header(
         &mut self,
         now: Instant,
-        kind: Kind,
+        kind: MessageType,
         seq: u64,
         flags: u64,
         payload_type: PayloadType,

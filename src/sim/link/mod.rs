@@ -1,8 +1,8 @@
 //! One direction of a faulty network path in virtual time: delay, loss, duplication, reordering.
 //!
 //! Messages are pushed at one end and popped at the other after their delay. Faults are drawn from
-//! a seeded RNG, so the same calls yield the same faults. With the default [`LinkConditions`] the path
-//! is perfect: all messages arrive at once and in order.
+//! a seeded RNG, so the same calls yield the same faults. With the default [`LinkConditions`] the
+//! path is perfect: all messages arrive at once and in order.
 //!
 //! ```text
 //!   push ──▶ lost?  duplicated?  damaged? ── delay + jitter ──▶ pop     cut: discards messages
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{duration, json_bounds};
-use crate::wire::message::{Kind, Message};
+use crate::wire::message::{Message, MessageType};
 
 /// One direction of a path.
 #[derive(Debug)]
@@ -81,22 +81,22 @@ impl Link {
     }
 
     /// Loses the next `count` messages of a type.
-    pub fn lose_next_of(&mut self, kind: Kind, count: usize) {
+    pub fn lose_next_of(&mut self, kind: MessageType, count: usize) {
         self.plan(Some(kind), count, Fault::Loss);
     }
 
     /// Duplicates the next `count` messages of a type.
-    pub fn duplicate_next_of(&mut self, kind: Kind, count: usize) {
+    pub fn duplicate_next_of(&mut self, kind: MessageType, count: usize) {
         self.plan(Some(kind), count, Fault::Duplication);
     }
 
     /// Flips a bit in the last byte of the next `count` messages of a type.
-    pub fn damage_next_of(&mut self, kind: Kind, count: usize) {
+    pub fn damage_next_of(&mut self, kind: MessageType, count: usize) {
         self.plan(Some(kind), count, Fault::Damage);
     }
 
     /// Delays the next message of a type by `late`; others may overtake it.
-    pub fn delay_next_of(&mut self, kind: Kind, late: Duration) {
+    pub fn delay_next_of(&mut self, kind: MessageType, late: Duration) {
         self.plan(Some(kind), 1, Fault::Delay(late));
     }
 
@@ -105,7 +105,7 @@ impl Link {
         self.planned.clear();
     }
 
-    fn plan(&mut self, kind: Option<Kind>, count: usize, fault: Fault) {
+    fn plan(&mut self, kind: Option<MessageType>, count: usize, fault: Fault) {
         self.planned.push(Planned { kind, count, fault });
     }
 
@@ -286,7 +286,7 @@ impl LinkConditions {
 /// A fault planned for the next messages.
 #[derive(Debug)]
 struct Planned {
-    kind: Option<Kind>,
+    kind: Option<MessageType>,
     count: usize,
     fault: Fault,
 }

@@ -108,12 +108,15 @@ fn planned_faults_apply_to_the_next_messages_of_their_type() {
         let payload = Bytes::from_static(payload);
         Message { header, payload }.encode()
     };
-    let (first, second) = (message(Kind::Input, b"1"), message(Kind::Input, b"2"));
-    let acknowledge = message(Kind::Acknowledge, b"");
+    let (first, second) = (
+        message(MessageType::Input, b"1"),
+        message(MessageType::Input, b"2"),
+    );
+    let acknowledge = message(MessageType::Acknowledge, b"");
     let mut link = Link::new(1, LinkConditions::default());
-    link.lose_next_of(Kind::Input, 1);
-    link.duplicate_next_of(Kind::Acknowledge, 1);
-    link.damage_next_of(Kind::Input, 1);
+    link.lose_next_of(MessageType::Input, 1);
+    link.duplicate_next_of(MessageType::Acknowledge, 1);
+    link.damage_next_of(MessageType::Input, 1);
     for message in [&first, &acknowledge, &second, &second] {
         link.push(now, message.clone());
     }

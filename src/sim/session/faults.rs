@@ -6,7 +6,7 @@ use super::super::messages;
 use super::super::one_off_fault::{DisconnectKind, OneOffFault};
 use super::super::records::EndedBy;
 use super::Session;
-use crate::wire::message::Kind;
+use crate::wire::message::MessageType;
 
 impl Session {
     /// Loads the current faults of the service.
@@ -58,10 +58,14 @@ impl Session {
     pub(super) fn apply_fault(&mut self, fault: OneOffFault) {
         match fault {
             OneOffFault::Break(manner) => self.break_websocket(manner),
-            OneOffFault::PauseClient => self.feed(messages::publication(Kind::PausePublication)),
-            OneOffFault::StartClient => self.feed(messages::publication(Kind::StartPublication)),
-            OneOffFault::PauseAgent => self.send_to_agent(Kind::PausePublication),
-            OneOffFault::StartAgent => self.send_to_agent(Kind::StartPublication),
+            OneOffFault::PauseClient => {
+                self.feed(messages::publication(MessageType::PausePublication));
+            }
+            OneOffFault::StartClient => {
+                self.feed(messages::publication(MessageType::StartPublication));
+            }
+            OneOffFault::PauseAgent => self.send_to_agent(MessageType::PausePublication),
+            OneOffFault::StartAgent => self.send_to_agent(MessageType::StartPublication),
             OneOffFault::KillAgent => self.agent.handle_crash(self.now),
             OneOffFault::AgentAway(span) => self.disconnect_agent(span),
             OneOffFault::AgentAwayAmidMessage(span) => {
@@ -83,7 +87,7 @@ impl Session {
         self.agent.handle_connected(self.now);
     }
 
-    fn send_to_agent(&mut self, kind: Kind) {
+    fn send_to_agent(&mut self, kind: MessageType) {
         self.agent
             .handle_message(self.now, messages::publication(kind));
     }

@@ -9,26 +9,26 @@ use tracing_subscriber::filter::LevelFilter;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
     /// Failures that do not recover without intervention.
-    Faults,
+    Error,
     /// `-q`: also warnings that can wait until tomorrow.
-    Quiet,
+    Warn,
     /// Also events that the operator would notice.
-    Normal,
+    Info,
     /// `-v`: also decisions that differ from the ordinary path.
-    Verbose,
+    Debug,
     /// `-vv`: also every message and every frame.
-    Everything,
+    Trace,
 }
 
 impl Verbosity {
     /// Returns the verbosity of a value of `[log] level`.
     pub(super) fn named(word: &str) -> Option<Self> {
         Some(match word {
-            "error" => Self::Faults,
-            "warn" => Self::Quiet,
-            "info" => Self::Normal,
-            "debug" => Self::Verbose,
-            "trace" => Self::Everything,
+            "error" => Self::Error,
+            "warn" => Self::Warn,
+            "info" => Self::Info,
+            "debug" => Self::Debug,
+            "trace" => Self::Trace,
             _ => return None,
         })
     }
@@ -39,17 +39,17 @@ impl Verbosity {
 
     fn words(self) -> &'static str {
         match self {
-            Self::Faults => "error",
+            Self::Error => "error",
             // Our own log lines contain what the SDK logs about missing credentials and responses
             // that are not HTTP.
-            Self::Quiet => {
+            Self::Warn => {
                 "warn,aws_config::profile=error,aws_config::meta=error,aws_config::sts=error,aws_smithy_http_client=error"
             }
-            Self::Normal => {
+            Self::Info => {
                 "warn,ssm_proxyd=info,aws_config::profile=error,aws_config::meta=error,aws_config::sts=error,aws_smithy_http_client=error"
             }
-            Self::Verbose => "info,ssm_proxyd=debug",
-            Self::Everything => "info,ssm_proxyd=trace",
+            Self::Debug => "info,ssm_proxyd=debug",
+            Self::Trace => "info,ssm_proxyd=trace",
         }
     }
 }
@@ -183,11 +183,11 @@ mod tests {
     #[test]
     fn every_verbosity_is_a_filter() {
         for verbosity in [
-            Verbosity::Faults,
-            Verbosity::Quiet,
-            Verbosity::Normal,
-            Verbosity::Verbose,
-            Verbosity::Everything,
+            Verbosity::Error,
+            Verbosity::Warn,
+            Verbosity::Info,
+            Verbosity::Debug,
+            Verbosity::Trace,
         ] {
             assert!(read_filter(verbosity.words()).is_ok(), "{verbosity:?}");
         }

@@ -74,7 +74,7 @@ impl Log {
     /// # Errors
     ///
     /// If it was started before, or if `format` requires a journal and there is none.
-    pub fn start(self, format: Format, verbosity: Verbosity) -> Result<Control, LogError> {
+    pub fn start(self, format: Format, verbosity: Verbosity) -> Result<LogHandle, LogError> {
         let is_fixed = self.filter.is_some() || self.flag.is_some();
         let verbosity = self.flag.unwrap_or(verbosity);
         let filter = self.filter.unwrap_or_else(|| verbosity.filter());
@@ -85,7 +85,7 @@ impl Log {
             Format::Journald => Some(journal().map_err(LogError::Journal)?),
             Format::Auto | Format::Text | Format::Json => journal().ok(),
         };
-        let control = Control(Arc::new(Inner {
+        let control = LogHandle(Arc::new(Inner {
             handle,
             shape: shape.clone(),
             has_journal: journal.is_some(),
@@ -121,7 +121,7 @@ impl Log {
 
 /// Changes format and filter at run time. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Control(Arc<Inner>);
+pub struct LogHandle(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -134,7 +134,7 @@ struct Inner {
     words: Mutex<String>,
 }
 
-impl Control {
+impl LogHandle {
     /// Changes the format of the following lines.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// Purpose of a message (docs/protocol.md, section 4.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MessageType {
     /// Client to agent; sequenced and acknowledged.
     Input,
     /// Agent to client; sequenced and acknowledged.
@@ -23,7 +23,7 @@ pub enum Kind {
     Other(String),
 }
 
-impl Kind {
+impl MessageType {
     /// Reads the 32 bytes of a message type. Removes NULs and surrounding white space, because
     /// writers pad with either (docs/protocol.md, section 3).
     pub(super) fn from_wire(field: &[u8; TYPE_LEN]) -> Self {
@@ -75,7 +75,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for MessageType {
     /// Writes the name escaped, so that a name with a line break stays on one log line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_str().escape_debug().fmt(f)

@@ -25,7 +25,7 @@ use crate::wire::payload;
 mod kind;
 
 use kind::TYPE_LEN;
-pub use kind::{Kind, PayloadType};
+pub use kind::{MessageType, PayloadType};
 
 /// A decoded message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,10 @@ impl Message {
         };
         let fields = Fields::split(fixed);
         let header = fields.header()?;
-        if matches!(header.kind, Kind::StartPublication | Kind::PausePublication) {
+        if matches!(
+            header.kind,
+            MessageType::StartPublication | MessageType::PausePublication
+        ) {
             let payload = Bytes::new();
             return Ok(Self { header, payload });
         }
@@ -80,7 +83,7 @@ impl Message {
     pub fn encode(&self) -> Bytes {
         let mut draft = Draft::with_capacity(self.payload.len());
         draft.payload().extend_from_slice(&self.payload);
-        draft.seal(&self.header)
+        draft.finish_message(&self.header)
     }
 }
 
@@ -93,7 +96,7 @@ impl fmt::Display for Message {
             ..
         } = &self.header;
         let len = self.payload.len();
-        if *kind != Kind::Acknowledge {
+        if *kind != MessageType::Acknowledge {
             return write!(f, "{kind} seq={seq} {payload_type:?} {len} B");
         }
         match payload::decode_acknowledge(&self.payload) {
@@ -107,7 +110,7 @@ impl fmt::Display for Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Purpose of the message.
-    pub kind: Kind,
+    pub kind: MessageType,
     /// Creation time in milliseconds since the Unix epoch; never 0.
     pub created: u64,
     /// Position in its direction; 0 if the kind is not sequenced.
@@ -154,7 +157,7 @@ impl Draft {
     /// # Panics
     ///
     /// Panics if the payload length does not fit a `u32`. No caller builds a payload of 4 GiB.
-    pub fn seal(mut self, header: &Header) -> Bytes {
+    pub fn finish_message(mut self, header: &Header) -> Bytes {
         let len = u32::try_from(self.len()).expect("a payload is far smaller than 4 GiB");
         let (head, payload) = self.bytes.split_at_mut(HEADER_LEN);
         let digest = Sha256::digest(&*payload);
@@ -292,12 +295,12 @@ impl<'a> Fields<'a> {
     }
 
     fn header(&self) -> Result<Header, DecodeError> {
-        let kind = Kind::from_wire(self.kind);
+        let kind = MessageType::from_wire(self.kind);
         if kind.as_str().is_empty() {
             return Err(DecodeError::NoType);
         }
-        let is_sequenced = matches!(kind, Kind::Input | Kind::Output);
-        if self.created == 0 && (is_sequenced || kind == Kind::Acknowledge) {
+        let is_sequenced = matches!(kind, MessageType::Input | MessageType::Output);
+        if self.created == 0 && (is_sequenced || kind == MessageType::Acknowledge) {
             return Err(DecodeError::NoDate);
         }
         let seq = u64::try_from(self.seq).or(match is_sequenced {

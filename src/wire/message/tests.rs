@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn message(kind: Kind, payload: &'static [u8]) -> Message {
+fn message(kind: MessageType, payload: &'static [u8]) -> Message {
     Message {
         header: Header {
             kind,
@@ -18,14 +18,14 @@ fn message(kind: Kind, payload: &'static [u8]) -> Message {
 
 #[test]
 fn what_is_encoded_decodes_to_itself() {
-    let original = message(Kind::Input, b"payload");
+    let original = message(MessageType::Input, b"payload");
 
     assert_eq!(Message::decode(original.encode()), Ok(original));
 }
 
 #[test]
 fn every_shorter_frame_is_an_error() {
-    let whole = message(Kind::Input, b"").encode();
+    let whole = message(MessageType::Input, b"").encode();
 
     for len in 0..whole.len() {
         assert!(Message::decode(whole.slice(..len)).is_err(), "{len} bytes");
@@ -34,7 +34,7 @@ fn every_shorter_frame_is_an_error() {
 
 #[test]
 fn a_type_padded_with_nuls_is_understood() {
-    let mut bytes = message(Kind::Output, b"x").encode().to_vec();
+    let mut bytes = message(MessageType::Output, b"x").encode().to_vec();
     for byte in &mut bytes[4..36] {
         if *byte == b' ' {
             *byte = 0;
@@ -43,12 +43,12 @@ fn a_type_padded_with_nuls_is_understood() {
 
     let decoded = Message::decode(bytes.into()).unwrap();
 
-    assert_eq!(decoded.header.kind, Kind::Output);
+    assert_eq!(decoded.header.kind, MessageType::Output);
 }
 
 #[test]
 fn a_longer_header_moves_the_payload() {
-    let mut bytes = message(Kind::Output, b"tail").encode().to_vec();
+    let mut bytes = message(MessageType::Output, b"tail").encode().to_vec();
     bytes[..4].copy_from_slice(&118u32.to_be_bytes());
     let digest = Sha256::digest(b"il");
     bytes[80..112].copy_from_slice(&digest);
@@ -61,7 +61,7 @@ fn a_longer_header_moves_the_payload() {
 #[test]
 fn a_header_length_outside_the_frame_is_an_error() {
     for got in [0, 115, 200, u32::MAX] {
-        let mut bytes = message(Kind::Output, b"tail").encode().to_vec();
+        let mut bytes = message(MessageType::Output, b"tail").encode().to_vec();
         bytes[..4].copy_from_slice(&got.to_be_bytes());
 
         let error = Message::decode(bytes.into()).unwrap_err();
@@ -72,7 +72,7 @@ fn a_header_length_outside_the_frame_is_an_error() {
 
 #[test]
 fn a_changed_payload_is_noticed() {
-    let mut bytes = message(Kind::Output, b"tail").encode().to_vec();
+    let mut bytes = message(MessageType::Output, b"tail").encode().to_vec();
     bytes[121] ^= 1;
 
     assert_eq!(Message::decode(bytes.into()), Err(DecodeError::Digest));
@@ -80,7 +80,7 @@ fn a_changed_payload_is_noticed() {
 
 #[test]
 fn a_changed_payload_passes_an_agent() {
-    let mut bytes = message(Kind::Input, b"tail").encode().to_vec();
+    let mut bytes = message(MessageType::Input, b"tail").encode().to_vec();
     bytes[121] = b'e';
 
     let decoded = Message::decode_unverified(bytes.into()).unwrap();
@@ -90,7 +90,9 @@ fn a_changed_payload_passes_an_agent() {
 
 #[test]
 fn publication_messages_need_no_date_and_no_payload() {
-    let mut bytes = message(Kind::PausePublication, b"").encode().to_vec();
+    let mut bytes = message(MessageType::PausePublication, b"")
+        .encode()
+        .to_vec();
     bytes[..4].fill(0);
     bytes[40..56].fill(0xff);
     bytes[40..48].fill(0);
@@ -98,12 +100,12 @@ fn publication_messages_need_no_date_and_no_payload() {
 
     let decoded = Message::decode(bytes.into()).unwrap();
 
-    assert_eq!(decoded.header.kind, Kind::PausePublication);
+    assert_eq!(decoded.header.kind, MessageType::PausePublication);
 }
 
 #[test]
 fn a_blank_type_a_zero_date_and_a_negative_number_are_errors() {
-    let whole = message(Kind::Input, b"x").encode().to_vec();
+    let whole = message(MessageType::Input, b"x").encode().to_vec();
     let with = |range: std::ops::Range<usize>, byte: u8| {
         let mut bytes = whole.clone();
         bytes[range].fill(byte);
@@ -118,14 +120,14 @@ fn a_blank_type_a_zero_date_and_a_negative_number_are_errors() {
 #[test]
 fn a_message_displays_itself_in_one_line() {
     assert_eq!(
-        message(Kind::Output, b"12345").to_string(),
+        message(MessageType::Output, b"12345").to_string(),
         "output_stream_data seq=7 Output 5 B"
     );
 }
 
 #[test]
 fn a_foreign_name_with_a_line_break_displays_itself_in_one_line() {
-    let message = message(Kind::Other("two\nlines".to_owned()), b"");
+    let message = message(MessageType::Other("two\nlines".to_owned()), b"");
 
     assert_eq!(message.to_string(), "two\\nlines seq=7 Output 0 B");
 }

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::{PayloadError, decode, null_is_default};
-use crate::wire::message::{Draft, Kind, MessageId, Seq};
+use crate::wire::message::{Draft, MessageId, MessageType, Seq};
 
 /// The body of `acknowledge`: identifies one received message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub struct Acknowledged {
 
 /// Builds an acknowledgement in place, with the bytes of an encoded [`Acknowledge`]. Only sequenced
 /// kinds are acknowledged, and their names need no escaping.
-pub fn acknowledge(kind: &Kind, id: MessageId, seq: Seq) -> Draft {
+pub fn acknowledge(kind: &MessageType, id: MessageId, seq: Seq) -> Draft {
     let mut draft = Draft::with_capacity(ACKNOWLEDGE_LEN);
     let kind = kind.as_str();
     // Writing to memory cannot fail.
@@ -167,14 +167,14 @@ mod tests {
             sequential: true,
         };
 
-        let mut draft = acknowledge(&Kind::Output, id, Seq(5));
+        let mut draft = acknowledge(&MessageType::Output, id, Seq(5));
 
         assert_eq!(draft.payload()[HEADER_LEN..], encode(&body)[..]);
     }
 
     fn payload_of_acknowledgement(seq: u64) -> Vec<u8> {
         let id = MessageId::from_random([7; 16]);
-        let mut draft = acknowledge(&Kind::Output, id, Seq(seq));
+        let mut draft = acknowledge(&MessageType::Output, id, Seq(seq));
         draft.payload()[HEADER_LEN..].to_vec()
     }
 }

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
-use ssm_proxyd::sim::{ApiFault, Destination, Operation, Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, Destination, Operation, Options, ServerKind, Simulator};
 use tempfile::TempDir;
 
 use crate::cli::ended;
@@ -275,7 +275,7 @@ impl Fixture {
     async fn new(keys: &str) -> Self {
         let fixture = Self {
             simulator: Simulator::start(Options::default()).await.unwrap(),
-            echo: destination(Role::Echo).await,
+            echo: destination(ServerKind::Echo).await,
             directory: tempfile::tempdir().unwrap(),
             address: free_address(),
             runtime: None,

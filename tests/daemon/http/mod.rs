@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
 use serde_json::Value;
-use ssm_proxyd::sim::{ApiFault, Destination, Operation, Options, Role, Simulator};
+use ssm_proxyd::sim::{ApiFault, Destination, Operation, Options, ServerKind, Simulator};
 
 use crate::cli::ended;
 use crate::support::daemon_process::{
@@ -178,7 +178,7 @@ impl Fixture {
     /// The same, with another environment.
     async fn with(tables: &str, change: impl Fn(&mut Command) -> &mut Command) -> Self {
         let simulator = Simulator::start(Options::default()).await.unwrap();
-        let echo = destination(Role::Echo).await;
+        let echo = destination(ServerKind::Echo).await;
         let (forward, http) = (free_address(), free_address());
         let file = File::new("");
         let mut command = caller(&simulator);

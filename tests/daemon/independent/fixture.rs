@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
-use ssm_proxyd::sim::{Destination, Options, Role, Simulator};
+use ssm_proxyd::sim::{Destination, Options, ServerKind, Simulator};
 
 use crate::cli::ended;
 use crate::support::daemon_process::{File, assert_clean, caller, free_address};
@@ -25,7 +25,7 @@ impl Fixture {
     pub(super) async fn new() -> Self {
         let fixture = Self {
             simulator: Simulator::start(Options::default()).await.unwrap(),
-            echo: destination(Role::Echo).await,
+            echo: destination(ServerKind::Echo).await,
             file: File::new(""),
             http: free_address(),
             daemon: None,

@@ -159,7 +159,9 @@ impl Pair {
                 Event::Readable(id) => self.local(id).handle_readable(),
                 Event::Writable(id) => self.local(id).handle_writable(),
                 Event::Notice(text) => self.notices.push(text.to_string()),
-                Event::Lowered { .. } | Event::Silent { .. } | Event::Stale { .. } => {
+                Event::RateLowered { .. }
+                | Event::AckTimeout { .. }
+                | Event::WebsocketStale { .. } => {
                     self.output.push(event);
                 }
                 Event::Closed(reason) => {

@@ -13,7 +13,7 @@ pub(in crate::config) use crate::config::check::address::url::{
 };
 use crate::config::diagnostic::ValueError;
 use crate::config::model::{Listen, Remote};
-use crate::config::source::{quoted, shortened};
+use crate::config::source::{quoted, truncated};
 
 impl FromStr for Listen {
     type Err = ValueError;
@@ -217,7 +217,7 @@ fn is_digits(text: &str) -> bool {
 
 fn no_port(text: &str, least: u16) -> ValueError {
     let shown = match is_digits(text) {
-        true => shortened(text),
+        true => truncated(text),
         false => quoted(text),
     };
     let what = format!("the port {shown} is not a number from {least} to 65535");

@@ -22,8 +22,8 @@
 
 mod proof;
 mod repeats;
+mod retransmit;
 mod settled;
-mod urgency;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ use crate::proto::channel::congestion::CongestionWindow;
 use crate::proto::channel::rtt::RttEstimator;
 use crate::wire::message::Seq;
 
-pub(crate) use self::urgency::Urgency;
+pub(crate) use self::retransmit::Retransmit;
 
 /// The messages that were sent and are not acknowledged.
 #[derive(Debug)]
@@ -115,13 +115,19 @@ impl Sender {
     }
 
     /// Keeps a message that is sent now as [`Sender::next_seq`]. `len` is its payload length.
-    pub(crate) fn send(&mut self, now: Instant, message: Bytes, len: usize, urgency: Urgency) {
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        message: Bytes,
+        len: usize,
+        retransmit: Retransmit,
+    ) {
         if self.kept.is_empty() {
             self.silence = SilencePeriod::new(now);
         }
         self.unacknowledged += len;
         let quiet = now + self.rtt.timeout(1);
-        self.hasten(urgency.next().unwrap_or(quiet));
+        self.hasten(retransmit.next().unwrap_or(quiet));
         self.copies += 1;
         let kept = Unacknowledged {
             message,
@@ -130,7 +136,7 @@ impl Sender {
             copy: self.copies,
             websocket: self.websocket,
             attempts: 1,
-            urgency,
+            retransmit,
             missed: None,
             proofs: 0,
         };
@@ -213,7 +219,7 @@ impl Sender {
 
     /// While nothing is acknowledged, retransmits the oldest message: the agent waits for it.
     fn ask(&mut self, now: Instant) {
-        let Some((&oldest, kept)) = self.kept.iter().find(|(_, kept)| kept.is_patient()) else {
+        let Some((&oldest, kept)) = self.kept.iter().find(|(_, kept)| kept.is_normal()) else {
             return;
         };
         let SilencePeriod {
@@ -254,15 +260,15 @@ impl Sender {
         self.copies += 1;
         kept.copy = self.copies;
         kept.websocket = self.websocket;
-        if kept.is_patient() {
+        if kept.is_normal() {
             kept.sent = now;
             self.question_due = !self.reacknowledges;
             self.repeats.handle_copy(seq);
         } else {
-            kept.urgency = kept.urgency.after(now);
+            kept.retransmit = kept.retransmit.after(now);
         }
         let message = kept.message.clone();
-        let next = kept.urgency.next();
+        let next = kept.retransmit.next();
         let quiet = now + self.rtt.timeout(1);
         self.hasten(next.unwrap_or(quiet));
         Some(message)
@@ -270,19 +276,19 @@ impl Sender {
 
     /// Message `seq` is a probe that is repeated at short intervals from now on.
     pub(crate) fn hasten_probe(&mut self, now: Instant, seq: Seq) {
-        let urgency = Urgency::probe(now);
+        let retransmit = Retransmit::probe(now);
         if let Some(kept) = self.kept.get_mut(&seq.0)
-            && kept.is_patient()
+            && kept.is_normal()
         {
-            kept.urgency = urgency;
-            self.hasten(urgency.next().unwrap_or(now));
+            kept.retransmit = retransmit;
+            self.hasten(retransmit.next().unwrap_or(now));
         }
     }
 
     /// Unacknowledged probes are no longer repeated at short intervals.
     pub(crate) fn relax(&mut self) {
         for kept in self.kept.values_mut() {
-            kept.urgency = Urgency::Patient;
+            kept.retransmit = Retransmit::Normal;
         }
     }
 
@@ -302,8 +308,8 @@ impl Sender {
     }
 
     /// Something is held back by the window.
-    pub(crate) fn hold_back(&mut self) {
-        self.shared.hold_back();
+    pub(crate) fn on_limited(&mut self) {
+        self.shared.on_limited();
     }
 
     /// Returns since when acknowledgements are missing; `None` if nothing is unacknowledged.
@@ -350,7 +356,7 @@ struct Unacknowledged {
     copy: u64,
     websocket: u32,
     attempts: u32,
-    urgency: Urgency,
+    retransmit: Retransmit,
     /// Since when it is missing: a message sent later was acknowledged.
     missed: Option<Instant>,
     /// How often a missing acknowledgement proved that it was processed.
@@ -360,22 +366,22 @@ struct Unacknowledged {
 impl Unacknowledged {
     /// Returns true if the last copy was sent on this websocket and was not the first one.
     fn is_repeated_on(&self, websocket: u32) -> bool {
-        self.is_patient() && self.attempts > 1 && self.websocket == websocket
+        self.is_normal() && self.attempts > 1 && self.websocket == websocket
     }
 
     /// Returns when it is to be retransmitted, if at all.
     fn overdue(&self, rtt: &RttEstimator) -> Option<Instant> {
-        match self.urgency {
-            Urgency::Patient => {
+        match self.retransmit {
+            Retransmit::Normal => {
                 let missed = self.missed?;
                 Some(missed.max(self.sent + rtt.timeout(self.attempts)))
             }
-            Urgency::Probe { next, .. } => Some(next),
+            Retransmit::Probe { next, .. } => Some(next),
         }
     }
 
-    fn is_patient(&self) -> bool {
-        self.urgency == Urgency::Patient
+    fn is_normal(&self) -> bool {
+        self.retransmit == Retransmit::Normal
     }
 }
 

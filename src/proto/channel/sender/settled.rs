@@ -10,7 +10,7 @@ impl Sender {
     /// its acknowledgement is overdue.
     pub(crate) fn oldest(&self, begin: Seq) -> Option<(Seq, Instant)> {
         let kept = self.kept.range(begin.0..);
-        let mut patient = kept.filter(|(_, kept)| kept.is_patient());
+        let mut patient = kept.filter(|(_, kept)| kept.is_normal());
         let (seq, kept) = patient.next()?;
         let overdue = match kept.attempts {
             1 => kept.sent + self.rtt.timeout(1),
@@ -28,13 +28,13 @@ impl Sender {
     /// them in order, so one that was acknowledged may still wait for an earlier one.
     pub(crate) fn has_arrived(&self, seq: Seq) -> bool {
         let mut kept = self.kept.range(..=seq.0);
-        !kept.any(|(_, kept)| kept.is_patient())
+        !kept.any(|(_, kept)| kept.is_normal())
     }
 
     /// Returns true if the agent has acknowledged every message before number `end`, and has not
     /// recently processed any of them twice. Probes do not count: they have no effect.
     pub(crate) fn is_settled(&self, now: Instant, end: Seq) -> bool {
         let mut before = self.kept.range(..end.0);
-        !before.any(|(_, kept)| kept.is_patient()) && !self.repeats.has_suspect(now, end.0)
+        !before.any(|(_, kept)| kept.is_normal()) && !self.repeats.has_suspect(now, end.0)
     }
 }

@@ -27,7 +27,7 @@ impl Fixture {
     fn send(&mut self, numbers: std::ops::Range<u8>) {
         for n in numbers {
             let message = Bytes::from(vec![n; 10]);
-            self.sender.send(self.now, message, 10, Urgency::Patient);
+            self.sender.send(self.now, message, 10, Retransmit::Normal);
         }
     }
 
@@ -110,7 +110,7 @@ fn a_message_that_is_never_acknowledged_keeps_nothing_but_itself() {
         let seq = fixture.sender.next_seq();
         fixture
             .sender
-            .send(fixture.now, message, 1, Urgency::Patient);
+            .send(fixture.now, message, 1, Retransmit::Normal);
         assert!(fixture.sender.acknowledge(fixture.now, seq));
     }
 
@@ -184,7 +184,7 @@ fn a_message_sent_twice_teaches_no_round_trip() {
 fn a_probe_asks_every_three_milliseconds_and_then_slower() {
     let start = clock::now();
     let mut sender = Sender::new(start, 1000);
-    sender.send(start, Bytes::from_static(b"p"), 1, Urgency::probe(start));
+    sender.send(start, Bytes::from_static(b"p"), 1, Retransmit::probe(start));
     let mut asked = Vec::new();
 
     while asked.len() < 20 {
@@ -206,7 +206,7 @@ fn messages_of_one_byte_are_bounded_in_number_too() {
     let mut sent = 0;
 
     while sender.has_room(1, Share::Alone) {
-        sender.send(now, Bytes::from_static(b"x"), 1, Urgency::Patient);
+        sender.send(now, Bytes::from_static(b"x"), 1, Retransmit::Normal);
         sent += 1;
     }
 

@@ -231,8 +231,8 @@ impl Stream {
     /// Returns the queue for a stream that has something to send again.
     pub(in crate::proto::mux) fn line(&mut self) -> SendQueue {
         match std::mem::take(&mut self.spell) {
-            ..=LITTLE => SendQueue::Quick,
-            _ => SendQueue::Steady,
+            ..=LITTLE => SendQueue::Interactive,
+            _ => SendQueue::Bulk,
         }
     }
 

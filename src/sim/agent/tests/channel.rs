@@ -71,7 +71,7 @@ fn only_the_oldest_lost_message_is_retransmitted() {
     let data = bench
         .received
         .iter()
-        .filter(|m| m.header.kind == Kind::Output);
+        .filter(|m| m.header.kind == MessageType::Output);
     let front = data.clone().map(|m| m.header.seq).min().unwrap();
     let again = data.clone().filter(|m| m.header.seq == front).count();
     assert!(again > 3, "{again} times");
@@ -116,7 +116,7 @@ fn a_pause_stops_data_until_any_message_arrives() {
     let id = bench.connect();
     bench.received.clear();
 
-    let pause = message(Kind::PausePublication, 0, PayloadType::None, b"").encode();
+    let pause = message(MessageType::PausePublication, 0, PayloadType::None, b"").encode();
     bench.agent.handle_message(bench.now, pause);
     bench.agent.handle_read(id, Bytes::from_static(b"x"));
     bench.wait(SECOND);
@@ -139,7 +139,7 @@ fn a_wrong_digest_is_accepted_unless_digests_are_required() {
             ..Options::default()
         };
         let mut bench = Bench::port(options).after_handshake("1.2.764.0");
-        let mut frame = message(Kind::Input, 1, PayloadType::Size, b"probe")
+        let mut frame = message(MessageType::Input, 1, PayloadType::Size, b"probe")
             .encode()
             .to_vec();
         frame[120] ^= 1;

@@ -37,11 +37,11 @@ fn step(bench: &mut Bench, rng: &mut fastrand::Rng, ids: &mut Vec<ConnectionId>)
 
 fn frame(rng: &mut fastrand::Rng, next: u64) -> Bytes {
     let kinds = [
-        Kind::Input,
-        Kind::Input,
-        Kind::Input,
-        Kind::Acknowledge,
-        Kind::PausePublication,
+        MessageType::Input,
+        MessageType::Input,
+        MessageType::Input,
+        MessageType::Acknowledge,
+        MessageType::PausePublication,
     ];
     let kind = rng.choice(kinds).unwrap();
     let types = [

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::clock;
-use crate::wire::message::{Header, Kind, Message, MessageId, SYN, Seq};
+use crate::wire::message::{Header, Message, MessageId, MessageType, SYN, Seq};
 use crate::wire::payload::{self, Acknowledge};
 use crate::wire::smux::{self, Command};
 
@@ -79,7 +79,7 @@ impl Bench {
     }
 
     fn send_as(&mut self, seq: u64, payload_type: PayloadType, payload: &[u8]) {
-        let frame = message(Kind::Input, seq, payload_type, payload).encode();
+        let frame = message(MessageType::Input, seq, payload_type, payload).encode();
         self.agent.handle_message(self.now, frame);
         self.settle();
     }
@@ -113,14 +113,14 @@ impl Bench {
         }
         while let Some(frame) = self.agent.poll_transmit(self.now) {
             let received = Message::decode(frame).unwrap();
-            if self.acknowledges && received.header.kind == Kind::Output {
+            if self.acknowledges && received.header.kind == MessageType::Output {
                 let body = payload::encode(&Acknowledge {
                     kind: received.header.kind.to_string(),
                     id: received.header.id.to_string(),
                     seq: i64::try_from(received.header.seq.0).unwrap(),
                     sequential: true,
                 });
-                let frame = message(Kind::Acknowledge, 0, PayloadType::None, &body).encode();
+                let frame = message(MessageType::Acknowledge, 0, PayloadType::None, &body).encode();
                 self.agent.handle_message(self.now, frame);
             }
             self.received.push(received);
@@ -170,22 +170,21 @@ impl Bench {
         let bodies = self
             .received
             .iter()
-            .filter(|m| m.header.kind == Kind::Acknowledge);
+            .filter(|m| m.header.kind == MessageType::Acknowledge);
         bodies
             .map(|m| payload::decode_acknowledge(&m.payload).unwrap().seq)
             .collect()
     }
 
     fn output(&self, payload_type: PayloadType) -> Vec<u8> {
-        let output = self
-            .received
-            .iter()
-            .filter(|m| m.header.kind == Kind::Output && m.header.payload_type == payload_type);
+        let output = self.received.iter().filter(|m| {
+            m.header.kind == MessageType::Output && m.header.payload_type == payload_type
+        });
         output.flat_map(|m| m.payload.to_vec()).collect()
     }
 }
 
-fn message(kind: Kind, seq: u64, payload_type: PayloadType, payload: &[u8]) -> Message {
+fn message(kind: MessageType, seq: u64, payload_type: PayloadType, payload: &[u8]) -> Message {
     Message {
         header: Header {
             kind,

@@ -54,7 +54,7 @@ fn a_refused_dial_is_a_flag_and_then_a_fin() {
     let output = bench
         .received
         .iter()
-        .filter(|m| m.header.kind == Kind::Output);
+        .filter(|m| m.header.kind == MessageType::Output);
     let output: Vec<_> = output
         .map(|m| (m.header.payload_type, m.payload.to_vec()))
         .collect();

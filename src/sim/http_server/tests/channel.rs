@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn bytes_are_carried_to_a_destination_and_back() {
     let simulator = simulator(unpaced()).await;
-    let echo = Destination::start(Role::Echo).await.unwrap();
+    let echo = Destination::start(ServerKind::Echo).await.unwrap();
     let session = start(&simulator, echo.address().port()).await;
     let mut client = Client::open(&simulator, &session).await;
     client.shake_hands().await;
@@ -18,7 +18,7 @@ async fn bytes_are_carried_to_a_destination_and_back() {
         client.next = seq;
         client.send(PayloadType::Output, &frames).await;
         let message = client.next().await.unwrap();
-        if message.header.kind == Kind::Acknowledge && acknowledged(&message) == 1 {
+        if message.header.kind == MessageType::Acknowledge && acknowledged(&message) == 1 {
             break;
         }
     }
@@ -54,7 +54,7 @@ async fn terminate_reaches_the_client_and_ends_the_session() {
         last = Some(message.header.kind);
     }
 
-    assert_eq!(last, Some(Kind::ChannelClosed));
+    assert_eq!(last, Some(MessageType::ChannelClosed));
     assert_eq!(simulator.open_sessions(), 0);
     assert_eq!(call(&simulator, "TerminateSession", &id).await.0, 200);
     let (status, resumed) = call(&simulator, "ResumeSession", &id).await;
@@ -70,9 +70,9 @@ async fn messages_that_only_the_service_may_send_are_rejected() {
     client.ready().await;
 
     for kind in [
-        Kind::ChannelClosed,
-        Kind::PausePublication,
-        Kind::StartPublication,
+        MessageType::ChannelClosed,
+        MessageType::PausePublication,
+        MessageType::StartPublication,
     ] {
         let stray = message(kind, 0, 0, PayloadType::None, b"{}");
         client.websocket.send(Frame::binary(stray)).await.unwrap();
@@ -98,7 +98,10 @@ async fn a_second_websocket_with_a_new_token_replaces_the_first() {
     second.next = first.next;
     second.send(PayloadType::Size, b"probe").await;
 
-    assert_eq!(second.next().await.unwrap().header.kind, Kind::Acknowledge);
+    assert_eq!(
+        second.next().await.unwrap().header.kind,
+        MessageType::Acknowledge
+    );
     while first.next().await.is_some() {}
     assert_eq!(simulator.ledger().sessions[0].attached, 2);
 }

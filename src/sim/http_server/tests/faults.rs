@@ -97,7 +97,7 @@ async fn a_black_hole_sends_nothing_when_its_session_ends_or_has_another_websock
         // Messages already in flight may still arrive.
         let receive = async {
             while let Some(message) = client.next().await {
-                assert_ne!(message.header.kind, Kind::ChannelClosed);
+                assert_ne!(message.header.kind, MessageType::ChannelClosed);
             }
         };
         let received = tokio::time::timeout(A_WHILE, receive).await;
@@ -216,7 +216,7 @@ async fn messages_beyond_the_length_or_rate_limit_break_the_websocket() {
 
 #[tokio::test]
 async fn a_stalled_destination_holds_the_client_back_and_loses_nothing() {
-    let sink = Destination::start(Role::Sink).await.unwrap();
+    let sink = Destination::start(ServerKind::Sink).await.unwrap();
     let simulator = simulator(with(Faults {
         stall: true,
         ..Faults::default()
@@ -228,7 +228,7 @@ async fn a_stalled_destination_holds_the_client_back_and_loses_nothing() {
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         for (seq, payload) in (1..).zip(upload(12 * 32)) {
-            let frame = message(Kind::Input, seq, 0, PayloadType::Output, &payload);
+            let frame = message(MessageType::Input, seq, 0, PayloadType::Output, &payload);
             writer.send(Frame::binary(frame)).await.unwrap();
         }
     });
@@ -289,7 +289,7 @@ async fn an_idle_session_is_terminated_by_the_service() {
         last = Some(message.header.kind);
     }
 
-    assert_eq!(last, Some(Kind::ChannelClosed));
+    assert_eq!(last, Some(MessageType::ChannelClosed));
     assert_eq!(simulator.ledger().sessions[0].ended_by, Some(EndedBy::Idle));
 }
 
@@ -300,7 +300,7 @@ async fn pause_publication_reaches_the_client() {
 
     simulator.inject(None, OneOffFault::PauseClient);
 
-    while client.next().await.unwrap().header.kind != Kind::PausePublication {}
+    while client.next().await.unwrap().header.kind != MessageType::PausePublication {}
 }
 
 #[tokio::test]

@@ -13,8 +13,8 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 
 use super::*;
 use crate::sim::agent::{self, SendRate};
-use crate::sim::{ApiFault, Destination, EndedBy, Operation, Options, Role, Simulator};
-use crate::wire::message::{FIN, Header, Kind, Message, MessageId, PayloadType, SYN, Seq};
+use crate::sim::{ApiFault, Destination, EndedBy, Operation, Options, ServerKind, Simulator};
+use crate::wire::message::{FIN, Header, Message, MessageId, MessageType, PayloadType, SYN, Seq};
 use crate::wire::payload::{Acknowledge, ChannelClosed};
 
 mod api;
@@ -178,7 +178,7 @@ impl Client {
 
     /// Like `send`, but without a flush.
     async fn feed(&mut self, payload_type: PayloadType, payload: &[u8]) {
-        let message = message(Kind::Input, self.next, 0, payload_type, payload);
+        let message = message(MessageType::Input, self.next, 0, payload_type, payload);
         self.next += 1;
         self.websocket.feed(Frame::binary(message)).await.unwrap();
     }
@@ -187,7 +187,7 @@ impl Client {
     async fn receive_acknowledgement(&mut self) -> u64 {
         loop {
             let message = self.next().await.expect("the websocket is open");
-            if message.header.kind == Kind::Acknowledge {
+            if message.header.kind == MessageType::Acknowledge {
                 return acknowledged(&message);
             }
         }
@@ -202,7 +202,9 @@ impl Client {
     async fn receive(&mut self, payload_type: PayloadType) -> Bytes {
         loop {
             let message = self.next().await.expect("the websocket is open");
-            if message.header.payload_type == payload_type && message.header.kind == Kind::Output {
+            if message.header.payload_type == payload_type
+                && message.header.kind == MessageType::Output
+            {
                 return message.payload;
             }
         }
@@ -218,15 +220,20 @@ impl Client {
                 Err(_) => return None,
             };
             let message = Message::decode(frame).unwrap();
-            if message.header.kind == Kind::Output && self.acknowledges {
+            if message.header.kind == MessageType::Output && self.acknowledges {
                 let body = payload::encode(&Acknowledge {
                     kind: message.header.kind.to_string(),
                     id: message.header.id.to_string(),
                     seq: i64::try_from(message.header.seq.0).unwrap(),
                     sequential: true,
                 });
-                let frame =
-                    self::message(Kind::Acknowledge, 0, SYN | FIN, PayloadType::None, &body);
+                let frame = self::message(
+                    MessageType::Acknowledge,
+                    0,
+                    SYN | FIN,
+                    PayloadType::None,
+                    &body,
+                );
                 self.websocket.send(Frame::binary(frame)).await.unwrap();
             }
             return Some(message);
@@ -234,7 +241,13 @@ impl Client {
     }
 }
 
-fn message(kind: Kind, seq: u64, flags: u64, payload_type: PayloadType, payload: &[u8]) -> Bytes {
+fn message(
+    kind: MessageType,
+    seq: u64,
+    flags: u64,
+    payload_type: PayloadType,
+    payload: &[u8],
+) -> Bytes {
     let header = Header {
         kind,
         created: 1,

@@ -15,7 +15,7 @@ async fn overdue_scheduled_faults_are_injected_once_and_in_order() {
     ] } });
 
     assert_eq!(post_faults(&simulator, &plan).await.0, 200);
-    while client.next().await.unwrap().header.kind != Kind::PausePublication {}
+    while client.next().await.unwrap().header.kind != MessageType::PausePublication {}
     assert_eq!(end(&mut client).await, Some(1001));
     let mut client = resume(&simulator, &session, client.next).await;
     assert_eq!(post_faults(&simulator, &plan).await.0, 200);
@@ -34,7 +34,7 @@ async fn a_fault_scheduled_before_one_that_was_injected_is_injected_at_once() {
 
     let first = json!({ "faults": { "scheduled": [pause] } });
     assert_eq!(post_faults(&simulator, &first).await.0, 200);
-    while client.next().await.unwrap().header.kind != Kind::PausePublication {}
+    while client.next().await.unwrap().header.kind != MessageType::PausePublication {}
     let both = json!({ "faults": { "scheduled": [pause, disconnect] } });
     assert_eq!(post_faults(&simulator, &both).await.0, 200);
 

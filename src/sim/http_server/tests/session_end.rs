@@ -26,7 +26,7 @@ async fn with_unacknowledged_output(simulator: &Simulator) -> (Value, Client) {
 async fn closing(client: &mut Client) -> (ChannelClosed, bool) {
     let closed = loop {
         let message = client.next().await.expect("the end is reported first");
-        if message.header.kind == Kind::ChannelClosed {
+        if message.header.kind == MessageType::ChannelClosed {
             break payload::decode(&message.payload).unwrap();
         }
     };

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 /// How soon a message is retransmitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Urgency {
+pub(crate) enum Retransmit {
     /// According to the round trip.
-    Patient,
+    Normal,
     /// A readiness probe: agents discard what arrives before their plugin is ready, and the time of
     /// that is unknown (docs/protocol.md, section 5.1). Every 3 ms for 30 ms, then at intervals
     /// that grow by a factor of 1.5, up to 50 ms.
@@ -20,7 +20,7 @@ pub(crate) enum Urgency {
     },
 }
 
-impl Urgency {
+impl Retransmit {
     /// Creates the schedule of a probe that is sent now.
     pub(crate) fn probe(now: Instant) -> Self {
         Self::Probe {
@@ -33,7 +33,7 @@ impl Urgency {
     /// Returns when the message is sent again, if the time is fixed.
     pub(super) fn next(self) -> Option<Instant> {
         match self {
-            Self::Patient => None,
+            Self::Normal => None,
             Self::Probe { next, .. } => Some(next),
         }
     }

@@ -86,7 +86,7 @@ impl ApiClient {
 }
 
 /// The cached credentials of one identity, and how to get others.
-pub(super) struct Callers {
+pub(super) struct ApiClients {
     asked: Arc<Asked>,
     state: Arc<Mutex<ClientState>>,
     /// The request in progress. Dropping this cancels it.
@@ -122,7 +122,7 @@ struct Question {
 
 type Lookup = Result<Arc<ApiClient>, Error>;
 
-impl Callers {
+impl ApiClients {
     /// Creates an empty cache. `source` has just been read.
     pub(super) fn new(
         settings: Settings,
@@ -148,7 +148,7 @@ impl Callers {
     ///
     /// A failed request is answered to all that were waiting. A later call causes another request,
     /// at most one per second, so that a login takes effect at once.
-    pub(super) async fn caller(&self) -> Lookup {
+    pub(super) async fn api_client(&self) -> Lookup {
         let asked = clock::now();
         loop {
             let mut answer = {
@@ -187,7 +187,7 @@ impl Callers {
         error: Option<&Error>,
     ) -> Option<Lookup> {
         self.drop_if_known(refused);
-        let other = match self.caller().await {
+        let other = match self.api_client().await {
             Ok(other) => other,
             Err(error) => return Some(Err(error)),
         };
@@ -327,12 +327,12 @@ impl Asked {
         };
         let credentials = source.ask().await;
         let credentials = credentials.map_err(|error| source.explained(&error, &self.settings))?;
-        let caller = ApiClient::new(source, &self.settings, credentials);
-        if !caller.is_good(clock::wall()) {
+        let api_client = ApiClient::new(source, &self.settings, credentials);
+        if !api_client.is_good(clock::wall()) {
             let why = "the credentials have expired, or the clock of this machine is wrong";
             return Err(Error::new("credentials", ErrorKind::Credentials, why));
         }
-        Ok(Arc::new(caller))
+        Ok(Arc::new(api_client))
     }
 }
 
@@ -340,9 +340,9 @@ impl ClientState {
     fn handle(&mut self, answer: &Lookup) {
         self.question = None;
         match answer {
-            Ok(caller) => {
-                self.source = Some(Arc::clone(&caller.source));
-                self.known = Some(Arc::clone(caller));
+            Ok(api_client) => {
+                self.source = Some(Arc::clone(&api_client.source));
+                self.known = Some(Arc::clone(api_client));
                 self.is_doubtful = false;
                 self.refused = None;
             }
