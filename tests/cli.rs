@@ -289,7 +289,7 @@ Usage: ssm-proxyd run [OPTIONS]
 
 Options:
       --config <FILE>  The configuration file [default: $SSM_PROXYD_CONFIG, then ~/.config/ssm-proxyd/config.toml, then /etc/ssm-proxyd/config.toml]
-      --strict         Start all forwards or none: a forward that cannot start makes the start or reload fail
+      --strict         Fail at startup or reload if any forward cannot start
   -v, --verbose...     Log more: -v for decisions, -vv for every message
   -q, --quiet          Log errors only
   -h, --help           Print help

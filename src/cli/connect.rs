@@ -30,7 +30,7 @@ pub(super) struct ConnectArgs {
     /// A destination reachable from the target, instead of a port of the target
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "port")]
     remote: Option<String>,
-    /// The SSM document [default: AWS-StartSSHSession; with --remote the one for remote hosts]
+    /// The SSM document [default: AWS-StartSSHSession, or with --remote the document for remote hosts]
     #[arg(long, value_name = "DOCUMENT", value_parser = config::argument("document"))]
     document: Option<String>,
     #[command(flatten)]

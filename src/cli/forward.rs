@@ -30,8 +30,8 @@ pub(super) struct ForwardArgs {
     /// Print the ready lines as JSON objects
     #[arg(long)]
     json: bool,
-    /// Also write the ready lines to this file once all forwards are ready; it is removed at the
-    /// end
+    /// Also write the ready lines to this file once all forwards are ready; it is removed on
+    /// exit
     #[arg(long, value_name = "PATH")]
     ready_file: Option<PathBuf>,
     #[command(flatten)]
@@ -41,14 +41,14 @@ pub(super) struct ForwardArgs {
 /// What is forwarded, and how; for `exec` too.
 #[derive(Clone, Debug, Args)]
 pub(super) struct ForwardOptions {
-    /// A local port and the destination it forwards to, as for ssh; port 0 selects a free port,
+    /// A local port and the destination it forwards to, as in ssh; port 0 selects a free port,
     /// HOST localhost is the target itself
     #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:HOSTPORT")]
     pub(super) local: Vec<LocalForward>,
     /// Allow other machines to connect to a BIND address that is not a loopback address
     #[arg(short = 'g', long)]
     allow_remote_clients: bool,
-    /// The SSM document [default: the one for the destination]
+    /// The SSM document [default: depends on the destination]
     #[arg(long, value_name = "DOCUMENT", value_parser = config::argument("document"))]
     document: Option<String>,
 }

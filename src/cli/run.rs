@@ -26,7 +26,7 @@ pub(super) struct RunArgs {
     /// ~/.config/ssm-proxyd/config.toml, then /etc/ssm-proxyd/config.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Start all forwards or none: a forward that cannot start makes the start or reload fail
+    /// Fail at startup or reload if any forward cannot start
     #[arg(long)]
     strict: bool,
 }

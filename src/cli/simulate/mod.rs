@@ -40,13 +40,13 @@ pub(super) struct Args {
     /// Send rate of agents: as measured with real agents, or unlimited
     #[arg(long, value_enum, default_value = "faithful")]
     pace: SendRate,
-    /// Serve https and wss with a certificate generated at the start
+    /// Serve https and wss with a certificate generated at startup
     #[arg(long)]
     tls: bool,
     /// Write the CA certificate that clients must trust to this file, as PEM
     #[arg(long, value_name = "FILE", requires = "tls")]
     certificate: Option<PathBuf>,
-    /// Reject requests not signed with the credentials printed at the start
+    /// Reject requests not signed with the credentials printed at startup
     #[arg(long)]
     require_signature: bool,
     /// The access key id required in signatures
@@ -74,8 +74,8 @@ pub(super) struct Args {
     /// A target whose agent is not connected
     #[arg(long, value_name = "TARGET", value_parser = target)]
     offline: Vec<String>,
-    /// Version that agents report and behave like; worth testing: 3.3.987.0, 3.1.1374.0 (keeps
-    /// the mux alive), 3.2.1040.0 (does not acknowledge duplicates), 3.0.654.0 (acknowledges before
+    /// Version that agents report and behave like; worth testing: 3.3.987.0, 3.1.1374.0 (sends
+    /// mux keep-alives), 3.2.1040.0 (does not acknowledge duplicates), 3.0.654.0 (acknowledges before
     /// processing), 3.0.196.0 (no mux), 2.3.722.0 (no TerminateSession flag)
     #[arg(long, value_name = "VERSION", default_value = "3.3.987.0", value_parser = version)]
     agent_version: Version,

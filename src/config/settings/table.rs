@@ -155,7 +155,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
         .doc("The managed node that runs the agent: an instance (i-…), a hybrid node (mi-…), an ECS task, or { tags = { … } }; or an array, tried in order"),
     required("remote", Kind::Remote, "\"db.internal:5432\"")
         .doc("Destination that the agent connects to: host and port, or a port alone for the target itself"),
-    flag("enabled", true).doc("Serve this forward; false: it is validated and listed only"),
+    flag("enabled", true).doc("Start this forward; false: it is validated and listed only"),
     Setting::new(
         "mode",
         Kind::Text("^[0-7]{1,4}$", check_mode),
@@ -183,7 +183,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
     duration("connect_timeout", SECOND, Duration::from_secs(600), "30s")
         .doc("Timeout from accepting a connection until its stream is ready"),
     duration("resume_timeout", Duration::ZERO, HOUR, "5m")
-        .doc("Timeout for resuming a session, from the loss of the last websocket that lived for 5 s or carried new data; 0s: do not resume"),
+        .doc("Timeout for resuming a session, from the loss of the last websocket that was open for 5 s or carried new data; 0s: do not resume"),
     duration("half_close_timeout", SECOND, DAY, "30s")
         .doc("Idle time after a local EOF before both directions are closed"),
     number("upload_rate", 0, 100_000, 900)
