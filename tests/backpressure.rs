@@ -219,7 +219,7 @@ fn a_half_close_behind_a_stalled_destination_keeps_the_response() {
 }
 
 #[test]
-fn a_keystroke_during_a_bulk_upload_waits_for_its_permit_only() {
+fn a_keystroke_during_a_bulk_upload_waits_for_its_slot_only() {
     let mut pair = Pair::established();
     let bulk = pair.open(Destination::sink());
     let keys = pair.open(Destination::echo());
@@ -231,7 +231,7 @@ fn a_keystroke_during_a_bulk_upload_waits_for_its_permit_only() {
         let sent = pair.tunnel.stats().sent;
         pair.write(keys, b"k");
         pair.run_until(|pair| pair.local_of(keys).received().len() == n);
-        // The messages of its round trip of 20 ms, at 900 a second, and two more for the permit.
+        // The messages of its round trip of 20 ms, at 900 a second, and two more for the slot.
         let sent = pair.tunnel.stats().sent - sent;
         assert!(sent <= 18 + 2 + 2, "{sent} messages for a keystroke");
     }

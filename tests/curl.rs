@@ -12,7 +12,7 @@ use ssm_proxyd::sim::{Options, Simulator, seeded_bytes};
 use tempfile::TempDir;
 
 use crate::support::daemon_process::{
-    DaemonProcess, forward, forward_to, free_address, with_short_timeouts,
+    DaemonProcess, forward, forward_to, free_address, with_fast_upload,
 };
 use crate::support::in_process::unpaced;
 use crate::support::process::{Lines, Process};
@@ -37,7 +37,7 @@ async fn a_large_upload_is_complete() {
     let server = WebServer::new();
     server.put("large", 10 << 20);
     let simulator = Simulator::start(unpaced()).await.unwrap();
-    let daemon = DaemonProcess::start(&simulator, &with_short_timeouts(forward_to(server.address)));
+    let daemon = DaemonProcess::start(&simulator, &with_fast_upload(forward_to(server.address)));
     let from = format!("@{}", server.path("large"));
 
     let answer = curl(&["--data-binary", &from, &url(daemon.address(), "")]);

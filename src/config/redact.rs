@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn all_else_is_shown() {
+    fn lines_without_secrets_are_shown() {
         for text in [
             "name = \"proxy\"",
             "remote = \"keycloak.proxy-1.rds.amazonaws.com:5432\"",

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_a_line_and_a_column_of_characters() {
+    fn a_location_is_a_line_and_a_column_in_characters() {
         for (text, offset, place) in [
             ("a\nbc", 3, (2, 2)),
             ("ä\u{1f600}c", 6, (1, 3)),

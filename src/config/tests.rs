@@ -68,7 +68,7 @@ fn a_file_that_cannot_be_read_has_a_reason_and_a_hint() {
 }
 
 #[test]
-fn the_option_comes_before_the_variable_before_the_places() {
+fn the_option_precedes_the_variable_and_the_variable_the_default_locations() {
     let (directory, _path) = file(GOOD);
     let home = directory.path().join(".config/ssm-proxyd");
     fs::create_dir_all(&home).unwrap();
@@ -107,7 +107,7 @@ fn the_default_places_follow_the_environment() {
 }
 
 #[test]
-fn no_file_anywhere_lists_the_places() {
+fn the_error_for_a_missing_file_lists_the_default_locations() {
     let error = Error::NotFound {
         places: variables("", "", "/home/me").places(),
     };

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_agents_text_cannot_forge_a_line() {
+    fn an_agents_text_cannot_forge_a_log_line() {
         let reason = Reason::from_output(" lookup x:\nno such\u{1b}[2J host ");
 
         assert_eq!(

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_probe_that_was_refused_is_told_by_a_third() {
+    fn a_third_probe_shows_that_the_second_was_refused() {
         let start = clock::now();
         let mut readiness = Readiness::new(start, false);
         probes(&mut readiness, start);

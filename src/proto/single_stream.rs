@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_before_the_stream_is_opened_is_kept() {
+    fn bytes_received_before_the_stream_is_opened_are_kept() {
         let mut single = SingleStream::new();
 
         single.handle_output(Bytes::from_static(b"SSH-2.0-"));
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_comes_behind_the_last_byte() {
+    fn an_end_is_read_after_the_last_byte() {
         let mut single = SingleStream::new();
         let id = single.open().unwrap();
         assert_eq!(single.read(id, 1), Read::Blocked);
@@ -272,10 +272,10 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_was_left_is_over_when_all_is_sent_and_arrived() {
+    fn the_upload_of_a_reset_stream_is_delivered_when_all_of_it_was_sent_and_acknowledged() {
         let mut single = SingleStream::new();
         let id = single.open().unwrap();
-        assert_eq!(single.write(id, b"last words"), Write::Accepted(10));
+        assert_eq!(single.write(id, b"last bytes"), Write::Accepted(10));
 
         single.reset(id);
         single.handle_all_arrived();
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_outbox_is_told_when_it_has_room() {
+    fn the_writer_of_a_full_outbox_is_woken_when_it_has_room() {
         let mut single = SingleStream::new();
         let id = single.open().unwrap();
 

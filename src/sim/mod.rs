@@ -31,7 +31,7 @@
 //!
 //! Destination::start(ServerKind::Echo) and Source, Sink, Http: test servers as destinations
 //! Resolver::insert("db.internal", Some(5432), address): maps a `host` for the agents
-//! Options { agent: agent::Options { pace: Pace::Unlimited, .. }, .. }: no pacing
+//! Options { agent: agent::Options { pace: SendRate::Unlimited, .. }, .. }: no pacing
 //! ```
 //!
 //! # For tests in virtual time

@@ -149,7 +149,7 @@ impl Snapshot {
     }
 }
 
-/// SessionRecord of one session.
+/// Record of one session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SessionRecord {
     /// Session id.

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// The names known to agents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolver {
-    entries: Vec<SessionEntry>,
+    entries: Vec<HostEntry>,
 }
 
 impl Resolver {
@@ -27,7 +27,7 @@ impl Resolver {
         if !address.ip().is_loopback() {
             return Err(NotLoopback(address));
         }
-        self.entries.push(SessionEntry {
+        self.entries.push(HostEntry {
             host: normalized(host),
             port,
             address,
@@ -71,7 +71,7 @@ impl Resolver {
 pub struct NotLoopback(pub(super) SocketAddr);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct SessionEntry {
+struct HostEntry {
     host: String,
     port: Option<u16>,
     address: SocketAddr,

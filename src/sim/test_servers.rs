@@ -28,12 +28,12 @@ impl Destination {
     /// # Errors
     ///
     /// Fails if no loopback port is available.
-    pub async fn start(role: ServerKind) -> io::Result<Self> {
+    pub async fn start(kind: ServerKind) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let state = Arc::default();
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, role, Arc::clone(&state)));
+        tasks.spawn(accept(listener, kind, Arc::clone(&state)));
         Ok(Self {
             address,
             state,
@@ -112,7 +112,7 @@ impl SinkState {
     }
 }
 
-async fn accept(listener: TcpListener, role: ServerKind, state: Arc<SinkState>) {
+async fn accept(listener: TcpListener, kind: ServerKind, state: Arc<SinkState>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((connection, _)) = listener.accept().await else {
@@ -123,14 +123,14 @@ async fn accept(listener: TcpListener, role: ServerKind, state: Arc<SinkState>) 
         while connections.try_join_next().is_some() {}
         connections.spawn(async move {
             // Errors are ignored: any end of the connection is a normal end.
-            drop(serve(connection, role, &state).await);
+            drop(serve(connection, kind, &state).await);
         });
     }
 }
 
-async fn serve(mut connection: TcpStream, role: ServerKind, state: &SinkState) -> io::Result<()> {
+async fn serve(mut connection: TcpStream, kind: ServerKind, state: &SinkState) -> io::Result<()> {
     connection.set_nodelay(true)?;
-    match role {
+    match kind {
         ServerKind::Echo => echo(&mut connection).await,
         ServerKind::Source { len, seed } => {
             for chunk in seeded_bytes(len, seed) {
@@ -240,11 +240,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_sink_responds_with_the_hash_of_the_data_of_a_source() {
-        let role = ServerKind::Source {
+        let kind = ServerKind::Source {
             len: 100_000,
             seed: 7,
         };
-        let source = Destination::start(role).await.unwrap();
+        let source = Destination::start(kind).await.unwrap();
         let sink = Destination::start(ServerKind::Sink).await.unwrap();
         let mut from = TcpStream::connect(source.address()).await.unwrap();
         let mut to = TcpStream::connect(sink.address()).await.unwrap();

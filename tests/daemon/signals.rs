@@ -12,7 +12,7 @@ use ssm_proxyd::sim::{ApiFault, Faults, Operation, Options, ServerKind, Simulato
 
 use crate::support::daemon_process::{
     DaemonProcess, assert_clean, assert_echo, assert_reset, connect, forward, forward_to,
-    with_short_timeouts,
+    with_fast_upload,
 };
 use crate::support::in_process::{destination, unpaced, until};
 use crate::support::process::{Process, ssm_proxyd};
@@ -72,7 +72,7 @@ async fn a_stop_during_transfers_is_not_a_clean_end() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
     let forwards = [
         forward("down", &format!("remote = {}", source.address().port())),
-        with_short_timeouts(forward(
+        with_fast_upload(forward(
             "up",
             &format!("remote = {}", sink.address().port()),
         )),

@@ -11,7 +11,7 @@ use crate::support::process::take_environment;
 use crate::support::tmux::Tmux;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_ready_line_the_live_line_and_ctrl_c() {
+async fn forward_on_a_terminal_prints_a_ready_line_and_a_status_line_and_ends_with_ctrl_c() {
     let echo = destination(ServerKind::Echo).await;
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let local = format!("127.0.0.1:0:localhost:{}", echo.address().port());

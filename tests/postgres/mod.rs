@@ -9,7 +9,7 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 use ssm_proxyd::sim::{Options, Simulator};
 
-use crate::support::daemon_process::{DaemonProcess, forward_to, with_short_timeouts};
+use crate::support::daemon_process::{DaemonProcess, forward_to, with_fast_upload};
 use crate::support::in_process::{unpaced, until};
 use crate::support::postgres::{Server, pgbench, psql};
 use crate::support::process::Process;
@@ -201,7 +201,7 @@ struct Fixture {
 
 impl Fixture {
     async fn new(options: Options) -> Self {
-        Self::with(options, with_short_timeouts).await
+        Self::with(options, with_fast_upload).await
     }
 
     /// The same, with other keys of its forward.

@@ -51,14 +51,14 @@ async fn churn(seed: u64, keys: &str, connections: usize) {
     let limits = "[limits]\nsession_start_rate = 1000\n";
     let tables = format!("{limits}{}", forward("f", &echo, keys));
     let fixture = InProcess::with(options, &tables).await;
-    let mut chance = Rng::with_seed(seed);
+    let mut rng = Rng::with_seed(seed);
     let at_once = Arc::new(Semaphore::new(60));
     let mut visits = JoinSet::new();
     for _ in 0..connections {
         let permit = Arc::clone(&at_once).acquire_owned().await.unwrap();
-        let (address, chance) = (fixture.address(), chance.fork());
+        let (address, rng) = (fixture.address(), rng.fork());
         visits.spawn(async move {
-            visit(TcpStream::connect(address).await.unwrap(), chance).await;
+            visit(TcpStream::connect(address).await.unwrap(), rng).await;
             drop(permit);
         });
     }
@@ -101,9 +101,9 @@ async fn leave_while_sessions_come_up(fixture: &InProcess) {
 }
 
 /// A client that may disconnect at any moment, in any way.
-async fn visit(mut client: TcpStream, mut chance: Rng) {
-    let data = chance.bool().then(|| chance.usize(1..4096));
-    let limit = Duration::from_millis(chance.u64(0..150));
+async fn visit(mut client: TcpStream, mut rng: Rng) {
+    let data = rng.bool().then(|| rng.usize(1..4096));
+    let limit = Duration::from_millis(rng.u64(0..150));
     let (mut reader, mut writer) = client.split();
     let exchange = async {
         let Some(len) = data else {

@@ -26,7 +26,7 @@ fn every_byte_arrives_and_no_truncated_stream_ends_cleanly() {
 
     for seed in seeds {
         let _print_seed = PrintSeed(seed);
-        notify(&mut totals, seed);
+        run_seed(&mut totals, seed);
     }
 
     println!("{totals:?}");
@@ -58,7 +58,7 @@ struct Totals {
     open: u64,
 }
 
-fn notify(totals: &mut Totals, seed: u64) {
+fn run_seed(totals: &mut Totals, seed: u64) {
     let mut rng = Rng::with_seed(seed);
     // A path that loses messages is not a websocket, so the agent waits until its messages have
     // arrived.

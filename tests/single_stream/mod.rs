@@ -43,7 +43,7 @@ fn a_banner_received_before_the_stream_is_opened_is_read() {
 }
 
 #[test]
-fn there_is_one_stream() {
+fn a_session_without_a_mux_has_only_one_stream() {
     let mut pair = ready(Destination::echo());
 
     let id = pair.open_single();

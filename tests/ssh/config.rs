@@ -107,7 +107,7 @@ fn a_symbolic_link_stays_a_symbolic_link() {
 }
 
 #[test]
-fn a_failure_says_which_files_were_changed() {
+fn a_failure_reports_which_files_were_changed() {
     for (user, own, words) in [
         ("nowhere", None, "no file was changed"),
         (PROC, Some(PROC), "no file was changed"),
@@ -136,7 +136,7 @@ fn a_failure_says_which_files_were_changed() {
 }
 
 #[test]
-fn a_removal_that_fails_halfway_says_so() {
+fn a_removal_that_fails_halfway_is_reported() {
     let home = Home::new();
     home.ours(&["--install"]);
     fs::remove_file(home.path(OWN)).unwrap();

@@ -168,7 +168,7 @@ pub(crate) fn forward_to(destination: SocketAddr) -> String {
 }
 
 /// Adds the keys of a fast upload to a forward: only the simulator permits such a rate.
-pub(crate) fn with_short_timeouts(mut forward: String) -> String {
+pub(crate) fn with_fast_upload(mut forward: String) -> String {
     let keys = "upload_rate = 0\nupload_payload = 32768\nupload_window = \"4MiB\"\n";
     forward.write_str(keys).unwrap();
     forward

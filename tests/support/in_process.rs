@@ -123,9 +123,9 @@ pub(crate) fn without_drain(tables: &str) -> &'static str {
     }
 }
 
-/// A destination with a role.
-pub(crate) async fn destination(role: ServerKind) -> Destination {
-    Destination::start(role).await.unwrap()
+/// Starts a destination of this kind.
+pub(crate) async fn destination(kind: ServerKind) -> Destination {
+    Destination::start(kind).await.unwrap()
 }
 
 /// Options of a simulator that does not imitate the speed of a real agent.

@@ -180,7 +180,7 @@ pub(crate) fn ssm_proxyd() -> Command {
         }
     }
     for name in ["RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "JOURNAL_STREAM"] {
-        // The admin sockets of test daemons must not meet in the runtime directory of the user.
+        // The admin sockets of test daemons must not collide in the runtime directory of the user.
         command.env_remove(name);
     }
     command.stdin(Stdio::null()).envs([
@@ -279,7 +279,7 @@ fn a_dropped_child_is_killed() {
 
 #[test]
 #[should_panic(expected = "[\"never\"] is not on stderr")]
-fn a_line_that_does_not_come_is_a_failure() {
+fn a_line_that_does_not_arrive_is_a_failure() {
     shell("echo else >&2").stderr.wait_for("never");
 }
 

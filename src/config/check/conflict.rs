@@ -12,12 +12,12 @@ use crate::config::model::{HOST_DOCUMENT, Listen, PER_CONNECTION, PORT_DOCUMENT,
 use crate::config::source::quoted;
 
 /// Checks the settings of one forward against each other.
-pub(super) fn check_forward(fields: &CheckedSection<'_>, findings: &mut Findings) {
-    check_remote_clients(fields, findings);
-    check_mode(fields, findings);
-    check_window(fields, findings);
-    check_sessions(fields, findings);
-    check_document(fields, findings);
+pub(super) fn check_forward(section: &CheckedSection<'_>, findings: &mut Findings) {
+    check_remote_clients(section, findings);
+    check_mode(section, findings);
+    check_window(section, findings);
+    check_sessions(section, findings);
+    check_document(section, findings);
 }
 
 /// Checks the tables against each other: names, addresses to listen on, and the admin socket.
@@ -30,7 +30,7 @@ pub(super) fn check_tables(
     check_names(forwards, findings);
     check_remote_clients(http, findings);
     // A disabled forward does not listen, so another one may use its address.
-    let is_served = |fields: &&CheckedSection<'_>| fields.get("enabled") != Some(false);
+    let is_served = |section: &&CheckedSection<'_>| section.get("enabled") != Some(false);
     let listeners: Vec<_> = forwards.iter().chain([http]).filter(is_served).collect();
     check_addresses(&listeners, findings);
     check_admin(admin, &listeners, findings);
@@ -62,81 +62,84 @@ fn check_admin(
     }
 }
 
-fn check_remote_clients(fields: &CheckedSection<'_>, findings: &mut Findings) {
-    if fields.get("allow_remote_clients") != Some(false) {
+fn check_remote_clients(section: &CheckedSection<'_>, findings: &mut Findings) {
+    if section.get("allow_remote_clients") != Some(false) {
         return;
     }
-    let addresses = fields.addresses().into_iter();
+    let addresses = section.addresses().into_iter();
     for (listen, span) in addresses.filter(|(listen, _)| !listen.is_loopback()) {
         let what = format!("other machines could connect to {listen}");
         let port = listen.port().unwrap_or_default();
         let hint = format!(
             "write \"localhost:{port}\", or add `allow_remote_clients = true` if this is intended"
         );
-        findings.add(fields.finding(span, what, hint));
+        findings.add(section.finding(span, what, hint));
     }
 }
 
 /// Reports `mode` where it has no effect, as the user may rely on it for protection.
-fn check_mode(fields: &CheckedSection<'_>, findings: &mut Findings) {
-    let addresses = fields.get::<Addresses>("listen");
-    let Some((span, addresses)) = fields.span("mode").zip(addresses) else {
+fn check_mode(section: &CheckedSection<'_>, findings: &mut Findings) {
+    let addresses = section.get::<Addresses>("listen");
+    let Some((span, addresses)) = section.span("mode").zip(addresses) else {
         return;
     };
     if addresses.iter().all(|(listen, _)| listen.path().is_none()) {
         let what = "`mode` has no effect: `listen` has no Unix socket";
         let hint = "remove it, or add a Unix socket: `listen = \"unix:/run/ssm-proxyd/db.sock\"`";
-        findings.add(fields.finding(span, what, hint));
+        findings.add(section.finding(span, what, hint));
     }
 }
 
-fn check_window(fields: &CheckedSection<'_>, findings: &mut Findings) {
+fn check_window(section: &CheckedSection<'_>, findings: &mut Findings) {
     let (window, payload) = ("upload_window", "upload_payload");
-    let sizes = fields.get::<u64>(window).zip(fields.get::<u64>(payload));
+    let sizes = section.get::<u64>(window).zip(section.get::<u64>(payload));
     let Some((bytes, least)) = sizes.filter(|(bytes, least)| bytes < least) else {
         return;
     };
-    let own = fields.span(window).or_else(|| fields.span(payload));
-    let inherited = [window, payload].map(|key| fields.span_or_inherited(key));
+    let own = section.span(window).or_else(|| section.span(payload));
+    let inherited = [window, payload].map(|key| section.span_or_inherited(key));
     let span = own.or_else(|| inherited.into_iter().flatten().next());
     let what =
         format!("`{window}` ({bytes} bytes) is smaller than one `{payload}` ({least} bytes)");
     let hint = "make the window a multiple of the payload; the defaults are \"256KiB\" and 1024";
-    findings.add(fields.finding(span.unwrap_or_default(), what, hint));
+    findings.add(section.finding(span.unwrap_or_default(), what, hint));
 }
 
 /// Reports keys of the other session mode, and more warm sessions than connections.
-fn check_sessions(fields: &CheckedSection<'_>, findings: &mut Findings) {
-    let Some(sessions) = fields.get::<String>("sessions") else {
+fn check_sessions(section: &CheckedSection<'_>, findings: &mut Findings) {
+    let Some(sessions) = section.get::<String>("sessions") else {
         return;
     };
     let (idle, other) = match sessions == SHARED {
         true => (["warm", "warm_max_age"], PER_CONNECTION),
         false => (["max_streams", "max_session_age"], SHARED),
     };
-    for (key, span) in idle.iter().filter_map(|key| Some((key, fields.span(key)?))) {
+    for (key, span) in idle
+        .iter()
+        .filter_map(|key| Some((key, section.span(key)?)))
+    {
         let what = format!("`{key}` has no effect with `sessions = \"{sessions}\"`");
         let hint = format!("remove it, or write `sessions = \"{other}\"`");
-        findings.add(fields.finding(span, what, hint));
+        findings.add(section.finding(span, what, hint));
     }
-    let counts = fields
+    let counts = section
         .get::<u64>("warm")
-        .zip(fields.get::<u64>("max_connections"));
+        .zip(section.get::<u64>("max_connections"));
     if let Some((warm, most)) = counts
         && sessions == PER_CONNECTION
         && warm > most
     {
-        let span = fields.span_or_inherited("warm").unwrap_or_default();
+        let span = section.span_or_inherited("warm").unwrap_or_default();
         let what = format!("`warm` ({warm}) is greater than `max_connections` ({most})");
         let hint = "at most one session per connection is used";
-        findings.add(fields.finding(span, what, hint));
+        findings.add(section.finding(span, what, hint));
     }
 }
 
 /// AWS documents either require a host or accept none (docs/protocol.md, section 1.3).
-fn check_document(fields: &CheckedSection<'_>, findings: &mut Findings) {
-    let document = fields.get::<String>("document");
-    let Some((document, remote)) = document.zip(fields.get("remote")) else {
+fn check_document(section: &CheckedSection<'_>, findings: &mut Findings) {
+    let document = section.get::<String>("document");
+    let Some((document, remote)) = document.zip(section.get("remote")) else {
         return;
     };
     let why = match (remote, document.as_str()) {
@@ -145,10 +148,10 @@ fn check_document(fields: &CheckedSection<'_>, findings: &mut Findings) {
         (_, other) if OTHER_DOCUMENTS.contains(&other) => "does not support port forwarding",
         _ => return,
     };
-    let span = fields.span_or_inherited("document").unwrap_or_default();
+    let span = section.span_or_inherited("document").unwrap_or_default();
     let what = format!("`document`: {} {why}", quoted(&document));
     let hint = "remove `document`: the default is derived from `remote`";
-    findings.add(fields.finding(span, what, hint));
+    findings.add(section.finding(span, what, hint));
 }
 
 /// AWS documents whose sessions are not port forwarding (docs/protocol.md, sections 1.3 and 10).
@@ -162,9 +165,9 @@ const OTHER_DOCUMENTS: [&str; 5] = [
 
 fn check_names(forwards: &[CheckedSection<'_>], findings: &mut Findings) {
     let mut seen: BTreeMap<String, Range<usize>> = BTreeMap::new();
-    for fields in forwards {
-        let name = fields.get::<String>("name");
-        let Some((name, span)) = name.zip(fields.span("name")) else {
+    for section in forwards {
+        let name = section.get::<String>("name");
+        let Some((name, span)) = name.zip(section.span("name")) else {
             continue;
         };
         if let Some(first) = seen.get(&name) {
@@ -182,20 +185,20 @@ struct AddressOwner<'a> {
     listen: Listen,
     span: Range<usize>,
     table: usize,
-    fields: &'a CheckedSection<'a>,
+    section: &'a CheckedSection<'a>,
 }
 
 fn check_addresses(listeners: &[&CheckedSection<'_>], findings: &mut Findings) {
     let mut owners: BTreeMap<(Option<u16>, Option<PathBuf>), Vec<AddressOwner<'_>>> =
         BTreeMap::new();
-    for (table, fields) in listeners.iter().enumerate() {
-        for (listen, span) in fields.addresses() {
+    for (table, section) in listeners.iter().enumerate() {
+        for (listen, span) in section.addresses() {
             let place = (listen.port(), listen.path().map(normalized));
             let owner = AddressOwner {
                 listen,
                 span,
                 table,
-                fields,
+                section,
             };
             let others = owners.entry(place).or_default();
             let mut overlapping = others.iter();
@@ -208,7 +211,9 @@ fn check_addresses(listeners: &[&CheckedSection<'_>], findings: &mut Findings) {
 }
 
 fn address_conflict(second: &AddressOwner<'_>, first: &AddressOwner<'_>) -> Finding {
-    let AddressOwner { listen, fields, .. } = second;
+    let AddressOwner {
+        listen, section, ..
+    } = second;
     let elsewhere = match listen {
         Listen::Localhost(_) | Listen::Tcp(_) => {
             "choose another port for one of them; 0 selects a free port"
@@ -216,13 +221,13 @@ fn address_conflict(second: &AddressOwner<'_>, first: &AddressOwner<'_>) -> Find
         Listen::Unix(_) => "choose another path for one of them",
         Listen::Systemd(_) => "use a .socket unit with its own name for each",
     };
-    let (owner, hint) = match (second.table == first.table, fields.is_many()) {
+    let (owner, hint) = match (second.table == first.table, section.is_many()) {
         (true, true) => ("the same forward", "keep one of the two"),
         (true, false) => ("the same table", "keep one of the two"),
-        (false, _) => (first.fields.scope.as_str(), elsewhere),
+        (false, _) => (first.section.scope.as_str(), elsewhere),
     };
     let what = format!("{listen} is already used by {owner}");
     let there = format!("{owner} listens on {}", first.listen);
-    let finding = fields.finding(second.span.clone(), what, hint);
+    let finding = section.finding(second.span.clone(), what, hint);
     finding.with_label(first.span.clone(), there)
 }

@@ -89,7 +89,10 @@ fn read(text: &str, source: &SourceText<'_>, findings: &mut Findings) -> Option<
     );
     findings.retain(|finding| syntax.keeps(finding, source));
     findings.append(syntax.into_findings());
-    let forwards = tables.forwards.iter().map(|fields| forward(fields, source));
+    let forwards = tables
+        .forwards
+        .iter()
+        .map(|section| forward(section, source));
     Some(Config {
         aws: aws(&tables.of(AWS)),
         limits: limits(&tables.of(LIMITS))?,
@@ -132,8 +135,8 @@ impl<'a> Tables<'a> {
     fn take(&mut self, section: Section, entry: &'a KeyValue, findings: &mut Findings) {
         match (section.shape, &entry.value.data) {
             (Cardinality::Single, ValueData::Table(table)) => {
-                let fields = CheckedSection::read(table, section, section.header(), findings);
-                self.single.insert(section.name, fields);
+                let checked = CheckedSection::read(table, section, section.header(), findings);
+                self.single.insert(section.name, checked);
             }
             (Cardinality::Array, ValueData::Array(values)) => {
                 self.take_forwards(section, values, findings);
@@ -159,17 +162,17 @@ impl<'a> Tables<'a> {
                 findings.add(Finding::new(value.span.clone(), what, hint));
                 break;
             }
-            let fields = CheckedSection::read(table, section, scope(table, index), findings)
+            let checked = CheckedSection::read(table, section, scope(table, index), findings)
                 .with_defaults(self.single.get(DEFAULTS.name));
-            check_forward(&fields, findings);
-            self.forwards.push(fields);
+            check_forward(&checked, findings);
+            self.forwards.push(checked);
         }
     }
 
     /// Returns a table that occurs once. If it is absent, every key has its default.
     fn of(&self, section: Section) -> Cow<'_, CheckedSection<'a>> {
         match self.single.get(section.name) {
-            Some(fields) => Cow::Borrowed(fields),
+            Some(checked) => Cow::Borrowed(checked),
             None => Cow::Owned(CheckedSection::absent(section)),
         }
     }
@@ -186,8 +189,8 @@ fn scope(table: &Table, index: usize) -> String {
     }
 }
 
-fn aws(fields: &CheckedSection<'_>) -> Aws {
-    let text = |key| fields.get::<String>(key);
+fn aws(section: &CheckedSection<'_>) -> Aws {
+    let text = |key| section.get::<String>(key);
     Aws {
         region: text("region"),
         profile: text("profile"),
@@ -200,24 +203,24 @@ fn aws(fields: &CheckedSection<'_>) -> Aws {
     }
 }
 
-fn limits(fields: &CheckedSection<'_>) -> Option<Limits> {
+fn limits(section: &CheckedSection<'_>) -> Option<Limits> {
     Some(Limits {
-        max_connections: fields.number("max_connections")?,
-        session_start_rate: fields.number("session_start_rate")?,
+        max_connections: section.number("max_connections")?,
+        session_start_rate: section.number("session_start_rate")?,
     })
 }
 
 /// The default is below the ten seconds after which `docker stop` kills.
-fn shutdown(fields: &CheckedSection<'_>) -> Shutdown {
-    let given = fields.get("drain_timeout");
+fn shutdown(section: &CheckedSection<'_>) -> Shutdown {
+    let given = section.get("drain_timeout");
     Shutdown {
         drain_timeout: given.unwrap_or(Duration::from_secs(8)),
         includes_endings: given.is_none(),
     }
 }
 
-fn log(fields: &CheckedSection<'_>) -> Option<Log> {
-    let (format, level): (String, String) = (fields.get("format")?, fields.get("level")?);
+fn log(section: &CheckedSection<'_>) -> Option<Log> {
+    let (format, level): (String, String) = (section.get("format")?, section.get("level")?);
     let mut formats = LogFormat::ALL.into_iter();
     let mut levels = LogLevel::ALL.into_iter();
     Some(Log {
@@ -227,65 +230,65 @@ fn log(fields: &CheckedSection<'_>) -> Option<Log> {
 }
 
 /// Returns the HTTP settings, if enabled.
-fn http(fields: &CheckedSection<'_>) -> Option<Http> {
+fn http(section: &CheckedSection<'_>) -> Option<Http> {
     Some(Http {
-        listen: listen(fields)?,
-        allow_remote_clients: fields.get("allow_remote_clients")?,
-        hosts: fields.get("hosts").unwrap_or_default(),
+        listen: listen(section)?,
+        allow_remote_clients: section.get("allow_remote_clients")?,
+        hosts: section.get("hosts").unwrap_or_default(),
     })
 }
 
-fn admin(fields: &CheckedSection<'_>) -> Admin {
+fn admin(section: &CheckedSection<'_>) -> Admin {
     Admin {
-        socket: fields.get::<String>(SOCKET).map(Into::into),
+        socket: section.get::<String>(SOCKET).map(Into::into),
     }
 }
 
 /// Returns the forward, unless a setting is missing or invalid.
-fn forward(fields: &CheckedSection<'_>, source: &SourceText<'_>) -> Option<Forward> {
+fn forward(section: &CheckedSection<'_>, source: &SourceText<'_>) -> Option<Forward> {
     Some(Forward {
-        name: fields.get("name")?,
-        enabled: fields.get("enabled")?,
-        listen: listen(fields)?,
-        mode: u32::from_str_radix(&fields.get::<String>("mode")?, 8).ok()?,
-        target: fields.get("target")?,
-        remote: fields.get("remote")?,
+        name: section.get("name")?,
+        enabled: section.get("enabled")?,
+        listen: listen(section)?,
+        mode: u32::from_str_radix(&section.get::<String>("mode")?, 8).ok()?,
+        target: section.get("target")?,
+        remote: section.get("remote")?,
         account: Account {
-            region: fields.get("region"),
-            profile: fields.get("profile"),
-            role_arn: fields.get("role_arn"),
+            region: section.get("region"),
+            profile: section.get("profile"),
+            role_arn: section.get("role_arn"),
         },
-        document: fields.get("document"),
-        sessions: sessions(fields)?,
-        keep_alive: fields.get("keep_alive")?,
-        connect_timeout: fields.get("connect_timeout")?,
-        resume_timeout: fields.get("resume_timeout")?,
-        half_close_timeout: fields.get("half_close_timeout")?,
+        document: section.get("document"),
+        sessions: sessions(section)?,
+        keep_alive: section.get("keep_alive")?,
+        connect_timeout: section.get("connect_timeout")?,
+        resume_timeout: section.get("resume_timeout")?,
+        half_close_timeout: section.get("half_close_timeout")?,
         upload: Upload {
-            rate: fields.number("upload_rate")?,
-            payload: fields.number("upload_payload")?,
-            window: fields.number("upload_window")?,
+            rate: section.number("upload_rate")?,
+            payload: section.number("upload_payload")?,
+            window: section.number("upload_window")?,
         },
-        max_connections: fields.number("max_connections")?,
-        allow_remote_clients: fields.get("allow_remote_clients")?,
-        line: source.line(fields.span("listen")?.start),
+        max_connections: section.number("max_connections")?,
+        allow_remote_clients: section.get("allow_remote_clients")?,
+        line: source.line(section.span("listen")?.start),
     })
 }
 
-fn listen(fields: &CheckedSection<'_>) -> Option<Vec<Listen>> {
-    let addresses = fields.get::<Addresses>("listen")?.into_iter();
+fn listen(section: &CheckedSection<'_>) -> Option<Vec<Listen>> {
+    let addresses = section.get::<Addresses>("listen")?.into_iter();
     Some(addresses.map(|(listen, _)| listen).collect())
 }
 
-fn sessions(fields: &CheckedSection<'_>) -> Option<SessionMode> {
-    Some(match fields.get::<String>("sessions")?.as_str() {
+fn sessions(section: &CheckedSection<'_>) -> Option<SessionMode> {
+    Some(match section.get::<String>("sessions")?.as_str() {
         SHARED => SessionMode::Shared {
-            max_streams: fields.number("max_streams")?,
-            max_age: Some(fields.get::<Duration>("max_session_age")?).filter(|age| !age.is_zero()),
+            max_streams: section.number("max_streams")?,
+            max_age: Some(section.get::<Duration>("max_session_age")?).filter(|age| !age.is_zero()),
         },
         _ => SessionMode::PerConnection {
-            warm: fields.number("warm")?,
-            warm_max_age: fields.get("warm_max_age")?,
+            warm: section.number("warm")?,
+            warm_max_age: section.get("warm_max_age")?,
         },
     })
 }
@@ -298,7 +301,7 @@ fn unknown_key(entry: &KeyValue) -> Finding {
     } else {
         "key"
     };
-    let home = Section::home_of(&entry.key).filter(|_| type_name == "key");
+    let home = Section::section_with_key(&entry.key).filter(|_| type_name == "key");
     let (what, hint) = match (home, closest_section(&entry.key)) {
         (Some(home), _) => (
             format!("`{key}` is outside of any table"),

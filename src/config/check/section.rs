@@ -32,31 +32,31 @@ impl<'a> CheckedSection<'a> {
         scope: String,
         findings: &mut Findings,
     ) -> Self {
-        let mut fields = Self {
+        let mut checked = Self {
             scope,
             ..Self::absent(section)
         };
         let mut meant = Vec::new();
         for entry in &table.entries {
             match section.setting(&entry.key) {
-                Some(setting) => fields.take(setting, &entry.value, findings),
+                Some(setting) => checked.take(setting, &entry.value, findings),
                 None => {
                     meant.extend(closest_match(&entry.key, section.keys()));
-                    findings.add(fields.unknown(entry));
+                    findings.add(checked.unknown(entry));
                 }
             }
         }
         // A required key that was probably misspelled is not missing.
         let is_missing = |setting: &&Setting| {
             setting.is_required()
-                && !fields.own.contains_key(setting.key)
+                && !checked.own.contains_key(setting.key)
                 && !meant.contains(&setting.key)
         };
         let missing: Vec<_> = section.settings.iter().filter(is_missing).collect();
         if !missing.is_empty() {
-            findings.add(fields.missing(&missing, table.span.clone()));
+            findings.add(checked.missing(&missing, table.span.clone()));
         }
-        fields
+        checked
     }
 
     /// Returns an absent table, in which every key has its default.
@@ -84,7 +84,7 @@ impl<'a> CheckedSection<'a> {
     }
 
     fn unknown(&self, entry: &KeyValue) -> Finding {
-        let home = Section::home_of(&entry.key);
+        let home = Section::section_with_key(&entry.key);
         let hint = match (home, closest_match(&entry.key, self.section.keys())) {
             (Some(home), _) => format!("move it to {}", home.header()),
             (None, Some(meant)) => format!("did you mean `{meant}`?"),

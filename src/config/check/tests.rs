@@ -70,7 +70,7 @@ fn every_word_of_a_choice_is_in_the_model() {
 }
 
 #[test]
-fn every_example_makes_sense() {
+fn every_example_is_valid() {
     for section in SECTIONS {
         for setting in section.settings {
             let start = format!("{} = ", setting.key);
@@ -121,7 +121,7 @@ fn there_are_not_more_forwards_than_the_limit() {
 }
 
 #[test]
-fn nonsense_of_any_length_is_told_in_bounded_words() {
+fn the_messages_for_invalid_text_of_any_length_are_bounded() {
     for piece in [
         "]\n",
         "[[",
@@ -171,20 +171,20 @@ fn pieces() -> impl Strategy<Value = String> {
     })
 }
 
-fn lies_in(problem: &crate::config::diagnostic::Diagnostic, text: &str) -> bool {
-    let line = text.split('\n').nth(problem.place.line - 1);
-    line.is_some_and(|line| problem.place.column <= line.chars().count() + 1)
+fn is_located_in(diagnostic: &crate::config::diagnostic::Diagnostic, text: &str) -> bool {
+    let line = text.split('\n').nth(diagnostic.place.line - 1);
+    line.is_some_and(|line| diagnostic.place.column <= line.chars().count() + 1)
 }
 
 proptest! {
     #[test]
-    fn any_text_is_a_configuration_or_has_problems_that_lie_in_it(
+    fn any_text_is_a_configuration_or_has_problems_located_in_it(
         text in prop_oneof![any::<String>(), "[ -~\n\t]{0,200}", pieces()]
     ) {
         match parse(&text) {
             Ok(config) => prop_assert!(!config.forwards.is_empty()),
             Err(problems) => {
-                prop_assert!(problems.list.iter().all(|problem| lies_in(problem, &text)));
+                prop_assert!(problems.list.iter().all(|problem| is_located_in(problem, &text)));
                 prop_assert!(problems.to_string().starts_with("error: "));
                 prop_assert!(!problems.to_string().chars().any(|c| c.is_control() && c != '\n'));
             }

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_can_be_read() {
+    fn a_formatted_size_can_be_parsed() {
         for bytes in [0, 1, 1023, 1024, 262_144, 1 << 20, (1 << 30) + 1] {
             assert_eq!(size(&format_size(bytes)), Ok(bytes));
         }

@@ -63,7 +63,7 @@ pub(super) fn default(setting: &Setting) -> Option<Value> {
 pub fn argument(
     key: &str,
 ) -> impl Fn(&str) -> Result<String, ValueError> + Clone + Send + Sync + use<> {
-    let setting = Section::home_of(key).and_then(|section| section.setting(key));
+    let setting = Section::section_with_key(key).and_then(|section| section.setting(key));
     let Some(Kind::Text(_, check)) = setting.map(|setting| setting.kind) else {
         unreachable!("`{key}` is no setting with a string");
     };

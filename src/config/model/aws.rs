@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forward_says_each_key_by_itself() {
+    fn each_key_of_a_forward_overrides_only_itself() {
         let aws = Aws {
             region: Some("eu-west-1".to_owned()),
             role_arn: Some("arn:aws:iam::111122223333:role/tunnel".to_owned()),

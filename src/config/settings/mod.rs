@@ -41,7 +41,7 @@ impl Section {
     }
 
     /// Returns the section that has a key of this name.
-    pub fn home_of(key: &str) -> Option<&'static Self> {
+    pub fn section_with_key(key: &str) -> Option<&'static Self> {
         let knows = |section: &&Self| section.setting(key).is_some();
         SECTIONS.iter().find(knows)
     }

@@ -83,7 +83,7 @@ mod tests {
     use crate::clock;
 
     #[test]
-    fn a_silence_is_told_once_and_then_each_websocket_is_suspected_after_a_while() {
+    fn a_silence_is_reported_once_and_then_each_websocket_is_suspected_after_a_while() {
         let since = clock::now();
         let at = |seconds| since + Duration::from_secs(seconds);
         let mut silence = WatchdogState::default();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_lasts_until_input_is_seen_to_be_wanted_again() {
+    fn a_refusal_of_input_lasts_until_input_is_wanted_again() {
         let begin = clock::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         let mut intake = Intake::default();
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_owes_nothing_is_not_silent() {
+    fn an_agent_without_outstanding_acknowledgements_is_not_silent() {
         assert_eq!(WatchdogState::default().due(None), None);
     }
 }

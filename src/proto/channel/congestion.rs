@@ -62,7 +62,7 @@ impl CongestionWindow {
             return;
         };
         let limited = std::mem::take(&mut self.limited);
-        self.base.learn(shortest);
+        self.base.sample(shortest);
         if let Some(size) = self.resume.take() {
             self.size = size;
         } else if self.base.is_old(now) {
@@ -111,7 +111,7 @@ impl BaseRtt {
         known.min().unwrap_or(Duration::MAX / 4)
     }
 
-    fn learn(&mut self, trip: Duration) {
+    fn sample(&mut self, trip: Duration) {
         self.lately = Some(self.lately.map_or(trip, |lately| lately.min(trip)));
     }
 
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn it_grows_to_what_the_path_carries_and_no_queue_stands() {
+    fn the_window_fills_the_path_without_a_standing_queue() {
         for (length, drain) in [(50, 1024), (50, 5 * 1024), (2, 64 * 1024), (200, 2048)] {
             let length = Duration::from_millis(length);
             let mut path = Path::new(length, drain);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn it_follows_a_path_that_became_longer() {
+    fn the_window_follows_a_path_that_became_longer() {
         let mut path = Path::new(Duration::from_millis(5), 1024);
         path.fill(Duration::from_secs(10));
         path.length = Duration::from_millis(100);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_little_has_room() {
+    fn a_message_of_any_length_may_be_sent_while_nothing_is_in_flight() {
         let window = CongestionWindow::new(clock::now());
 
         assert!(window.has_room(0, 1 << 20));

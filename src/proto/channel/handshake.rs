@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_without_mux_is_named_with_what_it_needs() {
+    fn the_error_for_an_agent_without_mux_names_its_version_and_the_required_one() {
         let error = Handshake::new().handle_request(request("3.0.196.0", PORT).as_bytes());
 
         let text = error.unwrap_err().to_string();
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_without_a_beginning_is_an_error() {
+    fn a_handshake_complete_without_a_request_is_an_error() {
         assert!(Handshake::new().handle_complete(b"{}").is_err());
     }
 }

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rate_everything_leaves_at_once() {
+    fn without_a_rate_every_message_may_be_sent_at_once() {
         let start = clock::now();
         let mut pacer = Pacer::new(start, 0);
 
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_arrives_at_once_after_a_pause_is_owed_again() {
+    fn messages_that_arrive_at_once_after_a_pause_are_charged_again() {
         let start = clock::now();
         let mut pacer = Pacer::new(start, 900);
         let now = start + Duration::from_secs(9);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_arrives_as_it_was_sent_costs_nothing() {
+    fn messages_that_arrive_as_they_were_sent_are_not_charged_again() {
         let start = clock::now();
         let mut paced = Pacer::new(start, 900);
         let mut told = paced;
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_objection_to_a_busy_sender_halves_its_rate_for_a_minute() {
+    fn a_sign_of_rate_limiting_halves_the_rate_of_a_busy_sender_for_a_minute() {
         let (mut pacer, now) = busy(900, 900);
 
         assert_eq!(pacer.lower_rate(now), Some(450));
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn objections_lower_a_rate_as_far_as_it_takes_and_it_rises_step_by_step() {
+    fn repeated_signs_of_rate_limiting_lower_the_rate_to_its_minimum_and_it_rises_step_by_step() {
         let (mut pacer, mut now) = busy(5000, 5000);
         let mut rates = Vec::new();
 
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sender_without_a_rate_is_lowered_by_what_it_sent() {
+    fn an_unlimited_sender_is_lowered_to_half_of_what_it_sent() {
         let (mut pacer, now) = busy(0, 4000);
 
         assert_eq!(pacer.lower_rate(now), Some(2000));
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn an_objection_to_an_idle_sender_means_nothing() {
+    fn a_sign_of_rate_limiting_does_not_affect_an_idle_sender() {
         let start = clock::now();
         for rate in [0, 900] {
             let mut idle = Pacer::new(start, rate);

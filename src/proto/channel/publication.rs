@@ -66,7 +66,7 @@ mod tests {
     use crate::clock;
 
     #[test]
-    fn pauses_without_an_end_stop_us_half_of_the_time_at_most() {
+    fn pauses_without_a_start_stop_sending_for_half_of_the_time_at_most() {
         let start = clock::now();
         let mut publication = Publication::default();
         let mut stopped = 0;
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_makes_the_next_pause_count() {
+    fn after_a_start_the_next_pause_is_not_ignored() {
         let start = clock::now();
         let mut publication = Publication::default();
         publication.pause(start);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_counts_again_as_soon_as_others_are_no_longer_ignored() {
+    fn a_pause_at_the_end_of_the_ignoring_period_is_not_ignored() {
         let start = clock::now();
         let mut publication = Publication::default();
         publication.pause(start);

@@ -92,7 +92,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_service_that_has_a_limit_stays_suspected() {
+    fn the_rate_stays_suspected_while_disconnects_follow_similar_rates() {
         let mut now = clock::now();
         let mut detector = RateLimitDetector::new(now);
 
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn breaks_that_go_on_at_half_the_rate_clear_it_for_a_while() {
+    fn disconnects_that_continue_at_half_the_rate_rule_it_out_for_a_while() {
         let mut now = clock::now();
         let mut detector = RateLimitDetector::new(now);
         now += SECOND;
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_life_clears_nothing() {
+    fn a_disconnect_of_a_short_lived_websocket_rules_nothing_out() {
         let now = clock::now();
         let mut detector = RateLimitDetector::new(now);
         detector.record_lowered(now, 900);

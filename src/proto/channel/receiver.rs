@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn an_early_message_without_bytes_takes_room_too() {
+    fn an_early_message_without_bytes_uses_budget_too() {
         let pool = ReorderBudget::new();
         let mut receiver = Receiver::new(pool.clone());
 

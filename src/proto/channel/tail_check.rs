@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_message_that_is_late_is_no_step_of_the_clock() {
+    fn a_late_first_message_does_not_make_the_tail_incomplete() {
         let start = clock::now();
         let mut tail_check = begun(start);
 
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_an_outage_kept_is_late() {
+    fn a_message_held_back_by_an_outage_is_late() {
         let start = clock::now();
         let mut tail_check = begun(start);
 

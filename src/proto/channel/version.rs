@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_compared_supports_nothing() {
+    fn a_version_that_cannot_be_compared_supports_no_feature() {
         for text in ["", "3.3.987", "3.3.987.0.1", "3.3.x.0", "99999999999.0.0.0"] {
             assert!(!version(text).has_mux(), "{text:?}");
         }

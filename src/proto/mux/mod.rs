@@ -102,7 +102,7 @@ impl Mux {
             }
             Some(taken) => {
                 if idle && stream.intent() != NextFrame::Nothing {
-                    self.turns.push(stream.line(), id);
+                    self.turns.push(stream.queue(), id);
                 }
                 Write::Accepted(taken)
             }
@@ -150,7 +150,7 @@ impl Mux {
         let idle = stream.intent() == NextFrame::Nothing;
         let outcome = verb(stream);
         if idle && stream.intent() != NextFrame::Nothing {
-            self.turns.push(stream.line(), id);
+            self.turns.push(stream.queue(), id);
         }
         Some(outcome)
     }
@@ -227,19 +227,19 @@ impl Mux {
         if std::mem::take(&mut self.nop_due) {
             put(draft, Header::bare(Command::Nop, StreamId(0)));
         }
-        let half = draft.len() + (max.saturating_sub(draft.len()) / 2).max(MIN_QUICK);
+        let half = draft.len() + (max.saturating_sub(draft.len()) / 2).max(MIN_INTERACTIVE);
         self.fill_from(SendQueue::Interactive, draft, half.min(max), seq);
         self.fill_from(SendQueue::Bulk, draft, max, seq);
         self.fill_from(SendQueue::Interactive, draft, max, seq);
     }
 
-    fn fill_from(&mut self, line: SendQueue, draft: &mut Draft, max: usize, seq: Seq) {
-        for _ in 0..self.turns.len(line) {
-            let Some(id) = self.turns.pop(line) else {
+    fn fill_from(&mut self, queue: SendQueue, draft: &mut Draft, max: usize, seq: Seq) {
+        for _ in 0..self.turns.len(queue) {
+            let Some(id) = self.turns.pop(queue) else {
                 return;
             };
             if max.saturating_sub(draft.len()) <= Header::LEN {
-                self.turns.push_front(line, id);
+                self.turns.push_front(queue, id);
                 return;
             }
             self.send_from(id, draft, max, seq);
@@ -325,9 +325,9 @@ impl Mux {
 
     /// Returns the stream with the most bytes sent since it last received any.
     pub(crate) fn suspect(&self) -> Option<StreamId> {
-        let unheard = |(_, stream): &(_, &Stream)| stream.unheard();
-        let streams = self.streams.iter().filter(|s| unheard(s) > 0);
-        streams.max_by_key(unheard).map(|(id, _)| *id)
+        let sent_since_receipt = |(_, stream): &(_, &Stream)| stream.sent_since_receipt();
+        let streams = self.streams.iter().filter(|s| sent_since_receipt(s) > 0);
+        streams.max_by_key(sent_since_receipt).map(|(id, _)| *id)
     }
 
     /// Bytes sent and received on one stream, without frame headers.
@@ -374,8 +374,8 @@ fn put(draft: &mut Draft, header: Header) {
 const FIRST: StreamId = StreamId(3);
 const STEP: u32 = 2;
 
-/// A frame of this size always fits the share of the quick streams.
-const MIN_QUICK: usize = 64;
+/// A frame of this size always fits the share of the interactive streams.
+const MIN_INTERACTIVE: usize = 64;
 
 /// Maximum data of a frame in the reference library (docs/protocol.md, section 8.3).
 const MAX_FRAME: usize = 32_768;

@@ -5,8 +5,8 @@
 //! a message, so that many of them do not starve the others.
 //!
 //! ```text
-//!   quick: 9 ─▶ 7      ┐ up to half of a message, then
-//!   steady: 3 ─▶ 5     ┘ the rest; a stream with more to send goes to the end of `steady`
+//!   interactive: 9 ─▶ 7   ┐ up to half of a message, then
+//!   bulk: 3 ─▶ 5          ┘ the rest; a stream with more to send goes to the end of `bulk`
 //! ```
 
 use std::collections::VecDeque;
@@ -16,8 +16,8 @@ use crate::wire::smux::StreamId;
 /// The streams with data to send, each once.
 #[derive(Debug, Default)]
 pub(super) struct Scheduler {
-    quick: VecDeque<StreamId>,
-    steady: VecDeque<StreamId>,
+    interactive: VecDeque<StreamId>,
+    bulk: VecDeque<StreamId>,
 }
 
 /// One of the two queues.
@@ -44,8 +44,8 @@ impl Scheduler {
 
     pub(super) fn len(&self, queue: SendQueue) -> usize {
         match queue {
-            SendQueue::Interactive => self.quick.len(),
-            SendQueue::Bulk => self.steady.len(),
+            SendQueue::Interactive => self.interactive.len(),
+            SendQueue::Bulk => self.bulk.len(),
         }
     }
 
@@ -56,18 +56,18 @@ impl Scheduler {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.quick.is_empty() && self.steady.is_empty()
+        self.interactive.is_empty() && self.bulk.is_empty()
     }
 
     /// Iterates over all queued streams, in no particular order.
     pub(super) fn iter(&self) -> impl Iterator<Item = StreamId> {
-        self.quick.iter().chain(&self.steady).copied()
+        self.interactive.iter().chain(&self.bulk).copied()
     }
 
     fn of_mut(&mut self, queue: SendQueue) -> &mut VecDeque<StreamId> {
         match queue {
-            SendQueue::Interactive => &mut self.quick,
-            SendQueue::Bulk => &mut self.steady,
+            SendQueue::Interactive => &mut self.interactive,
+            SendQueue::Bulk => &mut self.bulk,
         }
     }
 }

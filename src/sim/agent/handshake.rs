@@ -36,7 +36,7 @@ pub(super) fn response(payload: &[u8]) -> Option<HandshakeResponse> {
 }
 
 /// Returns the error text if the agent rejects a response (docs/protocol.md, section 5.3).
-pub(super) fn problem(response: &HandshakeResponse) -> Option<String> {
+pub(super) fn rejection(response: &HandshakeResponse) -> Option<String> {
     let failed = response
         .processed_client_actions
         .iter()

@@ -74,10 +74,10 @@ impl Agent {
 
     /// Handles the handshake response of the client.
     pub(super) fn complete_handshake(&mut self, now: Instant, response: HandshakeResponse) {
-        let problem = handshake::problem(&response);
+        let rejection = handshake::rejection(&response);
         self.client_version = response.client_version;
-        if let Some(problem) = problem {
-            self.begin_ending(now, End::failed(problem));
+        if let Some(text) = rejection {
+            self.begin_ending(now, End::failed(text));
             return;
         }
         let complete = handshake::complete((now - self.start).as_nanos());

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn keep_alive_follows_its_history() {
+    fn keep_alive_depends_on_the_version_as_in_the_real_agent() {
         let current = Version::parse("1.2.764.0");
         let on = ["3.0.222.0", "3.1.1374.0", "3.1.1476.0", "3.1.1511.0"];
         let off = ["3.1.1446.0", "3.1.1575.0", "3.3.987.0"];

@@ -345,8 +345,8 @@ fn apply_request(service: &Service, request: FaultRequest) -> serde_json::Result
     Ok(affected.max().unwrap_or(0))
 }
 
-fn text(status: StatusCode, words: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(words));
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
     response
 }

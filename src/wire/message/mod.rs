@@ -113,13 +113,13 @@ pub struct Header {
     pub kind: MessageType,
     /// Creation time in milliseconds since the Unix epoch; never 0.
     pub created: u64,
-    /// Position in its direction; 0 if the kind is not sequenced.
+    /// Position in its direction; 0 if messages of this type are not sequenced.
     pub seq: Seq,
     /// Combination of [`SYN`] and [`FIN`].
     pub flags: u64,
     /// Id of the message, repeated in its acknowledgement.
     pub id: MessageId,
-    /// Content of the payload; 0 if the kind is not stream data.
+    /// Content of the payload; 0 if the message is not stream data.
     pub payload_type: PayloadType,
 }
 
@@ -305,7 +305,7 @@ impl<'a> Fields<'a> {
         }
         let seq = u64::try_from(self.seq).or(match is_sequenced {
             true => Err(DecodeError::NegativeSeq { got: self.seq }),
-            // The field has no meaning for this kind.
+            // The field has no meaning for messages of this type.
             false => Ok(0),
         })?;
         Ok(Header {

@@ -17,7 +17,7 @@ fn message(kind: MessageType, payload: &'static [u8]) -> Message {
 }
 
 #[test]
-fn what_is_encoded_decodes_to_itself() {
+fn an_encoded_message_decodes_to_itself() {
     let original = message(MessageType::Input, b"payload");
 
     assert_eq!(Message::decode(original.encode()), Ok(original));
@@ -71,7 +71,7 @@ fn a_header_length_outside_the_frame_is_an_error() {
 }
 
 #[test]
-fn a_changed_payload_is_noticed() {
+fn a_changed_payload_is_an_error() {
     let mut bytes = message(MessageType::Output, b"tail").encode().to_vec();
     bytes[121] ^= 1;
 
@@ -79,7 +79,7 @@ fn a_changed_payload_is_noticed() {
 }
 
 #[test]
-fn a_changed_payload_passes_an_agent() {
+fn an_unverified_decoding_accepts_a_changed_payload() {
     let mut bytes = message(MessageType::Input, b"tail").encode().to_vec();
     bytes[121] = b'e';
 

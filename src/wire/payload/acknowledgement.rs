@@ -49,7 +49,7 @@ pub struct Acknowledged {
 }
 
 /// Builds an acknowledgement in place, with the bytes of an encoded [`Acknowledge`]. Only sequenced
-/// kinds are acknowledged, and their names need no escaping.
+/// messages are acknowledged, and the names of their types need no escaping.
 pub fn acknowledge(kind: &MessageType, id: MessageId, seq: Seq) -> Draft {
     let mut draft = Draft::with_capacity(ACKNOWLEDGE_LEN);
     let kind = kind.as_str();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_short_way_to_an_acknowledgement_leads_where_the_long_one_does() {
+    fn the_fast_path_for_acknowledgements_gives_the_same_as_the_general_decoder() {
         let usual = payload_of_acknowledgement(1234);
         let mut short = 0;
 

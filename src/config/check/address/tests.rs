@@ -9,7 +9,7 @@ fn listen(text: &str) -> Listen {
 }
 
 #[test]
-fn a_path_fits_into_an_address() {
+fn a_socket_path_is_limited_to_the_length_of_a_socket_address() {
     let longest = format!("/{}", "x".repeat(MAX_PATH - 1));
 
     assert_eq!(socket_path(&longest), Ok(PathBuf::from(&longest)));
@@ -18,7 +18,7 @@ fn a_path_fits_into_an_address() {
 }
 
 #[test]
-fn addresses_overlap_when_one_takes_the_other() {
+fn addresses_overlap_if_both_cannot_be_listened_on() {
     for (a, overlapping, others) in [
         (
             "5432",
@@ -44,7 +44,7 @@ fn addresses_overlap_when_one_takes_the_other() {
 }
 
 #[test]
-fn an_endpoint_is_a_url_without_secrets_and_encrypted_unless_it_is_here() {
+fn an_endpoint_is_a_url_without_secrets_and_encrypted_unless_it_is_local() {
     let good = "https://ssm.eu-west-1.amazonaws.com https://10.0.0.7 http://127.0.0.1:4566/ \
                 HTTPS://vpce-1.ssm.eu-west-1.vpce.amazonaws.com:8443/a/b http://127.9.9.9 \
                 http://[::1]:80 http://[::1] http://localhost:4566";
@@ -60,7 +60,7 @@ fn an_endpoint_is_a_url_without_secrets_and_encrypted_unless_it_is_here() {
 }
 
 #[test]
-fn an_endpoint_for_data_channels_is_a_host_and_perhaps_a_port() {
+fn an_endpoint_for_data_channels_is_a_url_of_a_host_and_an_optional_port() {
     let good = "https://vpce-1.ssmmessages.eu-west-1.vpce.amazonaws.com wss://gateway.corp/ \
                 WSS://gateway.corp:8443 ws://127.0.0.1:4566 http://[::1]:4566";
     for good in good.split(' ') {
@@ -73,7 +73,7 @@ fn an_endpoint_for_data_channels_is_a_host_and_perhaps_a_port() {
 }
 
 #[test]
-fn a_proxy_is_a_host_and_perhaps_a_port_and_a_user() {
+fn a_proxy_is_a_url_of_a_host_with_optional_port_and_user() {
     let good = "http://proxy.corp:3128 HTTP://10.0.0.7/ http://me:s%40cret@[::1]:8080";
     for good in good.split(' ') {
         assert_eq!(check_proxy(good), Ok(()), "{good}");

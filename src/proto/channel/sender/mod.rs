@@ -71,8 +71,8 @@ pub(crate) struct Sender {
 struct SilencePeriod {
     since: Instant,
     /// How often the oldest message was retransmitted in it, and when last.
-    asked: u32,
-    asked_at: Instant,
+    retransmissions: u32,
+    retransmitted_at: Instant,
     /// When the websocket was replaced: earlier messages are sent again after an acknowledgement.
     replaced: Option<Instant>,
 }
@@ -81,8 +81,8 @@ impl SilencePeriod {
     fn new(now: Instant) -> Self {
         Self {
             since: now,
-            asked: 0,
-            asked_at: now,
+            retransmissions: 0,
+            retransmitted_at: now,
             replaced: None,
         }
     }
@@ -165,7 +165,7 @@ impl Sender {
             }
             // If that was for the first copy, acknowledgements of the other messages follow
             // closely.
-            _ if self.silence.asked > 0 => {
+            _ if self.silence.retransmissions > 0 => {
                 self.miss(now + self.rtt.grace(), kept.sent, ..);
             }
             _ => {}
@@ -214,25 +214,27 @@ impl Sender {
             }
         }
         self.deadline = next;
-        self.ask(now);
+        self.retransmit_oldest(now);
     }
 
     /// While nothing is acknowledged, retransmits the oldest message: the agent waits for it.
-    fn ask(&mut self, now: Instant) {
+    fn retransmit_oldest(&mut self, now: Instant) {
         let Some((&oldest, kept)) = self.kept.iter().find(|(_, kept)| kept.is_normal()) else {
             return;
         };
         let SilencePeriod {
-            asked, asked_at, ..
+            retransmissions,
+            retransmitted_at,
+            ..
         } = self.silence;
-        let at = asked_at.max(kept.sent) + self.rtt.timeout(asked + 1);
+        let at = retransmitted_at.max(kept.sent) + self.rtt.timeout(retransmissions + 1);
         if now < at {
             return self.hasten(at);
         }
         self.due.insert(oldest);
-        self.silence.asked = asked.saturating_add(1);
-        self.silence.asked_at = now;
-        self.hasten(now + self.rtt.timeout(self.silence.asked + 1));
+        self.silence.retransmissions = retransmissions.saturating_add(1);
+        self.silence.retransmitted_at = now;
+        self.hasten(now + self.rtt.timeout(self.silence.retransmissions + 1));
     }
 
     /// The websocket was replaced: everything unacknowledged is due. But if the agent was silent
@@ -240,11 +242,11 @@ impl Sender {
     /// before 3.2.1041.0 do not acknowledge what they have, and the newest may be new to them.
     pub(crate) fn handle_connected(&mut self, now: Instant) {
         self.websocket += 1;
-        if self.silence.asked >= SILENT {
+        if self.silence.retransmissions >= SILENT {
             let ends = [self.kept.first_key_value(), self.kept.last_key_value()];
             self.due = ends.into_iter().flatten().map(|(seq, _)| *seq).collect();
             self.silence.replaced = Some(now);
-            self.silence.asked_at = now;
+            self.silence.retransmitted_at = now;
         } else {
             self.due = self.kept.keys().copied().collect();
             self.silence = SilencePeriod::new(now);

@@ -49,7 +49,7 @@ impl Fixture {
 }
 
 #[test]
-fn what_is_missed_goes_again_when_its_time_is_up_oldest_first_and_nothing_else() {
+fn only_missing_messages_are_retransmitted_after_their_timeout_oldest_first() {
     let mut fixture = Fixture::with_messages(2);
     fixture.pass(Duration::from_millis(1));
     fixture.send(2..5);
@@ -61,7 +61,7 @@ fn what_is_missed_goes_again_when_its_time_is_up_oldest_first_and_nothing_else()
 }
 
 #[test]
-fn what_is_under_way_does_not_go_again_while_acknowledgements_come() {
+fn messages_in_flight_are_not_retransmitted_while_acknowledgements_arrive() {
     let mut fixture = Fixture::with_messages(0);
     let slot = Duration::from_millis(20);
     fixture.send(0..100);
@@ -73,7 +73,7 @@ fn what_is_under_way_does_not_go_again_while_acknowledgements_come() {
 }
 
 #[test]
-fn a_message_that_is_missed_again_goes_again_and_later() {
+fn a_message_that_is_missing_again_is_retransmitted_after_a_longer_timeout() {
     let mut fixture = Fixture::with_messages(1);
     let mut copies = 0;
 
@@ -119,7 +119,7 @@ fn a_message_that_is_never_acknowledged_keeps_nothing_but_itself() {
 }
 
 #[test]
-fn in_silence_only_the_oldest_asks_and_ever_more_rarely() {
+fn in_silence_only_the_oldest_message_is_retransmitted_at_growing_intervals() {
     let mut fixture = Fixture::with_messages(3);
 
     assert_eq!(fixture.wait(RTO), [0]);
@@ -133,7 +133,7 @@ fn in_silence_only_the_oldest_asks_and_ever_more_rarely() {
 }
 
 #[test]
-fn the_end_of_a_silence_retransmits_what_is_missed_after_a_round_trip() {
+fn after_a_silence_missing_messages_are_retransmitted_after_a_round_trip() {
     let mut fixture = Fixture::with_messages(3);
     fixture.wait(RTO);
 
@@ -154,7 +154,7 @@ fn a_reconnect_makes_everything_unacknowledged_due() {
 }
 
 #[test]
-fn a_reconnect_to_a_silent_agent_asks_first() {
+fn a_reconnect_to_a_silent_agent_first_retransmits_the_oldest_and_the_newest_message() {
     let mut fixture = Fixture::with_messages(3);
     fixture.wait(RTO);
     fixture.wait(2 * RTO);
@@ -170,7 +170,7 @@ fn a_reconnect_to_a_silent_agent_asks_first() {
 }
 
 #[test]
-fn a_message_sent_twice_teaches_no_round_trip() {
+fn a_message_sent_twice_gives_no_round_trip_sample() {
     let mut fixture = Fixture::with_messages(2);
     fixture.wait(RTO);
     fixture.now += Duration::from_secs(9);
@@ -181,7 +181,7 @@ fn a_message_sent_twice_teaches_no_round_trip() {
 }
 
 #[test]
-fn a_probe_asks_every_three_milliseconds_and_then_slower() {
+fn a_probe_is_repeated_every_three_milliseconds_and_then_more_slowly() {
     let start = clock::now();
     let mut sender = Sender::new(start, 1000);
     sender.send(start, Bytes::from_static(b"p"), 1, Retransmit::probe(start));

@@ -35,11 +35,11 @@ pub(crate) struct Stream {
     tail: BytesMut,
     unread: usize,
     /// Bytes sent since the stream last had nothing to send.
-    spell: usize,
+    burst: usize,
     pub(in crate::proto) sent: u64,
     pub(in crate::proto) received: u64,
     /// Bytes sent since any were received.
-    unheard: u64,
+    sent_since_receipt: u64,
     /// True if there is no reader any more: received bytes are dropped.
     discards_input: bool,
     /// True while the owner has left but still queries the upload.
@@ -64,10 +64,10 @@ impl Stream {
             inbox: VecDeque::new(),
             tail: BytesMut::new(),
             unread: 0,
-            spell: 0,
+            burst: 0,
             sent: 0,
             received: 0,
-            unheard: 0,
+            sent_since_receipt: 0,
             discards_input: false,
             watched: false,
             last_data: None,
@@ -169,7 +169,7 @@ impl Stream {
     /// would keep its whole message, and the read buffer of the websocket, in memory.
     pub(crate) fn handle_data(&mut self, data: &[u8]) -> usize {
         self.received += data.len() as u64;
-        self.unheard = 0;
+        self.sent_since_receipt = 0;
         if self.discards_input || self.theirs != RemoteSide::Open {
             return 0;
         }
@@ -229,8 +229,8 @@ impl Stream {
     }
 
     /// Returns the queue for a stream that has something to send again.
-    pub(in crate::proto::mux) fn line(&mut self) -> SendQueue {
-        match std::mem::take(&mut self.spell) {
+    pub(in crate::proto::mux) fn queue(&mut self) -> SendQueue {
+        match std::mem::take(&mut self.burst) {
             ..=LITTLE => SendQueue::Interactive,
             _ => SendQueue::Bulk,
         }
@@ -262,8 +262,8 @@ impl Stream {
         into.extend_from_slice(&back[..len - from_front]);
         self.outbox.drain(..len);
         self.sent += len as u64;
-        self.unheard += len as u64;
-        self.spell += len;
+        self.sent_since_receipt += len as u64;
+        self.burst += len;
         if self.outbox.is_empty() && self.outbox.capacity() > IDLE_CAPACITY {
             self.outbox.shrink_to(IDLE_CAPACITY);
         }
@@ -284,8 +284,8 @@ impl Stream {
     }
 
     /// Returns the number of bytes sent since any were received.
-    pub(crate) fn unheard(&self) -> u64 {
-        self.unheard
+    pub(crate) fn sent_since_receipt(&self) -> u64 {
+        self.sent_since_receipt
     }
 
     /// Returns true if the outbox is at most half full.

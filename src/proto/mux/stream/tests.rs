@@ -9,7 +9,7 @@ fn opened() -> Stream {
 }
 
 #[test]
-fn a_fin_is_held_until_the_agents_has_come() {
+fn a_fin_is_held_until_that_of_the_agent_is_received() {
     let mut stream = opened();
 
     stream.finish();
@@ -27,7 +27,7 @@ fn a_fin_is_held_until_the_agents_has_come() {
 #[test]
 fn a_reset_sends_what_was_written_and_then_one_fin() {
     let mut stream = Stream::new();
-    stream.write(b"last words");
+    stream.write(b"last bytes");
 
     stream.reset();
 
@@ -37,7 +37,7 @@ fn a_reset_sends_what_was_written_and_then_one_fin() {
     let mut sent = BytesMut::new();
     assert_eq!(stream.drain_into(4, &mut sent), 4);
     assert_eq!(stream.drain_into(99, &mut sent), 6);
-    assert_eq!(&sent[..], b"last words");
+    assert_eq!(&sent[..], b"last bytes");
     assert_eq!(stream.intent(), NextFrame::Finish);
     stream.sent_finish();
     assert_eq!(stream.intent(), NextFrame::Nothing);
@@ -74,7 +74,7 @@ fn a_second_reset_changes_nothing() {
 }
 
 #[test]
-fn what_comes_for_a_local_side_that_is_gone_is_dropped() {
+fn bytes_received_after_the_local_side_disconnected_are_dropped() {
     let mut stream = opened();
     stream.handle_data(b"abc");
 
@@ -84,17 +84,17 @@ fn what_comes_for_a_local_side_that_is_gone_is_dropped() {
 }
 
 #[test]
-fn what_waits_unread_is_kept_in_few_pieces() {
+fn unread_bytes_are_kept_in_few_blocks() {
     let mut stream = opened();
-    let words: Vec<u8> = (0..200_000u32).map(|n| n.to_le_bytes()[1]).collect();
+    let written: Vec<u8> = (0..200_000u32).map(|n| n.to_le_bytes()[1]).collect();
 
-    for byte in &words {
+    for byte in &written {
         stream.handle_data(&[*byte]);
     }
 
     assert_eq!(stream.inbox.len(), 1 + 200_000 / BLOCK);
     let read: Vec<_> = std::iter::from_fn(|| stream.read(1000)).flatten().collect();
-    assert!(read == words);
+    assert!(read == written);
     assert_eq!(stream.unread(), 0);
 }
 

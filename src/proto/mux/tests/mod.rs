@@ -71,7 +71,7 @@ fn streams_take_turns() {
 }
 
 #[test]
-fn a_crowd_that_says_little_leaves_half_to_the_others() {
+fn many_interactive_streams_leave_half_of_the_bytes_to_the_others() {
     let (mut mux, mut peer) = (Mux::new(), Decoder::new());
     let bulk = mux.open().unwrap();
     let crowd: Vec<_> = (0..10).map(|_| mux.open().unwrap()).collect();
@@ -99,7 +99,7 @@ fn a_crowd_that_says_little_leaves_half_to_the_others() {
 }
 
 #[test]
-fn who_says_much_goes_behind_the_others() {
+fn a_stream_that_sends_much_goes_behind_the_others() {
     let (mut mux, mut peer) = (Mux::new(), Decoder::new());
     let (one, two) = (mux.open().unwrap(), mux.open().unwrap());
     for id in [one, two] {
@@ -122,7 +122,7 @@ fn who_says_much_goes_behind_the_others() {
 }
 
 #[test]
-fn waiters_are_told_once() {
+fn a_blocked_reader_is_woken_once() {
     let (mut mux, mut peer) = (Mux::new(), Decoder::new());
     let id = mux.open().unwrap();
     filled(&mut mux, &mut peer, 1024);
@@ -180,7 +180,7 @@ fn a_stream_that_both_sides_closed_is_forgotten() {
 }
 
 #[test]
-fn a_stream_that_was_left_before_it_had_its_turn_has_none() {
+fn a_stream_that_was_left_before_its_syn_was_sent_sends_nothing() {
     let (mut mux, mut peer) = (Mux::new(), Decoder::new());
     let id = mux.open().unwrap();
 
@@ -194,7 +194,7 @@ fn a_stream_that_was_left_before_it_had_its_turn_has_none() {
 }
 
 #[test]
-fn what_comes_for_unknown_streams_is_swallowed() {
+fn data_for_unknown_streams_is_ignored() {
     let mut mux = Mux::new();
     let unknown_key = StreamId(99);
 
@@ -226,11 +226,11 @@ fn a_local_program_that_does_not_read_stops_the_input() {
 }
 
 #[test]
-fn a_message_that_is_processed_twice_breaks_the_mux_and_doubles_nothing() {
+fn a_message_that_is_processed_twice_breaks_the_mux_and_delivers_no_byte_twice() {
     for seed in 0..300 {
-        let mut chance = fastrand::Rng::with_seed(seed);
-        let (messages, sent) = conversation(&mut chance);
-        let twice = chance.usize(..messages.len());
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (messages, sent) = conversation(&mut rng);
+        let twice = rng.usize(..messages.len());
         let mut peer = Decoder::new();
         let mut received: BTreeMap<StreamId, Vec<u8>> = BTreeMap::new();
         let mut outcome = Ok(());
@@ -252,7 +252,7 @@ fn a_message_that_is_processed_twice_breaks_the_mux_and_doubles_nothing() {
 }
 
 #[test]
-fn the_numbers_of_streams_end_before_the_seam_fails() {
+fn the_highest_stream_id_is_within_the_limit_of_the_replay_guard() {
     let mut mux = Mux::new();
 
     let last = std::iter::from_fn(|| mux.open()).last();
@@ -261,12 +261,12 @@ fn the_numbers_of_streams_end_before_the_seam_fails() {
 }
 
 /// What a few streams send: the messages, and the bytes of each stream.
-fn conversation(chance: &mut fastrand::Rng) -> (Vec<Bytes>, BTreeMap<StreamId, Vec<u8>>) {
+fn conversation(rng: &mut fastrand::Rng) -> (Vec<Bytes>, BTreeMap<StreamId, Vec<u8>>) {
     let mut mux = Mux::new();
     let mut messages = Vec::new();
     let mut sent: BTreeMap<StreamId, Vec<u8>> = BTreeMap::new();
-    for n in 0..chance.u8(2..40) {
-        match (chance.u32(..8), sent.keys().next_back().copied()) {
+    for n in 0..rng.u8(2..40) {
+        match (rng.u32(..8), sent.keys().next_back().copied()) {
             (0, _) | (_, None) => {
                 let id = mux.open().unwrap();
                 sent.insert(id, Vec::new());
@@ -274,13 +274,13 @@ fn conversation(chance: &mut fastrand::Rng) -> (Vec<Bytes>, BTreeMap<StreamId, V
             (1, Some(id)) => mux.reset(id),
             (2, _) => mux.send_nop(),
             (_, Some(id)) => {
-                let words = vec![n; chance.usize(1..300)];
-                if let Write::Accepted(taken) = mux.write(id, &words) {
-                    sent.get_mut(&id).unwrap().extend(&words[..taken]);
+                let bytes = vec![n; rng.usize(1..300)];
+                if let Write::Accepted(taken) = mux.write(id, &bytes) {
+                    sent.get_mut(&id).unwrap().extend(&bytes[..taken]);
                 }
             }
         }
-        let max = [64, 100, 1024][chance.usize(..3)];
+        let max = [64, 100, 1024][rng.usize(..3)];
         messages.extend(mux.has_output().then(|| message(&mut mux, max)));
     }
     (messages, sent)
@@ -300,7 +300,7 @@ fn receive(
 
 /// Messages of a mux whose agent may discard, each with `sizes` bytes of data; the last ones are
 /// sent after the agent's answer.
-fn doubted(sizes: &[usize]) -> Vec<Bytes> {
+fn in_discard_phase(sizes: &[usize]) -> Vec<Bytes> {
     let mut mux = Mux::new();
     mux.enter_discard_phase();
     let id = mux.open().unwrap();
@@ -343,9 +343,9 @@ fn sizes(seed: usize) -> Vec<usize> {
 }
 
 #[test]
-fn messages_of_a_doubted_start_are_read_whole() {
+fn messages_of_the_discard_phase_are_decoded_without_loss() {
     for seed in 0..5 {
-        let messages = doubted(&sizes(seed));
+        let messages = in_discard_phase(&sizes(seed));
 
         let (opened, is_broken) = processed(messages.iter());
 
@@ -354,9 +354,9 @@ fn messages_of_a_doubted_start_are_read_whole() {
 }
 
 #[test]
-fn an_agent_that_discarded_the_first_messages_breaks_with_a_stream_open() {
+fn the_mux_of_an_agent_that_discarded_the_first_messages_breaks_with_a_stream_open() {
     for seed in 0..5 {
-        let messages = doubted(&sizes(seed));
+        let messages = in_discard_phase(&sizes(seed));
         for discarded in 1..messages.len() - 3 {
             let (opened, is_broken) = processed(messages[discarded..].iter().take(1));
 
@@ -367,9 +367,9 @@ fn an_agent_that_discarded_the_first_messages_breaks_with_a_stream_open() {
 }
 
 #[test]
-fn a_message_of_a_doubted_start_that_is_processed_twice_breaks_at_once() {
+fn a_message_of_the_discard_phase_that_is_processed_twice_breaks_the_mux_at_once() {
     for seed in 0..5 {
-        let messages = doubted(&sizes(seed));
+        let messages = in_discard_phase(&sizes(seed));
         for twice in 0..messages.len() {
             let until = messages[..=twice].iter().chain([&messages[twice]]);
 

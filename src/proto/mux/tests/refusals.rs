@@ -16,7 +16,7 @@ fn read_after_refusal(mux: &mut Mux, ended: &[StreamId], ids: &[StreamId]) -> Ve
 }
 
 #[test]
-fn a_refusal_does_not_meet_a_stream_that_was_dialled_before_one_that_was_served() {
+fn a_stream_dialled_before_one_that_was_served_is_not_the_refused_one() {
     let (mut mux, mut peer) = (Mux::new(), Decoder::new());
     let ids = [(); 3].map(|()| mux.open().unwrap());
     let [silent, served, refused] = ids;
@@ -45,7 +45,7 @@ fn of_two_streams_that_may_be_the_refused_one_neither_ends_cleanly() {
 }
 
 #[test]
-fn a_refusal_meets_no_stream_that_was_opened_later() {
+fn a_stream_opened_after_a_refusal_is_not_the_refused_one() {
     let (mut mux, mut peer) = (Mux::new(), Decoder::new());
     let refused = mux.open().unwrap();
     filled(&mut mux, &mut peer, 1024);
@@ -63,7 +63,7 @@ fn a_refusal_meets_no_stream_that_was_opened_later() {
 }
 
 #[test]
-fn a_refusal_meets_the_first_fin_of_a_stream_without_a_byte() {
+fn a_refusal_belongs_to_the_stream_without_bytes_and_not_to_one_with_bytes() {
     let (mut mux, mut peer) = (Mux::new(), Decoder::new());
     let (served, refused) = (mux.open().unwrap(), mux.open().unwrap());
     filled(&mut mux, &mut peer, 1024);

@@ -34,8 +34,8 @@ pub(super) async fn end(client: &mut Client) -> Option<u16> {
     ended.expect("the websocket ends")
 }
 
-pub(super) async fn post_faults(simulator: &Simulator, order: &Value) -> (u16, Value) {
-    let body = order.to_string();
+pub(super) async fn post_faults(simulator: &Simulator, change: &Value) -> (u16, Value) {
+    let body = change.to_string();
     let request = format!(
         "POST /simulator/faults HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
