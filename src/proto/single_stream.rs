@@ -205,7 +205,7 @@ impl SingleStream {
 
     /// Returns the stream if bytes were sent on it since it last received any.
     pub(super) fn suspect(&self) -> Option<StreamId> {
-        self.id().filter(|_| self.stream.unheard() > 0)
+        self.id().filter(|_| self.stream.sent_since_receipt() > 0)
     }
 
     /// Bytes sent and received.

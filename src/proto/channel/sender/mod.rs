@@ -222,11 +222,8 @@ impl Sender {
         let Some((&oldest, kept)) = self.kept.iter().find(|(_, kept)| kept.is_normal()) else {
             return;
         };
-        let SilencePeriod {
-            retransmissions,
-            retransmitted_at,
-            ..
-        } = self.silence;
+        let retransmissions = self.silence.retransmissions;
+        let retransmitted_at = self.silence.retransmitted_at;
         let at = retransmitted_at.max(kept.sent) + self.rtt.timeout(retransmissions + 1);
         if now < at {
             return self.hasten(at);
