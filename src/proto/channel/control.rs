@@ -11,8 +11,26 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::Channel;
 use super::event::AckMarker;
 use crate::wire::message::{PayloadType, Seq};
+use crate::wire::payload::Flag;
+
+impl Channel {
+    /// Queues a terminal size, which agents of port sessions acknowledge and ignore
+    /// (docs/protocol.md, section 4.2). At most one is queued, and it is subject to the pacer.
+    pub(crate) fn send_size(&mut self, payload: Bytes) {
+        self.control.put_size(payload);
+    }
+
+    /// Queues the flag that terminates the session. Its acknowledgement is reported as
+    /// [`AckMarker::Termination`].
+    pub(crate) fn send_termination(&mut self) {
+        let flag = Bytes::copy_from_slice(&Flag::TerminateSession.encode());
+        self.control
+            .put(PayloadType::Flag, flag, Some(AckMarker::Termination));
+    }
+}
 
 /// Queued payloads, and those whose acknowledgement is awaited.
 #[derive(Debug, Default)]

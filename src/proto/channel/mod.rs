@@ -55,7 +55,6 @@ pub use self::version::ClientVersion;
 use crate::proto::event::Event;
 use crate::proto::stats::Stats;
 use crate::wire::message::{Draft, PayloadType};
-use crate::wire::payload::Flag;
 
 /// A data channel without its websocket.
 #[derive(Debug)]
@@ -204,20 +203,6 @@ impl Channel {
         self.withdraw_probes();
         self.accounts.handle_ready(self.sender.next_seq());
         self.sender.set_reacknowledges(self.reacknowledges);
-    }
-
-    /// Queues a terminal size, which agents of port sessions acknowledge and ignore
-    /// (docs/protocol.md, section 4.2). At most one is queued, and it is subject to the pacer.
-    pub(crate) fn send_size(&mut self, payload: Bytes) {
-        self.control.put_size(payload);
-    }
-
-    /// Queues the flag that terminates the session. Its acknowledgement is reported as
-    /// [`AckMarker::Termination`].
-    pub(crate) fn send_termination(&mut self) {
-        let flag = Bytes::copy_from_slice(&Flag::TerminateSession.encode());
-        self.control
-            .put(PayloadType::Flag, flag, Some(AckMarker::Termination));
     }
 
     /// Returns the next frame other than new data: channel opening, acknowledgements, control
