@@ -16,7 +16,7 @@ use super::{paths, run, terminal};
 use crate::config::{self, Forward, Remote, Target};
 use crate::daemon::{OneShot, OneShotConfig, Signals, StartError};
 use crate::forward::{CloseReason, ErrorClass, Stdio, StdioError};
-use crate::session::{ShutdownMode, allow_questions};
+use crate::session::{ShutdownMode, allow_prompts};
 use crate::telemetry::{self, Format, Log, Verbosity};
 
 #[derive(Args, Debug)]
@@ -53,22 +53,22 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
     if let Err(error) = log.start(Format::Text, Verbosity::Error) {
         return fail(Exit::Failed, &error, "internal error; please report it");
     }
-    let order = tokio::select! {
-        order = blocking(|| order(args)) => order,
+    let config = tokio::select! {
+        config = blocking(|| configuration(args)) => config,
         number = signals.next_stop_number() => return Exit::Signal(number),
     };
-    let order = match order {
-        Ok(order) => order,
+    let config = match config {
+        Ok(config) => config,
         Err(exit) => return exit,
     };
-    let target = order.forward.target.to_string();
+    let target = config.forward.target.to_string();
     let standard = match Stdio::take() {
         Ok(standard) => standard,
         Err(error) => return fail(Exit::Failed, &error, "cannot use stdin and stdout"),
     };
-    allow_questions(telemetry::flush_log);
+    allow_prompts(telemetry::flush_log);
     let started = tokio::select! {
-        started = OneShot::start(order, standard) => started,
+        started = OneShot::start(config, standard) => started,
         number = signals.next_stop_number() => return Exit::Signal(number),
     };
     let mut one_shot = match started {
@@ -80,7 +80,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
         number = signals.next_stop_number() => Err(number),
     };
     let (exit, shutdown_mode) = match over {
-        Ok(Some(ending)) => (report_ending(&target, ending), ShutdownMode::Graceful),
+        Ok(Some(reason)) => (report_close(&target, reason), ShutdownMode::Graceful),
         Ok(None) => {
             let hint = "please report it";
             let exit = fail(Exit::Failed, &"internal error", hint);
@@ -106,7 +106,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
 
 /// Waits for the end of the connection. Reports a slow start on a terminal.
 async fn watch(one_shot: &mut OneShot, target: &str) -> Option<CloseReason> {
-    let opened = timeout(TIMEOUT, one_shot.wait_open()).await;
+    let opened = timeout(SLOW_START, one_shot.wait_open()).await;
     if opened.is_err() && io::stderr().is_terminal() {
         terminal::send(&format!(
             "ssm-proxyd: still connecting to {target}; `-v` shows the progress"
@@ -115,8 +115,8 @@ async fn watch(one_shot: &mut OneShot, target: &str) -> Option<CloseReason> {
     one_shot.wait_closed().await
 }
 
-fn report_ending(target: &str, ending: CloseReason) -> Exit {
-    match ending {
+fn report_close(target: &str, reason: CloseReason) -> Exit {
+    match reason {
         CloseReason::DestinationClosed | CloseReason::ReaderClosed | CloseReason::Stopped => {
             Exit::Done
         }
@@ -161,7 +161,7 @@ fn fail(exit: Exit, error: &dyn std::fmt::Display, hint: &str) -> Exit {
 }
 
 /// Builds the configuration from the arguments, the environment and the file, if any.
-fn order(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
+fn configuration(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
     let ConnectArgs {
         target,
         port,
@@ -170,7 +170,7 @@ fn order(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
         aws: mut options,
     } = args;
     let (target, region) = split_target(&target);
-    let usage = |fault: config::ValueError| fail(Exit::Usage, &fault, fault.hint());
+    let usage = |error: config::ValueError| fail(Exit::Usage, &error, error.hint());
     let target: Target = target.parse().map_err(usage)?;
     let region = region
         .map(config::argument("region"))
@@ -210,4 +210,4 @@ const SSH: u16 = 22;
 const SSH_DOCUMENT: &str = "AWS-StartSSHSession";
 
 /// Delay before a slow start is reported on a terminal.
-const TIMEOUT: Duration = Duration::from_secs(2);
+const SLOW_START: Duration = Duration::from_secs(2);

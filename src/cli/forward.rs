@@ -17,7 +17,7 @@ use crate::config::{self, Config, Forward, Target, Targets};
 use crate::daemon::{Cause, Daemon, DaemonEnvironment, ReloadError, Signals, StartError};
 use crate::forward::ActivatedSockets;
 use crate::panics::caught;
-use crate::session::{Identity, TerminatePolicy, allow_questions};
+use crate::session::{Identity, TerminatePolicy, allow_prompts};
 use crate::telemetry::{Format, ForwardReport, Log, Verbosity, flush_log};
 
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub(super) struct ForwardArgs {
     #[arg(value_name = "TARGET")]
     target: String,
     #[command(flatten)]
-    rules: ForwardOptions,
+    options: ForwardOptions,
     /// Print the ready lines as JSON objects
     #[arg(long)]
     json: bool,
@@ -59,19 +59,19 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
         Ok(signals) => signals,
         Err(exit) => return exit,
     };
-    if args.rules.local.is_empty() {
+    if args.options.local.is_empty() {
         let hint = "for example `-L 5432:db.internal:5432`, as for ssh";
         return terminal::fail(Exit::Usage, &"nothing to forward: no -L was given", hint);
     }
     let ForwardArgs {
         target,
-        rules,
+        options,
         json,
         ready_file,
         aws,
     } = args;
     let reading = blocking(move || {
-        let config = configuration(&target, &rules, aws)?;
+        let config = configuration(&target, &options, aws)?;
         let file = ready_file.as_deref().map(ReadyFile::new).transpose()?;
         Ok((config, file))
     });
@@ -156,11 +156,11 @@ fn no_configuration_file() -> Result<Config, ReloadError> {
 /// Builds one forward for each `-L`, all to one target.
 pub(super) fn configuration(
     target: &str,
-    rules: &ForwardOptions,
+    options: &ForwardOptions,
     mut aws: AwsOptions,
 ) -> Result<Config, Exit> {
     let (target, region) = split_target(target);
-    let usage = |fault: config::ValueError| terminal::fail(Exit::Usage, &fault, fault.hint());
+    let usage = |error: config::ValueError| terminal::fail(Exit::Usage, &error, error.hint());
     let target: Target = target.parse().map_err(usage)?;
     // A region in the target name takes precedence.
     let region = region
@@ -172,15 +172,15 @@ pub(super) fn configuration(
         mut config,
         forward,
     } = load_ad_hoc("")?;
-    for (index, local) in rules.local.iter().enumerate() {
-        if !local.listen.is_loopback() && !rules.allow_remote_clients {
+    for (index, local) in options.local.iter().enumerate() {
+        if !local.listen.is_loopback() && !options.allow_remote_clients {
             let error = format!("-L {local}: other machines could connect to it");
             let hint = "remove BIND, or add `--allow-remote-clients` if this is intended";
             return Err(terminal::fail(Exit::Usage, &error, hint));
         }
-        let is_repeated = rules.local[..index].contains(local);
+        let is_repeated = options.local[..index].contains(local);
         let is_taken = |other: &LocalForward| other.listen == local.listen;
-        if local.listen.port() != Some(0) && rules.local[..index].iter().any(is_taken) {
+        if local.listen.port() != Some(0) && options.local[..index].iter().any(is_taken) {
             let error = format!("-L {local}: another -L has the same address");
             return Err(terminal::fail(
                 Exit::Usage,
@@ -196,10 +196,10 @@ pub(super) fn configuration(
             },
             enabled: true,
             listen: vec![local.listen.clone()],
-            allow_remote_clients: rules.allow_remote_clients,
+            allow_remote_clients: options.allow_remote_clients,
             target: Targets::from(target.clone()),
             remote: local.remote.clone(),
-            document: rules.document.clone(),
+            document: options.document.clone(),
             account: aws.clone().account(),
             ..forward.clone()
         });
@@ -221,7 +221,7 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
         log: None,
         orphan_policy: TerminatePolicy::BestEffort,
     };
-    allow_questions(flush_log);
+    allow_prompts(flush_log);
     let started = Daemon::start(config, environment).await;
     started.map_err(|error: StartError| terminal::fail((&error).into(), &error, &run::hint(&error)))
 }

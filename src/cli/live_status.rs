@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::session::unless_asking;
+use crate::session::unless_prompting;
 use crate::telemetry::{ForwardMetrics, write_to_stderr};
 
 /// Updates the line while stderr is a terminal. The cursor stays at its start, so that log lines
@@ -22,8 +22,8 @@ pub(super) async fn watch(metrics: Vec<Arc<ForwardMetrics>>) -> Infallible {
         let line = status_line(&metrics);
         if line != last {
             let draw = || write_to_stderr(&format!("{CLEAR}{line}\r"));
-            // While a question is open, its line replaces this one.
-            last = match unless_asking(draw) {
+            // While a prompt is open, its line replaces this one.
+            last = match unless_prompting(draw) {
                 true => line,
                 false => String::new(),
             };
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_tells_what_is_open_and_what_was_carried() {
+    fn the_line_shows_open_connections_and_transferred_bytes() {
         let metrics = Arc::new(ForwardMetrics::default());
         let _one = metrics.open.count();
         metrics.sent.store(1023, Relaxed);

@@ -28,7 +28,7 @@ impl Error {
     }
 
     /// Appends text to the message.
-    pub(super) fn with_words(self, words: impl AsRef<str>) -> Self {
+    pub(super) fn with_suffix(self, words: impl AsRef<str>) -> Self {
         let why = one_line(&format!("{}{}", self.why.as_str(), words.as_ref()));
         Self { why, ..self }
     }
@@ -271,7 +271,7 @@ pub(super) fn sources(error: &(dyn std::error::Error + 'static)) -> String {
     while let Some(error) = next {
         let sent = error.to_string();
         let is_new = !words.iter().any(|word| word.contains(&sent));
-        if is_new && !EMPTY_WORDS.contains(&sent.as_str()) {
+        if is_new && !GENERIC_MESSAGES.contains(&sent.as_str()) {
             words.push(sent);
         }
         next = error.source();
@@ -291,7 +291,7 @@ fn one_line(text: &str) -> Printable {
 pub(super) const DESCRIBE: &str = "DescribeInstanceInformation";
 
 /// Generic messages that the SDK and its HTTP client add at each level of an error.
-const EMPTY_WORDS: [&str; 10] = [
+const GENERIC_MESSAGES: [&str; 10] = [
     "unexpected credentials error",
     "unhandled error",
     "an error occurred while loading credentials",
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_come_to_the_point() {
+    fn generic_messages_of_sources_are_left_out() {
         #[derive(Debug, thiserror::Error)]
         #[error("{0}")]
         struct Layer(&'static str, #[source] Option<Box<Self>>);

@@ -41,8 +41,8 @@ use tokio::time::timeout;
 use tracing::Span;
 
 pub use self::aws::{
-    Identity, ProfileBundle, Settings, SsmClient, allow_questions, check_profile,
-    kill_credential_processes, restore_terminal, unless_asking,
+    Identity, ProfileBundle, Settings, SsmClient, allow_prompts, check_profile,
+    kill_credential_processes, restore_terminal, unless_prompting,
 };
 pub use self::circuit_breaker::{CircuitBreaker, Decision, HoldTime};
 pub use self::dispatcher::{Dispatcher, RetryTrigger, Sessions, unix_seconds};
@@ -111,9 +111,9 @@ impl Session {
         in_time(self.ssm.api_client()).await?;
         // After a network outage all sessions are resumed at once.
         let _permit = self.ssm.limits().resume.acquire().await;
-        let (id, former) = (self.registration.id(), &self.access.url);
+        let (id, previous) = (self.registration.id(), &self.access.url);
         // Boxed, because the callers' futures would nest too deep for the compiler.
-        let resumed = Box::pin(self.ssm.resume(id, former));
+        let resumed = Box::pin(self.ssm.resume(id, previous));
         self.access = in_time(resumed).await?;
         Ok(())
     }

@@ -7,7 +7,7 @@ pub(super) struct Node {
     /// Whether its agent is connected, as far as Session Manager knows.
     pub(super) is_online: bool,
     /// When its agent last sent a ping, in seconds since the Unix epoch.
-    pub(super) received: i64,
+    pub(super) last_ping: i64,
 }
 
 /// Returns the ids of the online nodes, at most [`MAX_NODES`], the most recently seen first: a node
@@ -17,7 +17,7 @@ pub(super) fn in_order(mut nodes: Vec<Node>) -> Vec<String> {
     nodes.sort_by(|a, b| {
         let online = b.is_online.cmp(&a.is_online);
         online
-            .then(b.received.cmp(&a.received))
+            .then(b.last_ping.cmp(&a.last_ping))
             .then(a.id.cmp(&b.id))
     });
     let online = nodes.iter().filter(|node| node.is_online).count();
@@ -32,17 +32,17 @@ const MAX_NODES: usize = 4;
 mod tests {
     use super::*;
 
-    fn node(id: &str, is_online: bool, received: i64) -> Node {
+    fn node(id: &str, is_online: bool, last_ping: i64) -> Node {
         let id = id.to_owned();
         Node {
             id,
             is_online,
-            received,
+            last_ping,
         }
     }
 
     #[test]
-    fn who_is_online_and_was_heard_last_is_first() {
+    fn the_most_recently_seen_online_node_is_first() {
         let nodes = vec![
             node("i-gone", false, 9),
             node("i-c", true, 5),
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn of_those_that_are_not_online_only_one_is_tried() {
+    fn of_offline_nodes_only_one_is_tried() {
         let nodes = vec![node("i-a", false, 1), node("i-b", false, 2)];
 
         assert_eq!(in_order(nodes), ["i-b"]);
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn not_all_of_a_crowd_are_tried() {
+    fn the_number_of_tried_nodes_is_limited() {
         let crowd = (0..100)
             .map(|n| node(&format!("i-{n:03}"), true, 0))
             .collect();

@@ -60,7 +60,7 @@ impl Limiter {
     /// Returns whether a new limiter would behave the same: the bucket is full and no throttling is
     /// remembered.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
-        let is_over = |at: Instant| at + FORGIVEN <= now;
+        let is_over = |at: Instant| at + FORGET_AFTER <= now;
         self.full_at <= now && self.paused_until <= now && self.paused_at.is_none_or(is_over)
     }
 
@@ -73,7 +73,7 @@ impl Limiter {
 
     /// Takes the token of a call that is made now.
     pub(super) fn take(&mut self, now: Instant) {
-        if self.paused_at.is_some_and(|at| at + FORGIVEN <= now) {
+        if self.paused_at.is_some_and(|at| at + FORGET_AFTER <= now) {
             self.paused_at = None;
             self.allowed = self.rate;
         }
@@ -91,7 +91,7 @@ impl Limiter {
             return;
         }
         self.paused_at = Some(now);
-        self.allowed = (self.allowed / 2.0).max(self.rate.min(LEAST_RATE));
+        self.allowed = (self.allowed / 2.0).max(self.rate.min(MIN_RATE));
         self.full_at = now + self.depth;
         self.paused_until = now + self.pause.mul_f64(0.5 + self.rng.f64() / 2.0);
         self.pause = (self.pause * 2).min(MAX_PAUSE);
@@ -121,13 +121,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(8);
 
 /// Lower limit of the adapted rate, in calls per second, however often AWS throttles.
-const LEAST_RATE: f64 = 0.5;
+const MIN_RATE: f64 = 0.5;
 
 /// The part of the configured rate by which each answer raises the adapted rate.
 const GROWTH: f64 = 1.0 / 200.0;
 
 /// After this time without throttling, the configured rate is restored.
-const FORGIVEN: Duration = Duration::from_secs(60);
+const FORGET_AFTER: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttled_call_lets_all_wait_longer_each_time() {
+    fn throttling_pauses_all_calls_longer_each_time() {
         let start = clock::now();
         let mut limiter = Limiter::new(start, 100, 1);
         let (mut now, mut whole) = (start, FIRST_PAUSE);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn it_finds_the_rate_that_is_allowed() {
+    fn the_rate_converges_to_what_is_allowed() {
         let start = clock::now();
         let mut limiter = Limiter::new(start, 20, 1);
         // A service that allows 8 calls per second, and bursts of 8.
@@ -224,7 +224,7 @@ mod tests {
         }
 
         assert!(answered > 300, "{answered} of 480 that were allowed");
-        assert!(throttled < 30, "{throttled} of {answered} in vain");
+        assert!(throttled < 30, "{throttled} throttled, {answered} answered");
         // After a minute without a call the configured rate is restored.
         let later = start + Duration::from_secs(121);
         assert_eq!(burst(&mut limiter, later), 80);

@@ -1,4 +1,4 @@
-//! The sessions of this process that are not terminated yet, by caller and id.
+//! The sessions of this process that are not terminated yet, by origin and id.
 //!
 //! ```text
 //!   StartSession ok ─▶ Registration ─▶ Session ─ dropped ─▶ Termination ─ done ─▶ removed
@@ -18,7 +18,7 @@ use super::journal::Origin;
 pub(super) struct Registry(Arc<Mutex<BTreeSet<(Origin, String)>>>);
 
 impl Registry {
-    /// Adds a session. Returns `None` if its caller already has one with this id.
+    /// Adds a session. Returns `None` if its origin already has one with this id.
     pub(super) fn add(&self, origin: Origin, id: &str) -> Option<Registration> {
         let key = (origin, id.to_owned());
         let is_new = self.keys().insert(key.clone());
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_registered_once_for_a_caller_until_its_session_is_ended() {
+    fn an_id_is_registered_once_per_origin_until_its_session_is_terminated() {
         let registry = Registry::default();
         let first = registry.add(origin("here"), "a").unwrap();
         assert!(registry.add(origin("here"), "a").is_none());

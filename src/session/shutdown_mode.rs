@@ -37,8 +37,8 @@ pub(super) async fn time_is_up(
     }
 }
 
-async fn wait_for(shutdown_mode: &mut watch::Receiver<ShutdownMode>, stage: ShutdownMode) {
-    if shutdown_mode.wait_for(|now| *now >= stage).await.is_err() {
+async fn wait_for(shutdown_mode: &mut watch::Receiver<ShutdownMode>, mode: ShutdownMode) {
+    if shutdown_mode.wait_for(|now| *now >= mode).await.is_err() {
         // The sender is gone: the mode cannot change any more.
         std::future::pending::<()>().await;
     }

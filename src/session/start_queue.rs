@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_go_before_spares_and_else_in_order() {
+    fn connections_precede_warm_sessions_and_each_class_is_in_order() {
         let now = clock::now();
         let mut queue = queue(5, now);
         for (name, urgent) in [(1, false), (2, true), (3, false), (4, true)] {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_come_at_the_rate_and_those_who_left_cost_none() {
+    fn starts_follow_the_rate_and_cancelled_ones_use_no_token() {
         let now = clock::now();
         let mut queue = queue(1, now);
         for name in 0..12 {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttled_service_holds_up_no_other() {
+    fn a_throttled_service_delays_no_other() {
         let now = clock::now();
         let mut queues = Queues::new(1, 1);
         let one = |name| One {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn services_that_nobody_calls_any_more_are_forgotten() {
+    fn unused_services_are_dropped() {
         let start = clock::now();
         let mut queues = Queues::new(5, 1);
         let one = One {

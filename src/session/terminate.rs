@@ -25,7 +25,7 @@ pub(super) struct Termination {
     /// Span of the connection that the session was started for.
     pub(super) span: Span,
     pub(super) journal: Journal,
-    pub(super) effort: TerminatePolicy,
+    pub(super) policy: TerminatePolicy,
     pub(super) source: StartedBy,
 }
 
@@ -96,7 +96,7 @@ impl Termination {
     /// Calls TerminateSession until it succeeds, fails permanently, or time runs out. Returns how
     /// many sessions may still be active: this one, or none.
     pub(super) async fn run(self, mut signals: TerminateSignals) -> usize {
-        if self.effort == TerminatePolicy::BestEffort {
+        if self.policy == TerminatePolicy::BestEffort {
             self.run_best_effort(signals).await;
             return 0;
         }
@@ -111,7 +111,7 @@ impl Termination {
             let error = match outcome {
                 Some(Ok(())) => return self.done(pause).await,
                 Some(Err(error)) => error,
-                None => return self.report_active(Some(&no_answer())),
+                None => return self.report_active(Some(&no_response())),
             };
             match NextAction::of(&error, waited) {
                 NextAction::TryAgain => {}
@@ -253,7 +253,7 @@ impl NextAction {
     }
 }
 
-fn no_answer() -> Error {
+fn no_response() -> Error {
     let why = "no response from the credential provider";
     Error::new("TerminateSession", ErrorKind::Credentials, why)
 }
@@ -291,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_answer_of_aws_or_a_day_of_tries_ends_the_tries() {
+    fn only_a_response_of_aws_or_a_day_of_attempts_ends_the_attempts() {
         let verdict =
             |kind, waited| NextAction::of(&Error::new("TerminateSession", kind, ""), waited);
         for kind in [
@@ -345,7 +345,7 @@ mod tests {
             id: "s-1".to_owned(),
             span: Span::none(),
             journal: Journal::none(),
-            effort: TerminatePolicy::Required,
+            policy: TerminatePolicy::Required,
             source: StartedBy::Former(Arc::default()),
         };
         let (time_left, retry_now) = (

@@ -1,4 +1,4 @@
-//! For unit tests: a service, and a session of it, whose credential provider never responds.
+//! For unit tests: a client, and a session of it, whose credential provider never responds.
 
 use tracing::Span;
 
@@ -8,7 +8,7 @@ use super::stream_url::StreamUrl;
 use super::{ChannelAccess, Session, Sessions, Token};
 
 impl SsmClient {
-    /// Creates a service whose calls and signatures wait for credentials without end.
+    /// Creates a client whose calls and signatures wait for credentials without end.
     pub(super) async fn unanswered() -> Self {
         let settings = Settings {
             region: Some("eu-west-1".to_owned()),

@@ -2,12 +2,12 @@
 //! replaced shortly before they expire.
 //!
 //! ```text
-//!   call, signature ─▶ Callers::caller ─▶ cached and fresh ──────────────────────▶ Caller
-//!                         │               cached, expires soon ─▶ request early ─▶ Caller
-//!                         └─ else wait ─▶ one task asks the provider ────────────▶ Caller or error
+//!   call, signature ─▶ ApiClients::api_client ─▶ cached and fresh ───────────────────▶ ApiClient
+//!                        │            cached, expires soon ─▶ request early ─▶ ApiClient
+//!                        └─ else wait ─▶ one task asks the provider ─────────▶ ApiClient or error
 //! ```
 //!
-//! No lock is held while a provider is asked, so each waiter can be cancelled. A [`ApiClient`] is
+//! No lock is held while a provider is asked, so each waiter can be cancelled. An [`ApiClient`] is
 //! immutable: the SDK's client and the signature of an upgrade request use the same credentials.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,48 +76,49 @@ impl ApiClient {
             && own.session_token() == other.session_token()
     }
 
-    fn is_good(&self, now: SystemTime) -> bool {
+    fn is_valid(&self, now: SystemTime) -> bool {
         self.times.is_none_or(|times| now < times.expiry)
     }
 
-    fn is_old(&self, now: SystemTime) -> bool {
+    fn expires_soon(&self, now: SystemTime) -> bool {
         self.times.is_some_and(|times| now >= times.refresh)
     }
 }
 
 /// The cached credentials of one identity, and how to get others.
 pub(super) struct ApiClients {
-    asked: Arc<Asked>,
+    requester: Arc<Requester>,
     state: Arc<Mutex<ClientState>>,
     /// The request in progress. Dropping this cancels it.
     task: Mutex<JoinSet<()>>,
 }
 
 /// What a request for credentials needs.
-struct Asked {
+struct Requester {
     settings: Settings,
     transport: Transport,
 }
 
 #[derive(Default)]
 struct ClientState {
-    known: Option<Arc<ApiClient>>,
+    cached: Option<Arc<ApiClient>>,
     /// The source of credentials. `None` if the AWS configuration files must be read again.
     source: Option<Arc<ConfiguredProvider>>,
     /// The AWS configuration files may have changed: the cached credentials are valid only if they
     /// have not.
-    is_doubtful: bool,
-    question: Option<Question>,
-    /// Counts requests, so that a cancelled one does not answer for its successor.
+    must_check_files: bool,
+    pending: Option<PendingRequest>,
+    /// Counts requests, so that the result of a cancelled one is not used for its successor.
     number: u64,
     /// When the last request failed, and its error.
     refused: Option<(Instant, Error)>,
 }
 
-struct Question {
+/// The request in progress.
+struct PendingRequest {
     number: u64,
     asked: Instant,
-    answer: watch::Receiver<Option<Lookup>>,
+    result: watch::Receiver<Option<Lookup>>,
 }
 
 type Lookup = Result<Arc<ApiClient>, Error>;
@@ -134,7 +135,7 @@ impl ApiClients {
             ..ClientState::default()
         };
         Self {
-            asked: Arc::new(Asked {
+            requester: Arc::new(Requester {
                 settings,
                 transport,
             }),
@@ -146,31 +147,32 @@ impl ApiClients {
     /// Returns the current credentials, or waits for a provider. Can be cancelled without effect on
     /// other waiters.
     ///
-    /// A failed request is answered to all that were waiting. A later call causes another request,
-    /// at most one per second, so that a login takes effect at once.
+    /// The error of a failed request is returned to all that were waiting. A later call causes
+    /// another request, at most one per second, so that a login takes effect at once.
     pub(super) async fn api_client(&self) -> Lookup {
         let asked = clock::now();
         loop {
-            let mut answer = {
+            let mut result = {
                 let mut state = lock(&self.state);
                 let now = clock::wall();
-                let known = state.known.clone();
-                let known = known.filter(|known| !state.is_doubtful && known.is_good(now));
-                if let Some(known) = known {
-                    if known.is_old(now) && state.may_ask_ahead() {
+                let cached = state.cached.clone();
+                let cached =
+                    cached.filter(|cached| !state.must_check_files && cached.is_valid(now));
+                if let Some(cached) = cached {
+                    if cached.expires_soon(now) && state.may_request_early() {
                         self.ask(&mut state);
                     }
-                    return Ok(known);
+                    return Ok(cached);
                 }
                 match &state.refused {
                     Some((at, error)) if asked < *at => return Err(error.clone()),
                     Some(_) | None => self.ask(&mut state),
                 }
             };
-            if let Ok(answer) = answer.wait_for(Option::is_some).await
-                && let Some(answer) = answer.clone()
+            if let Ok(result) = result.wait_for(Option::is_some).await
+                && let Some(result) = result.clone()
             {
-                return answer;
+                return result;
             }
             // The request was cancelled; there is another one.
         }
@@ -179,14 +181,14 @@ impl ApiClients {
     /// Reads the AWS configuration files again after AWS has rejected `refused`, and returns other
     /// credentials; `None` if there are no others.
     ///
-    /// `error` is then returned to all that have asked by now. Without an `error`, the same
+    /// `error` is then returned to all that are waiting by now. Without an `error`, the same
     /// credentials may be used again.
     pub(super) async fn other_than(
         &self,
         refused: &Credentials,
         error: Option<&Error>,
     ) -> Option<Lookup> {
-        self.drop_if_known(refused);
+        self.drop_if_cached(refused);
         let other = match self.api_client().await {
             Ok(other) => other,
             Err(error) => return Some(Err(error)),
@@ -195,7 +197,7 @@ impl ApiClients {
             return Some(Ok(other));
         }
         if let Some(error) = error
-            && self.drop_if_known(refused)
+            && self.drop_if_cached(refused)
         {
             lock(&self.state).refused = Some((clock::now(), error.clone()));
         }
@@ -204,49 +206,49 @@ impl ApiClients {
 
     /// Drops these credentials from the cache, so that the next call reads the AWS configuration
     /// files again. Returns whether they were cached.
-    pub(super) fn drop_if_known(&self, refused: &Credentials) -> bool {
+    pub(super) fn drop_if_cached(&self, refused: &Credentials) -> bool {
         let mut state = lock(&self.state);
-        let known = state.known.as_ref();
-        let is_known = known.is_some_and(|known| known.has(refused));
-        if is_known {
-            state.known = None;
+        let cached = state.cached.as_ref();
+        let is_cached = cached.is_some_and(|cached| cached.has(refused));
+        if is_cached {
+            state.cached = None;
             state.source = None;
             // It used what was read before.
-            self.give_up(&mut state);
+            self.cancel_request(&mut state);
         }
-        is_known
+        is_cached
     }
 
     /// Makes the next call check whether the AWS configuration files have changed.
-    pub(super) fn suspicion(&self) {
+    pub(super) fn invalidate_files(&self) {
         let mut state = lock(&self.state);
-        state.is_doubtful = true;
-        self.give_up(&mut state);
+        state.must_check_files = true;
+        self.cancel_request(&mut state);
     }
 
     /// Skips the pause before the next request, and repeats a request in progress.
     pub(super) fn retry_now(&self) {
         let mut state = lock(&self.state);
         state.refused = None;
-        self.give_up(&mut state);
+        self.cancel_request(&mut state);
     }
 
     /// Makes every call wait without end, as if a provider never responded.
     #[cfg(test)]
     pub(super) fn hang(&self) {
-        let (sender, answer) = watch::channel(None);
-        lock(&self.state).question = Some(Question {
+        let (sender, result) = watch::channel(None);
+        lock(&self.state).pending = Some(PendingRequest {
             number: 0,
             asked: clock::now(),
-            answer,
+            result,
         });
         let mut task = self.task.lock().unwrap();
         task.spawn(async move { sender.closed().await });
     }
 
     /// Cancels the request in progress. All waiters make a new one.
-    fn give_up(&self, state: &mut ClientState) {
-        state.question = None;
+    fn cancel_request(&self, state: &mut ClientState) {
+        state.pending = None;
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         task.abort_all();
     }
@@ -254,45 +256,45 @@ impl ApiClients {
     /// Returns for how long the request in progress has been pending.
     pub(super) fn pending_for(&self) -> Duration {
         let state = lock(&self.state);
-        let question = state.question.as_ref();
-        question.map_or(Duration::ZERO, |question| clock::since(question.asked))
+        let pending = state.pending.as_ref();
+        pending.map_or(Duration::ZERO, |pending| clock::since(pending.asked))
     }
 
     /// Returns the result of the request in progress, or of a new one.
     fn ask(&self, state: &mut ClientState) -> watch::Receiver<Option<Lookup>> {
-        if let Some(question) = &state.question {
-            return question.answer.clone();
+        if let Some(pending) = &state.pending {
+            return pending.result.clone();
         }
         state.number += 1;
         let number = state.number;
-        let (sender, answer) = watch::channel(None);
-        state.question = Some(Question {
+        let (sender, result) = watch::channel(None);
+        state.pending = Some(PendingRequest {
             number,
             asked: clock::now(),
-            answer: answer.clone(),
+            result: result.clone(),
         });
         let pause = state.refused.as_ref().map(|(at, _)| *at + PAUSE);
-        let (asked, shared) = (Arc::clone(&self.asked), Arc::clone(&self.state));
+        let (requester, shared) = (Arc::clone(&self.requester), Arc::clone(&self.state));
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         while task.try_join_next().is_some() {}
         task.spawn(async move {
             if let Some(pause) = pause {
                 sleep_until(pause.into()).await;
             }
-            let answer = asked.ask(&shared).await;
+            let result = requester.ask(&shared).await;
             let mut state = lock(&shared);
-            if state.question.as_ref().is_some_and(|q| q.number == number) {
-                state.handle(&answer);
-                sender.send_replace(Some(answer));
+            if state.pending.as_ref().is_some_and(|q| q.number == number) {
+                state.handle(&result);
+                sender.send_replace(Some(result));
             }
         });
-        answer
+        result
     }
 }
 
-impl Asked {
+impl Requester {
     async fn ask(&self, state: &Mutex<ClientState>) -> Lookup {
-        let limited = guarded("credentials", MAX_QUESTION, self.ask_provider(state));
+        let limited = guarded("credentials", REQUEST_TIMEOUT, self.ask_provider(state));
         limited.await.unwrap_or_else(|error| {
             let why = "the credential provider did not respond in time";
             // The error of `guarded` for a timeout.
@@ -305,20 +307,24 @@ impl Asked {
     }
 
     async fn ask_provider(&self, state: &Mutex<ClientState>) -> Lookup {
-        let (known, mut source, is_doubtful) = {
+        let (cached, mut source, must_check_files) = {
             let state = lock(state);
-            (state.known.clone(), state.source.clone(), state.is_doubtful)
+            (
+                state.cached.clone(),
+                state.source.clone(),
+                state.must_check_files,
+            )
         };
-        if is_doubtful {
-            let read = source.or_else(|| known.as_ref().map(|known| Arc::clone(&known.source)));
+        if must_check_files {
+            let read = source.or_else(|| cached.as_ref().map(|cached| Arc::clone(&cached.source)));
             source = match read {
                 Some(read) if read.is_current().await => Some(read),
                 Some(_) | None => None,
             };
             let now = clock::wall();
-            let good = known.filter(|known| known.is_good(now) && !known.is_old(now));
-            if let (Some(known), Some(_)) = (good, &source) {
-                return Ok(known);
+            let good = cached.filter(|cached| cached.is_valid(now) && !cached.expires_soon(now));
+            if let (Some(cached), Some(_)) = (good, &source) {
+                return Ok(cached);
             }
         }
         let source = match source {
@@ -328,7 +334,7 @@ impl Asked {
         let credentials = source.ask().await;
         let credentials = credentials.map_err(|error| source.explained(&error, &self.settings))?;
         let api_client = ApiClient::new(source, &self.settings, credentials);
-        if !api_client.is_good(clock::wall()) {
+        if !api_client.is_valid(clock::wall()) {
             let why = "the credentials have expired, or the clock of this machine is wrong";
             return Err(Error::new("credentials", ErrorKind::Credentials, why));
         }
@@ -337,13 +343,13 @@ impl Asked {
 }
 
 impl ClientState {
-    fn handle(&mut self, answer: &Lookup) {
-        self.question = None;
-        match answer {
+    fn handle(&mut self, result: &Lookup) {
+        self.pending = None;
+        match result {
             Ok(api_client) => {
                 self.source = Some(Arc::clone(&api_client.source));
-                self.known = Some(Arc::clone(api_client));
-                self.is_doubtful = false;
+                self.cached = Some(Arc::clone(api_client));
+                self.must_check_files = false;
                 self.refused = None;
             }
             Err(error) => {
@@ -357,9 +363,9 @@ impl ClientState {
 
     /// Returns false for some time after a failed early request, while the cached credentials are
     /// still valid.
-    fn may_ask_ahead(&self) -> bool {
+    fn may_request_early(&self) -> bool {
         let failed = self.refused.as_ref();
-        failed.is_none_or(|(at, _)| clock::since(*at) >= PAUSE_AHEAD)
+        failed.is_none_or(|(at, _)| clock::since(*at) >= EARLY_PAUSE)
     }
 }
 
@@ -374,7 +380,7 @@ const EARLY: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The pause after a failed early request, whose result nothing waits for.
-const PAUSE_AHEAD: Duration = Duration::from_secs(10);
+const EARLY_PAUSE: Duration = Duration::from_secs(10);
 
 /// Timeout of a request: a program of the user, and one or two roles assumed after it.
-const MAX_QUESTION: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);

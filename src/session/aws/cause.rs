@@ -13,7 +13,7 @@ use tracing::debug;
 use super::assume_role::AssumeRoleError;
 use super::effect::transience_of_credentials;
 use super::files::Profiles;
-use super::machine::{Machine, OfMachine, STS};
+use super::machine::{Machine, MachineError, STS};
 use super::refusal::{find, kind_of, unreached};
 use super::settings::Settings;
 use crate::session::error::{Error, ErrorKind, sources};
@@ -43,7 +43,7 @@ impl SearchedPlace<'_> {
             let why = self.profiles.with_problems(why);
             return Error::new(WHAT, ErrorKind::Credentials, why);
         }
-        let machine = find::<OfMachine>(error).map(|of| of.machine);
+        let machine = find::<MachineError>(error).map(|of| of.machine);
         let tried = plain(&tried);
         let (kind, why) = match tried.strip_prefix(NOT_BUILT) {
             Some(why) => (ErrorKind::Profile, why.to_owned()),
@@ -63,21 +63,21 @@ impl SearchedPlace<'_> {
         tried: String,
         machine: Option<Machine>,
     ) -> (ErrorKind, String) {
-        let ssm = match machine {
+        let service = match machine {
             Some(machine) => machine.name(),
             None if is_of_sts(error) => STS,
-            None => self.ssm(),
+            None => self.service(),
         };
         if find::<ConnectorError>(error).is_some() {
-            return unreached(ssm, self.settings.proxy.as_ref(), &tried);
+            return unreached(service, self.settings.proxy.as_ref(), &tried);
         }
         let is_of_aws = !NOT_OF_AWS.iter().any(|words| tried.contains(words));
         if !is_of_aws && !tried.contains(LOGIN_TOKEN) {
-            let why = format!("{ssm} returned a response that is not from AWS");
+            let why = format!("{service} returned a response that is not from AWS");
             return (ErrorKind::NotAws, why);
         }
         if let Some((code, message)) = refusal(error, &tried) {
-            return self.refused(ssm, code, message, &tried);
+            return self.refused(service, code, message, &tried);
         }
         if let Some(path) = self.missing(error, machine) {
             let why = format!("cannot read the token in {path}: {tried}");
@@ -91,8 +91,14 @@ impl SearchedPlace<'_> {
     }
 
     /// Returns class and message for an error response of a service.
-    fn refused(&self, ssm: &str, code: &str, message: &str, tried: &str) -> (ErrorKind, String) {
-        let sent = format!("{ssm} returned {code}: {message}");
+    fn refused(
+        &self,
+        service: &str,
+        code: &str,
+        message: &str,
+        tried: &str,
+    ) -> (ErrorKind, String) {
+        let sent = format!("{service} returned {code}: {message}");
         let kind = match code {
             "UnauthorizedException" | "InvalidGrantException" => ErrorKind::Credentials,
             "AccessDeniedException" if tried.contains(LOGIN_TOKEN) => ErrorKind::Credentials,
@@ -171,7 +177,7 @@ impl SearchedPlace<'_> {
     }
 
     /// Returns the name of the service that provides the credentials.
-    fn ssm(&self) -> &'static str {
+    fn service(&self) -> &'static str {
         let Some(base) = self.base() else {
             return "the credentials service of this machine";
         };

@@ -24,13 +24,13 @@ use crate::printable::Printable;
 static BEFORE: OnceLock<fn()> = OnceLock::new();
 
 /// Locked while a prompt is open.
-static QUESTION: Mutex<()> = Mutex::new(());
+static PROMPT: Mutex<()> = Mutex::new(());
 
 static SETTINGS: Mutex<TerminalSettings> = Mutex::new(TerminalSettings::Own);
 
 /// Allows this process to ask for MFA codes on its terminal, if it has one. `flush` writes pending
 /// output to the terminal; it may block.
-pub fn allow_questions(flush: fn()) {
+pub fn allow_prompts(flush: fn()) {
     // An error means that they are allowed already.
     let _allowed = BEFORE.set(flush);
 }
@@ -42,8 +42,8 @@ pub(super) fn can_ask() -> bool {
 
 /// Calls `draw` unless a prompt is open, so that the prompt is not overwritten. Returns whether it
 /// was called.
-pub fn unless_asking(draw: impl FnOnce()) -> bool {
-    let _turn = match QUESTION.try_lock() {
+pub fn unless_prompting(draw: impl FnOnce()) -> bool {
+    let _turn = match PROMPT.try_lock() {
         Ok(turn) => turn,
         Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
         Err(TryLockError::WouldBlock) => return false,
@@ -80,7 +80,7 @@ pub(super) async fn ask(serial: &str) -> Result<String, NoCode> {
 
 /// Prints the prompt to the terminal and reads one line, unless `is_over` returns true first.
 fn prompt(question: &str, is_over: impl Fn() -> bool) -> Result<String, String> {
-    let _turn = QUESTION.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = PROMPT.lock().unwrap_or_else(PoisonError::into_inner);
     let failed = |error: io::Error| format!("cannot use the terminal: {error}");
     let mut terminal = terminal().map_err(|_| "no terminal to prompt for it")?;
     if !is_in_foreground(&terminal) {
@@ -146,8 +146,8 @@ impl HiddenInput {
         if matches!(*settings, TerminalSettings::Final) {
             return Err("the program is exiting".to_owned());
         }
-        if let (Ok(former), Ok(own)) = (tcgetattr(terminal), terminal.try_clone()) {
-            let mut hidden = former.clone();
+        if let (Ok(previous), Ok(own)) = (tcgetattr(terminal), terminal.try_clone()) {
+            let mut hidden = previous.clone();
             hidden.local_modes.remove(LocalModes::ECHO);
             hidden.local_modes.insert(LocalModes::ECHONL);
             // These keys would stop or end the process without restoring the terminal.
@@ -157,7 +157,7 @@ impl HiddenInput {
             // Discards earlier input.
             if tcsetattr(terminal, OptionalActions::Flush, &hidden).is_ok() {
                 let terminal = own;
-                *settings = TerminalSettings::Hidden { terminal, former };
+                *settings = TerminalSettings::Hidden { terminal, previous };
             }
         }
         Ok(Self { is_answered: false })
@@ -183,7 +183,7 @@ enum TerminalSettings {
     Hidden {
         terminal: File,
         /// The settings before.
-        former: Termios,
+        previous: Termios,
     },
     /// Not changed, and must not be changed: the process exits.
     Final,
@@ -196,7 +196,7 @@ impl TerminalSettings {
         if matches!(self, Self::Final) {
             return;
         }
-        let Self::Hidden { terminal, former } = std::mem::replace(self, next) else {
+        let Self::Hidden { terminal, previous } = std::mem::replace(self, next) else {
             return;
         };
         // In the background, the change would stop this process (SIGTTOU), and the shell has
@@ -205,10 +205,11 @@ impl TerminalSettings {
             && is_in_foreground(&terminal)
         {
             for mode in [LocalModes::ECHO, LocalModes::ECHONL] {
-                now.local_modes.set(mode, former.local_modes.contains(mode));
+                now.local_modes
+                    .set(mode, previous.local_modes.contains(mode));
             }
             for code in SUSPENDING {
-                now.special_codes[code] = former.special_codes[code];
+                now.special_codes[code] = previous.special_codes[code];
             }
             // An error means that the terminal no longer exists.
             let _gone = tcsetattr(&terminal, action, &now);

@@ -8,7 +8,7 @@ use aws_types::os_shim_internal::Env;
 use futures_util::FutureExt;
 use tokio::time::timeout;
 
-use crate::panics::{Panic, take_place};
+use crate::panics::{Panic, take_location};
 use crate::session::error::{Error, ErrorKind};
 
 /// Awaits `work` for at most `limit`. `what` names the call in the error.
@@ -28,13 +28,13 @@ pub(super) async fn guarded<T>(
     match timeout(limit, work).await {
         Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err(payload)) => {
-            let place = take_place().map(|place| format!(" at {place}"));
+            let location = take_location().map(|location| format!(" at {location}"));
             let panic = Panic::new(&*payload);
             let odd =
                 odd_variables(VARIABLES.map(|name| (name, env.get(name).unwrap_or_default())));
             let why = format!(
                 "the AWS SDK panicked{}: {}{odd}",
-                place.unwrap_or_default(),
+                location.unwrap_or_default(),
                 panic.message()
             );
             Err(Error::new(what, ErrorKind::Internal, why))
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_does_not_end_is_an_error() {
+    async fn a_call_that_does_not_end_is_an_error() {
         let error = guarded("call", Duration::from_millis(1), pending::<()>()).await;
 
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Unreachable);

@@ -48,7 +48,7 @@ impl fmt::Display for Machine {
 /// An error of a credential service.
 #[derive(Debug, thiserror::Error)]
 #[error("{machine}")]
-pub(super) struct OfMachine {
+pub(super) struct MachineError {
     pub(super) machine: Machine,
     source: CredentialsError,
 }
@@ -77,7 +77,7 @@ impl<P: ProvideCredentials> Named<P> {
                 | CredentialsError::InvalidConfiguration(_)
                 | CredentialsError::ProviderError(_)
                 | CredentialsError::Unhandled(_)
-                | _ => CredentialsError::provider_error(OfMachine { machine, source }),
+                | _ => CredentialsError::provider_error(MachineError { machine, source }),
             })
     }
 }

@@ -119,7 +119,7 @@ impl ProfileRole {
             .set_duration_seconds(self.seconds)
             .set_serial_number(self.mfa_serial.clone())
             .set_token_code(code);
-        let answer = call.send().await.map_err(|error| {
+        let response = call.send().await.map_err(|error| {
             let error = CredentialsError::provider_error(error);
             CredentialsError::provider_error(AssumeRoleError::new(
                 &self.arn,
@@ -127,7 +127,7 @@ impl ProfileRole {
                 self.proxy.as_ref(),
             ))
         })?;
-        let given = answer.credentials.ok_or_else(|| {
+        let given = response.credentials.ok_or_else(|| {
             CredentialsError::unhandled("the AssumeRole response contains no credentials")
         })?;
         let expiry = SystemTime::try_from(given.expiration).ok();

@@ -1,7 +1,7 @@
 //! The SSM API, called with the AWS SDK.
 //!
 //! Credentials come from the SDK's own providers and are shared by all calls and signatures of a
-//! service (`api_client`). If AWS rejects the credentials, the AWS configuration files are read
+//! client (`api_client`). If AWS rejects the credentials, the AWS configuration files are read
 //! again and the call is repeated with other credentials, if there are any.
 //!
 //! The SDK's retries are disabled for SSM calls: StartSession is not idempotent, and callers know
@@ -47,10 +47,10 @@ use tracing::warn;
 pub(super) use self::api_client::ApiClient;
 use self::api_client::ApiClients;
 pub use self::bundle::ProfileBundle;
-pub use self::code_prompt::{allow_questions, restore_terminal, unless_asking};
+pub use self::code_prompt::{allow_prompts, restore_terminal, unless_prompting};
 use self::effect::transience;
 use self::guard::guarded;
-use self::limits::ServiceLimits;
+use self::limits::ClientLimits;
 pub use self::process::kill_credential_processes;
 use self::refusal::classify;
 use self::settings::Transport;
@@ -81,7 +81,7 @@ impl SsmClient {
         Self::from_transport(transport, settings).await
     }
 
-    /// Creates another service with the same proxy. It shares the connections of this one if both
+    /// Creates another client with the same proxy. It shares the connections of this one if both
     /// have the same `ca_bundle`.
     ///
     /// # Errors
@@ -96,11 +96,11 @@ impl SsmClient {
     }
 
     async fn from_transport(transport: Transport, settings: Settings) -> Result<Self, Error> {
-        let gateway = settings
+        let endpoint_override = settings
             .ssmmessages_endpoint
             .as_deref()
             .map(EndpointOverride::new);
-        let gateway = gateway.transpose().map_err(|error| {
+        let endpoint_override = endpoint_override.transpose().map_err(|error| {
             Error::new(
                 "ssmmessages_endpoint",
                 ErrorKind::InvalidEndpoint,
@@ -112,11 +112,11 @@ impl SsmClient {
         Ok(Self(Arc::new(Inner {
             api_clients: ApiClients::new(settings.clone(), transport.clone(), source),
             transport,
-            directory: TagCache::default(),
-            limits: ServiceLimits::new(),
+            tag_cache: TagCache::default(),
+            limits: ClientLimits::new(),
             settings,
             region,
-            gateway,
+            endpoint_override,
         })))
     }
 
@@ -126,7 +126,7 @@ impl SsmClient {
     }
 
     /// Returns the limits on concurrent calls.
-    pub(super) fn limits(&self) -> &ServiceLimits {
+    pub(super) fn limits(&self) -> &ClientLimits {
         &self.0.limits
     }
 
@@ -165,28 +165,28 @@ impl SsmClient {
     }
 
     /// Calls ResumeSession once. A response without a token means that the session has ended
-    /// (docs/protocol.md, section 1.1). Without a usable stream URL in the response, `former` is
+    /// (docs/protocol.md, section 1.1). Without a usable stream URL in the response, `previous` is
     /// used again.
     pub(super) async fn resume(
         &self,
         id: &str,
-        former: &StreamUrl,
+        previous: &StreamUrl,
     ) -> Result<ChannelAccess, Error> {
         let call = |client: Client| client.resume_session().session_id(id).send();
-        let answer = self.call(RESUME, call).await?;
-        let token = answer.token_value.filter(|token| !token.is_empty());
+        let response = self.call(RESUME, call).await?;
+        let token = response.token_value.filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| {
             let why = "the session has ended: it timed out, or was terminated";
             Error::new(RESUME, ErrorKind::SessionEnded, why)
         })?;
-        let url = answer.stream_url.filter(|url| !url.is_empty());
+        let url = response.stream_url.filter(|url| !url.is_empty());
         let url = match url.map(|url| self.stream_url(&url)) {
             Some(Ok(url)) => url,
             Some(Err(error)) => {
                 warn!(%error, "ResumeSession returned a stream URL that is not allowed; using the previous one");
-                former.clone()
+                previous.clone()
             }
-            None => former.clone(),
+            None => previous.clone(),
         };
         let token = Token(token);
         Ok(ChannelAccess { url, token })
@@ -208,8 +208,8 @@ impl SsmClient {
     }
 
     fn stream_url(&self, text: &str) -> Result<StreamUrl, StreamUrlError> {
-        match &self.0.gateway {
-            Some(gateway) => StreamUrl::at(gateway, text),
+        match &self.0.endpoint_override {
+            Some(endpoint_override) => StreamUrl::at(endpoint_override, text),
             None => StreamUrl::new(text, self.region()),
         }
     }
@@ -219,7 +219,7 @@ impl SsmClient {
         let call = |client: Client| client.terminate_session().session_id(id).send();
         match self.call(TERMINATE, call).await {
             Err(error) if error.kind() == ErrorKind::SessionEnded => Ok(()),
-            answer => answer.map(drop),
+            response => response.map(drop),
         }
     }
 
@@ -282,31 +282,31 @@ impl SsmClient {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let answer = async { call(api_client.client.clone()).await };
-        let answer = guarded(what, MAX_CALL, answer).await?;
-        self.classified(api_client, what, answer)
+        let response = async { call(api_client.client.clone()).await };
+        let response = guarded(what, MAX_CALL, response).await?;
+        self.classified(api_client, what, response)
     }
 
     fn classified<T, E>(
         &self,
         api_client: &ApiClient,
         what: &'static str,
-        answer: Result<T, SdkError<E, HttpResponse>>,
+        response: Result<T, SdkError<E, HttpResponse>>,
     ) -> Result<T, Error>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let (settings, region) = (&self.0.settings, self.region());
-        let answer = answer.map_err(|error| {
+        let response = response.map_err(|error| {
             let transience = transience(&error);
             let error = classify(what, region, settings, &error);
             let place = place::of(&error, api_client, settings, region);
-            error.with_words(place).with_transience(transience)
+            error.with_suffix(place).with_transience(transience)
         });
-        answer.inspect_err(|error| {
+        response.inspect_err(|error| {
             // Another login may have the permission.
             if error.kind() == ErrorKind::Denied {
-                self.0.api_clients.drop_if_known(&api_client.credentials);
+                self.0.api_clients.drop_if_cached(&api_client.credentials);
             }
         })
     }
@@ -314,7 +314,7 @@ impl SsmClient {
     /// Makes the next call check whether the AWS configuration files have changed. Active sessions
     /// are not affected.
     pub fn invalidate_credential_files(&self) {
-        self.0.api_clients.suspicion();
+        self.0.api_clients.invalidate_files();
     }
 
     /// Makes the next call request credentials at once, without a pause. A request in progress is
@@ -341,8 +341,8 @@ impl SsmClient {
         }
     }
 
-    /// Returns the service that a session was started with: the origin's region, identity and
-    /// endpoint, `ca_bundle`, and the proxy and other settings of this service.
+    /// Returns the client that a session was started with: the origin's region, identity and
+    /// endpoint, `ca_bundle`, and the proxy and other settings of this client.
     ///
     /// # Errors
     ///
@@ -381,12 +381,12 @@ impl fmt::Debug for SsmClient {
 struct Inner {
     api_clients: ApiClients,
     transport: Transport,
-    directory: TagCache,
-    limits: ServiceLimits,
+    tag_cache: TagCache,
+    limits: ClientLimits,
     settings: Settings,
     region: String,
     /// Endpoint of all data channels, in place of that of the stream URL.
-    gateway: Option<EndpointOverride>,
+    endpoint_override: Option<EndpointOverride>,
 }
 
 fn incomplete(call: &'static str, missing: &str) -> Error {

@@ -6,7 +6,8 @@ use super::api_client::ApiClient;
 use super::settings::Settings;
 use crate::session::error::{Error, ErrorKind};
 
-/// Returns the text to append to an error; empty if the error does not depend on the caller.
+/// Returns the text to append to an error; empty if the error depends on none of
+/// region, profile and account.
 pub(super) fn of(
     error: &Error,
     api_client: &ApiClient,

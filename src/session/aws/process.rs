@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_program_prints_becomes_credentials() {
+    async fn the_output_of_a_program_becomes_credentials() {
         let printed = r#"printf '{"version":1,"accesskeyid":"AKID","SecretAccessKey":"s","SessionToken":"t","Expiration":"2030-01-01T02:00:00+02:00"}'"#;
 
         let credentials = asked(printed).await.unwrap();
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wrong_is_named_without_a_secret() {
+    async fn errors_do_not_contain_secrets() {
         for (command, expected) in [
             ("echo log in first >&2; exit 3", "log in first"),
             ("exit 1", "it printed no error"),
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_nobody_waits_for_is_killed_with_its_children() {
+    async fn a_cancelled_program_is_killed_with_its_children() {
         let directory = tempfile::tempdir().unwrap();
         let (ids, path) = (directory.path().join("ids"), directory.path());
         let command = format!(

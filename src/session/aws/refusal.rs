@@ -22,11 +22,11 @@ where
 {
     match error {
         SdkError::ServiceError(context) => {
-            let ssm = context.err();
-            let Some(code) = ssm.code() else {
-                return no_answer_of_aws(what, context.raw());
+            let service_error = context.err();
+            let Some(code) = service_error.code() else {
+                return not_from_aws(what, context.raw());
             };
-            let message = ssm.message().unwrap_or_default();
+            let message = service_error.message().unwrap_or_default();
             let why = format!("{code}: {message}");
             Error::new(what, kind_of(code), why.trim_end_matches(": "))
         }
@@ -39,7 +39,7 @@ where
                 with_proxy(why, settings.proxy.as_ref()),
             )
         }
-        SdkError::ResponseError(context) => no_answer_of_aws(what, context.raw()),
+        SdkError::ResponseError(context) => not_from_aws(what, context.raw()),
         // The enum is non-exhaustive: without a response, AWS counts as not reached.
         other @ (SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | _) => {
             if let Some(unencrypted) = find::<Unencrypted>(other) {
@@ -58,7 +58,11 @@ where
 
 /// Returns class and message for a service that was not reached. `sources` is the error of the HTTP
 /// client.
-pub(super) fn unreached(ssm: &str, proxy: Option<&Proxy>, sources: &str) -> (ErrorKind, String) {
+pub(super) fn unreached(
+    service: &str,
+    proxy: Option<&Proxy>,
+    sources: &str,
+) -> (ErrorKind, String) {
     match proxy {
         Some(proxy) if sources.contains(TUNNEL_ERROR) => {
             let status = match sources.contains(UNAUTHORIZED) {
@@ -66,11 +70,11 @@ pub(super) fn unreached(ssm: &str, proxy: Option<&Proxy>, sources: &str) -> (Err
                 false => "",
             };
             let why =
-                format!("cannot connect through the proxy {proxy} to {ssm}: {sources}{status}");
+                format!("cannot connect through the proxy {proxy} to {service}: {sources}{status}");
             (ErrorKind::Proxy, why)
         }
         _ => {
-            let why = format!("cannot reach {ssm}: {sources}");
+            let why = format!("cannot reach {service}: {sources}");
             (ErrorKind::Unreachable, with_proxy(why, proxy))
         }
     }
@@ -97,7 +101,7 @@ fn shortage_behind(error: &(dyn std::error::Error + 'static)) -> Option<io::Erro
 
 /// Returns the error of a response that is not from the API but, for example, a proxy, a captive
 /// portal or an error page.
-fn no_answer_of_aws(what: &'static str, response: &HttpResponse) -> Error {
+fn not_from_aws(what: &'static str, response: &HttpResponse) -> Error {
     let status = response.status().as_u16();
     // The body of a successful response may contain a token.
     let body = response.body().bytes().filter(|_| status >= 300);

@@ -30,13 +30,13 @@ impl SsmClient {
                 let call = call.filters(filter.clone()).max_results(PAGE);
                 call.set_next_token(next.clone()).send()
             };
-            let answer = self.call(DESCRIBE, call).await?;
-            let mut sessions = answer.sessions.into_iter().flatten();
+            let response = self.call(DESCRIBE, call).await?;
+            let mut sessions = response.sessions.into_iter().flatten();
             let found = sessions.find(|session| session.reason.as_ref() == Some(&request.reason));
             if let Some(session) = found {
                 return Ok(session.session_id.filter(|id| is_session_id(id)));
             }
-            next = answer.next_token.filter(|token| !token.is_empty());
+            next = response.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
                 break;
             }

@@ -100,8 +100,8 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The HTTP client of all calls. Shared by all requests for credentials and by services created by
-/// `SsmClient::beside`, because creating it reads the platform's CA certificates.
+/// The HTTP client of all calls. Shared by all requests for credentials and by clients created by
+/// `SsmClient::with_settings`, because creating it reads the platform's CA certificates.
 #[derive(Clone, Debug)]
 pub(super) struct Transport(pub(super) SharedHttpClient);
 
@@ -185,7 +185,7 @@ fn trusting(settings: &Settings) -> Result<TlsContext, Error> {
     context.map_err(|error| Error::new(CERTIFICATES, ErrorKind::Invalid, error.to_string()))
 }
 
-/// Warns that TLS cannot work without CA certificates. Logged once, however many services are
+/// Warns that TLS cannot work without CA certificates. Logged once, however many clients are
 /// loaded.
 fn warn_of_no_roots(settings: &Settings) {
     static LOGGED: Once = Once::new();
@@ -239,7 +239,7 @@ pub(super) struct Unencrypted {
     host: String,
 }
 
-/// Where the SDK's chain looks.
+/// Message for credentials that the SDK's chain did not find.
 const NONE: &str = "none found in the environment, the AWS files or a role of this machine";
 
 /// Timeout of a connection attempt to the API.

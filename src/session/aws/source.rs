@@ -287,10 +287,10 @@ fn check_mfa(profiles: &Profiles, chain: &[String]) -> Result<(), Error> {
 async fn read_profiles() -> Result<Profiles, Error> {
     let reading = spawn_blocking(|| Profiles::read(&Env::real()));
     let read = reading.await;
-    read.map_err(|fault| Error::new("AWS settings", ErrorKind::Internal, fault.to_string()))
+    read.map_err(|error| Error::new("AWS settings", ErrorKind::Internal, error.to_string()))
 }
 
-/// Logs the problems in the AWS configuration files, each once per process, however many services
+/// Logs the problems in the AWS configuration files, each once per process, however many clients
 /// are loaded.
 fn log_problems(profiles: &Profiles) {
     static LOGGED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());

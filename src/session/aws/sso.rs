@@ -58,7 +58,7 @@ impl SsoProvider {
 
     async fn credentials(&self) -> provider::Result {
         let token = self.token().await?;
-        let answer = aws_sdk_sso::Client::new(&self.config)
+        let response = aws_sdk_sso::Client::new(&self.config)
             .get_role_credentials()
             .role_name(&self.login.role)
             .account_id(&self.login.account)
@@ -66,7 +66,7 @@ impl SsoProvider {
             .send()
             .await
             .map_err(CredentialsError::provider_error)?;
-        let role = answer.role_credentials;
+        let role = response.role_credentials;
         let role = role.ok_or_else(|| unusable("SSO did not return credentials"))?;
         let lacking = || unusable("SSO returned incomplete credentials");
         let expiry = SystemTime::try_from(DateTime::from_millis(role.expiration))
@@ -123,7 +123,7 @@ impl SsoProvider {
         refresh: Refresh,
         now: SystemTime,
     ) -> Result<CachedToken, CredentialsError> {
-        let answer = aws_sdk_ssooidc::Client::new(&self.config)
+        let response = aws_sdk_ssooidc::Client::new(&self.config)
             .create_token()
             .grant_type("refresh_token")
             .client_id(refresh.client_id)
@@ -132,15 +132,15 @@ impl SsoProvider {
             .send()
             .await
             .map_err(CredentialsError::provider_error)?;
-        let access = answer.access_token;
+        let access = response.access_token;
         let access = access.ok_or_else(|| unusable("SSO did not return an access token"))?;
-        let life = u64::try_from(answer.expires_in).unwrap_or_default();
+        let life = u64::try_from(response.expires_in).unwrap_or_default();
         let expiry = DateTime::from(now + Duration::from_secs(life));
         let expiry = expiry.fmt(DateTimeFormat::DateTime);
         let expiry = expiry.map_err(|_| unusable("SSO returned a token without a valid expiry"))?;
         token.set("accessToken", access);
         token.set("expiresAt", expiry);
-        if let Some(refresh) = answer.refresh_token {
+        if let Some(refresh) = response.refresh_token {
             token.set("refreshToken", refresh);
         }
         Ok(token)

@@ -29,21 +29,21 @@ impl SsmClient {
                 .send()
                 .await
         };
-        let answer = guarded(START, MAX_CALL, call).await;
+        let response = guarded(START, MAX_CALL, call).await;
         // A panic or a timeout.
-        let answer = answer.map_err(|error| error.with_effect(transmission.effect_of_cut()))?;
-        let effect = match &answer {
+        let response = response.map_err(|error| error.with_effect(transmission.effect_of_cut()))?;
+        let effect = match &response {
             Ok(_) => Effect::Answered,
             Err(error) => transmission.effect(error),
         };
-        let answer = self.classified(api_client, START, answer);
-        let answer = answer.map_err(|error| error.with_effect(effect))?;
-        let id = answer.session_id.filter(|id| is_session_id(id));
+        let response = self.classified(api_client, START, response);
+        let response = response.map_err(|error| error.with_effect(effect))?;
+        let id = response.session_id.filter(|id| is_session_id(id));
         let id = id.ok_or_else(|| {
             // The session was started, but cannot be terminated by its id.
             incomplete(START, "a valid session id").with_effect(Effect::Unknown)
         })?;
-        let access = self.access(START, answer.stream_url, answer.token_value);
+        let access = self.access(START, response.stream_url, response.token_value);
         Ok(Started { id, access })
     }
 }

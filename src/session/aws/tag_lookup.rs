@@ -34,9 +34,9 @@ pub(super) struct TagCache(Mutex<BTreeMap<Tags, CacheEntry>>);
 type Tags = BTreeMap<String, String>;
 
 /// A cache entry. Locked during the lookup.
-type CacheEntry = Arc<tokio::sync::Mutex<Option<Unchanged>>>;
+type CacheEntry = Arc<tokio::sync::Mutex<Option<CachedLookup>>>;
 
-struct Unchanged {
+struct CachedLookup {
     at: Instant,
     nodes: Result<Vec<String>, Error>,
 }
@@ -65,29 +65,29 @@ impl SsmClient {
             }
             Target::Tags(tags) => tags,
         };
-        let entry = self.0.directory.entry(tags);
-        let mut known = entry.lock().await;
-        match known.as_ref() {
-            Some(Unchanged {
+        let entry = self.0.tag_cache.entry(tags);
+        let mut cached = entry.lock().await;
+        match cached.as_ref() {
+            Some(CachedLookup {
                 at,
                 nodes: Ok(nodes),
-            }) if asked < *at + REMEMBERED => {
+            }) if asked < *at + CACHE_TTL => {
                 return Ok(Resolved {
                     nodes: nodes.clone(),
                     from_cache: asked >= *at,
                     at: *at,
                 });
             }
-            Some(Unchanged {
+            Some(CachedLookup {
                 at,
                 nodes: Err(error),
             }) if asked < *at => return Err(error.clone()),
-            Some(Unchanged { at, nodes: Err(_) }) => sleep_until((*at + PAUSE).into()).await,
-            Some(Unchanged { nodes: Ok(_), .. }) | None => {}
+            Some(CachedLookup { at, nodes: Err(_) }) => sleep_until((*at + PAUSE).into()).await,
+            Some(CachedLookup { nodes: Ok(_), .. }) | None => {}
         }
         let nodes = self.look_up(target, tags).await;
         let at = clock::now();
-        *known = Some(Unchanged {
+        *cached = Some(CachedLookup {
             at,
             nodes: nodes.clone(),
         });
@@ -105,10 +105,10 @@ impl SsmClient {
             return;
         };
         // If it is locked, a lookup is already in progress.
-        if let Ok(mut known) = self.0.directory.entry(tags).try_lock()
-            && known.as_ref().is_some_and(|known| known.at == found.at)
+        if let Ok(mut cached) = self.0.tag_cache.entry(tags).try_lock()
+            && cached.as_ref().is_some_and(|cached| cached.at == found.at)
         {
-            *known = None;
+            *cached = None;
         }
     }
 
@@ -136,15 +136,15 @@ impl SsmClient {
                 let call = call.set_filters(Some(filters.clone())).max_results(PAGE);
                 call.set_next_token(next.clone()).send()
             };
-            let answer = self.call(DESCRIBE, call).await?;
+            let response = self.call(DESCRIBE, call).await?;
             nodes.extend(
-                answer
+                response
                     .instance_information_list
                     .into_iter()
                     .flatten()
                     .filter_map(node),
             );
-            next = answer.next_token.filter(|token| !token.is_empty());
+            next = response.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
                 break;
             }
@@ -156,7 +156,7 @@ impl SsmClient {
 fn node(information: InstanceInformation) -> Option<Node> {
     Some(Node {
         is_online: information.ping_status == Some(PingStatus::Online),
-        received: information
+        last_ping: information
             .last_ping_date_time
             .map_or(0, |time| time.secs()),
         id: information.instance_id?,
@@ -164,7 +164,7 @@ fn node(information: InstanceInformation) -> Option<Node> {
 }
 
 /// How long a result is cached.
-const REMEMBERED: Duration = Duration::from_secs(10);
+const CACHE_TTL: Duration = Duration::from_secs(10);
 
 /// The minimum pause after a failed lookup.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -175,7 +175,7 @@ const PAGE: i32 = 50;
 /// Maximum number of pages: tags of more nodes do not identify a target.
 const MAX_PAGES: usize = 10;
 
-/// Maximum number of cached results; more than one daemon has targets.
+/// Maximum number of cached results: more than the targets of any daemon.
 const MAX_ENTRIES: usize = 1024;
 
 #[cfg(test)]

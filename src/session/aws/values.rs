@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_into_a_header_is_refused_by_name() {
+    fn a_value_that_does_not_fit_into_a_header_is_rejected_by_name() {
         for (given, name) in [
             (credentials("AK\nID", "secret", None), "AWS_ACCESS_KEY_ID"),
             (

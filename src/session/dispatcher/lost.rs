@@ -1,7 +1,7 @@
 //! Finds sessions whose StartSession response was lost, so that their id is unknown.
 //!
-//! The `Reason` of each call is unique. DescribeSessions finds the session by it, if the caller has
-//! the permission. The session is then terminated like any other.
+//! The `Reason` of each call is unique. DescribeSessions finds the session by it, if this program
+//! has the permission. The session is then terminated like any other.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_is_another_and_none_is_too_long() {
+    fn reasons_are_unique_and_never_too_long() {
         let reasons = Reasons::new(1);
         let (first, second) = (reasons.unique("who"), reasons.unique("who"));
         let long = reasons.unique(&"ä".repeat(300));

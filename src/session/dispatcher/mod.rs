@@ -2,8 +2,8 @@
 //! cancelled; every dropped session is terminated.
 //!
 //! ```text
-//!   Sessions (handle) ── start ──▶ Dispatcher (task) ─▶ queues (rate limit) ─▶ starts: StartSession
-//!                     ── end ────▶                   ─▶ ends: TerminateSession
+//!   Sessions (handle) ─ start ─▶ Dispatcher (task) ─▶ queues (rate limit) ─▶ starts: StartSession
+//!                     ─ end ───▶                   ─▶ ends: TerminateSession
 //! ```
 //!
 //! After a panic in the dispatcher itself it restarts: queued requests fail, while calls are
@@ -39,7 +39,7 @@ use crate::panics::{self, Panic, caught};
 /// Handle to start and terminate sessions. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sessions {
-    jobs: mpsc::UnboundedSender<Command>,
+    commands: mpsc::UnboundedSender<Command>,
     shared: Arc<Shared>,
 }
 
@@ -56,9 +56,9 @@ impl Sessions {
     /// Creates a handle and its task, which the caller must run. `rate` is the maximum number of
     /// StartSession calls per second and service, at least 1.
     pub fn new(rate: u32, seed: u64, journal: Journal) -> (Self, Dispatcher) {
-        // Unbounded, because a guard cannot wait in `drop`. The number of jobs is limited by the
-        // number of sessions and of waiters for one, which are both bounded.
-        let (jobs, incoming) = mpsc::unbounded_channel();
+        // Unbounded, because a guard cannot wait in `drop`. The number of commands is limited by
+        // the number of sessions and of waiters for one, which are both bounded.
+        let (commands, incoming) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             journal,
             registry: Registry::default(),
@@ -67,7 +67,7 @@ impl Sessions {
         });
         let dispatcher = Dispatcher {
             incoming,
-            jobs: jobs.downgrade(),
+            commands: commands.downgrade(),
             shared: Arc::clone(&shared),
             queues: Queues::new(rate, seed),
             starts: JoinSet::new(),
@@ -76,12 +76,12 @@ impl Sessions {
             retry_now: watch::Sender::new(()),
             lost_sessions: Arc::default(),
         };
-        (Self { jobs, shared }, dispatcher)
+        (Self { commands, shared }, dispatcher)
     }
 
     /// Returns the error of a dropped request: the dispatcher has ended, or had a panic.
     fn unanswered(&self) -> Error {
-        match self.jobs.is_closed() {
+        match self.commands.is_closed() {
             true => stopping_error(),
             false => internal("the request was dropped after a panic"),
         }
@@ -90,19 +90,19 @@ impl Sessions {
     /// Skips the pauses after throttling and between attempts to terminate sessions.
     pub fn retry_now(&self) {
         // Without a task, nothing is waiting.
-        let _gone = self.jobs.send(Command::RetryNow);
+        let _gone = self.commands.send(Command::RetryNow);
     }
 
     /// Returns a handle for [`Sessions::retry_now`] only, which does not keep the dispatcher
     /// running.
     pub fn retry_trigger(&self) -> RetryTrigger {
-        RetryTrigger(self.jobs.downgrade())
+        RetryTrigger(self.commands.downgrade())
     }
 
     /// Changes the maximum number of StartSession calls per second and service, at least 1.
     pub fn set_rate(&self, rate: u32) {
         // Without a task, nothing is waiting.
-        let _gone = self.jobs.send(Command::Rate(rate));
+        let _gone = self.commands.send(Command::Rate(rate));
     }
 
     /// Terminates a session in the background. `span` is that of the connection that the session
@@ -114,9 +114,9 @@ impl Sessions {
     }
 
     /// Terminates a session that a former process left active.
-    pub fn terminate_orphan(&self, ssm: SsmClient, entry: JournalEntry, effort: TerminatePolicy) {
+    pub fn terminate_orphan(&self, ssm: SsmClient, entry: JournalEntry, policy: TerminatePolicy) {
         let source = StartedBy::Former(Arc::clone(&self.shared.is_refusal_reported));
-        self.queue_termination(ssm, entry.session, Span::current(), effort, source);
+        self.queue_termination(ssm, entry.session, Span::current(), policy, source);
     }
 
     fn queue_termination(
@@ -124,22 +124,22 @@ impl Sessions {
         ssm: SsmClient,
         id: String,
         span: Span,
-        effort: TerminatePolicy,
+        policy: TerminatePolicy,
         source: StartedBy,
     ) {
-        let stopping_error = Termination {
+        let termination = Termination {
             ssm,
             id,
             span,
             journal: self.shared.journal.clone(),
-            effort,
+            policy,
             source,
         };
-        if let Err(lost) = self.jobs.send(Command::End(stopping_error))
+        if let Err(lost) = self.commands.send(Command::End(termination))
             && let Command::End(Termination {
                 id, span, source, ..
             }) = lost.0
-            && effort == TerminatePolicy::Required
+            && policy == TerminatePolicy::Required
         {
             if let StartedBy::Own(registration) = source {
                 registration.lose();
@@ -156,9 +156,9 @@ pub struct RetryTrigger(mpsc::WeakUnboundedSender<Command>);
 impl RetryTrigger {
     /// As [`Sessions::retry_now`].
     pub fn retry_now(&self) {
-        if let Some(jobs) = self.0.upgrade() {
+        if let Some(commands) = self.0.upgrade() {
             // Without a task, nothing is waiting.
-            let _gone = jobs.send(Command::RetryNow);
+            let _gone = commands.send(Command::RetryNow);
         }
     }
 }
@@ -168,7 +168,7 @@ impl RetryTrigger {
 pub struct Dispatcher {
     incoming: mpsc::UnboundedReceiver<Command>,
     /// Does not keep the dispatcher running.
-    jobs: mpsc::WeakUnboundedSender<Command>,
+    commands: mpsc::WeakUnboundedSender<Command>,
     shared: Arc<Shared>,
     queues: Queues<Origin, Box<QueuedStart>>,
     starts: JoinSet<usize>,
@@ -222,13 +222,13 @@ impl Dispatcher {
     /// Counts the sessions that no attempt was made to terminate.
     fn give_up(&mut self) -> usize {
         let mut left = 0;
-        while let Ok(job) = self.incoming.try_recv() {
-            if let Command::End(stopping_error) = job
-                && stopping_error.effort == TerminatePolicy::Required
+        while let Ok(command) = self.incoming.try_recv() {
+            if let Command::End(termination) = command
+                && termination.policy == TerminatePolicy::Required
             {
-                left += stopping_error
+                left += termination
                     .span
-                    .in_scope(|| stopping_error.report_active(None));
+                    .in_scope(|| termination.report_active(None));
             }
         }
         let count = self.shared.registry.len();
@@ -256,7 +256,7 @@ impl Dispatcher {
         self.queues.clear();
     }
 
-    /// Handles jobs until no more can arrive.
+    /// Handles commands until no more can arrive.
     async fn work(&mut self, left: &mut usize) {
         let mut has_handles = true;
         while has_handles || !self.starts.is_empty() || !self.ends.is_empty() {
@@ -265,8 +265,8 @@ impl Dispatcher {
                 biased;
                 Some(done) = self.starts.join_next() => *left += counted(done),
                 Some(done) = self.ends.join_next() => *left += count_unterminated(done),
-                job = self.incoming.recv(), if has_handles => match job {
-                    Some(job) => self.take(job),
+                command = self.incoming.recv(), if has_handles => match command {
+                    Some(command) => self.take(command),
                     None => has_handles = false,
                 },
                 () = until(self.queues.poll_timeout()) => {}
@@ -274,8 +274,8 @@ impl Dispatcher {
         }
     }
 
-    fn take(&mut self, job: Command) {
-        match job {
+    fn take(&mut self, command: Command) {
+        match command {
             Command::Start(start) => {
                 panics::point("dispatcher");
                 let origin = start.ssm.origin();
@@ -296,13 +296,13 @@ impl Dispatcher {
                 self.queues.retry_now(clock::now());
                 self.retry_now.send_replace(());
             }
-            Command::End(stopping_error) => {
-                let span = stopping_error.span.clone();
-                let pace = TerminateSignals {
+            Command::End(termination) => {
+                let span = termination.span.clone();
+                let signals = TerminateSignals {
                     time_left: self.time_left.subscribe(),
                     retry_now: self.retry_now.subscribe(),
                 };
-                let run = stopping_error.run(pace);
+                let run = termination.run(signals);
                 self.ends.spawn(run.instrument(span));
             }
         }
@@ -313,11 +313,11 @@ impl Dispatcher {
         let now = clock::now();
         while let Some(start) = self.queues.poll(now) {
             // Without a handle, nobody waits for the session.
-            let Some(jobs) = self.jobs.upgrade() else {
+            let Some(commands) = self.commands.upgrade() else {
                 continue;
             };
             let shared = Arc::clone(&self.shared);
-            let sessions = Sessions { jobs, shared };
+            let sessions = Sessions { commands, shared };
             let span = start.span.clone();
             let time_left = self.time_left.subscribe();
             let run = start.run(sessions, now, Arc::clone(&self.lost_sessions), time_left);

@@ -39,7 +39,7 @@ impl Sessions {
         request.reason = self.shared.reasons.unique(&request.reason);
         let (called, is_called) = oneshot::channel();
         let (reply, answer) = oneshot::channel();
-        let job = Command::Start(Box::new(QueuedStart {
+        let command = Command::Start(Box::new(QueuedStart {
             ssm: ssm.clone(),
             request,
             priority: priority.clone(),
@@ -47,7 +47,7 @@ impl Sessions {
             reply,
             span: Span::current(),
         }));
-        self.jobs.send(job).map_err(|_| stopping_error())?;
+        self.commands.send(command).map_err(|_| stopping_error())?;
         is_called.await.map_err(|_| self.unanswered())?;
         on_called();
         // Here, so that a provider that hangs is not reported as a StartSession that does.
@@ -108,7 +108,7 @@ impl QueuedStart {
         };
         if let Some(follow_up) = follow_up(&ssm, &started, now) {
             // Before the reply: after throttling the caller requests another permit at once.
-            let _ending = sessions.jobs.send(follow_up);
+            let _ending = sessions.commands.send(follow_up);
         }
         let is_unknown = |error: &Error| error.effect() == Effect::Unknown;
         let lost = started.as_ref().err().filter(|error| is_unknown(error));

@@ -39,11 +39,11 @@ async fn a_lost_call_is_an_internal_error_unless_the_daemon_stops() {
     ] {
         let (sessions, mut incoming) = unattended();
         let lost = async {
-            let job = incoming.recv().await;
+            let command = incoming.recv().await;
             if is_stopping {
                 incoming.close();
             }
-            drop(job);
+            drop(command);
         };
 
         let ssm = ssm().await;
@@ -146,7 +146,7 @@ async fn a_session_that_is_not_handed_over_when_the_time_is_up_is_counted() {
     drop(writes);
 }
 
-/// An API that is called once and answers when it is told.
+/// An API that is called once and responds when `answer` is received.
 fn api(called: oneshot::Sender<()>, answer: std::sync::mpsc::Receiver<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -180,7 +180,7 @@ fn api(called: oneshot::Sender<()>, answer: std::sync::mpsc::Receiver<()>) -> So
 }
 
 #[tokio::test]
-async fn only_answers_of_aws_tell_of_its_rate() {
+async fn only_responses_of_aws_adapt_the_rate_limit() {
     let ssm = ssm().await;
     let called = clock::now();
     let failed = |kind, effect| {

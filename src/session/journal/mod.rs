@@ -50,13 +50,13 @@ impl Journal {
     pub fn open(directory: &Path, now: u64) -> io::Result<(Self, Vec<JournalEntry>)> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(directory)?;
-        let mut book = JournalFile::begin(directory)?;
-        let own = std::mem::take(&mut book.open).into_values();
+        let mut journal_file = JournalFile::begin(directory)?;
+        let own = std::mem::take(&mut journal_file.open).into_values();
         let mut left: Vec<_> = own.map(|entry| entry.dated(now)).collect();
-        book.apply(started(&left))?;
-        for file in abandoned(directory, &book.path)? {
+        journal_file.apply(started(&left))?;
+        for file in abandoned(directory, &journal_file.path)? {
             let path = file.0.clone();
-            match book.take_over(file, now) {
+            match journal_file.take_over(file, now) {
                 Ok(adopted) => left.extend(adopted),
                 Err(error) => {
                     let path = path.display();
@@ -64,9 +64,9 @@ impl Journal {
                 }
             }
         }
-        let (left, over): (Vec<_>, Vec<_>) = left.into_iter().partition(|e| e.may_live(now));
-        book.apply(over.into_iter().map(|e| (e.session, None)).collect())?;
-        Ok((Self(Some(Arc::new(Shared::new(book)))), left))
+        let (left, expired): (Vec<_>, Vec<_>) = left.into_iter().partition(|e| e.may_live(now));
+        journal_file.apply(expired.into_iter().map(|e| (e.session, None)).collect())?;
+        Ok((Self(Some(Arc::new(Shared::new(journal_file)))), left))
     }
 
     /// Records the start of a session. Returns once it is written, or after two seconds: a hanging
@@ -94,7 +94,7 @@ impl Journal {
 
     #[cfg(test)]
     fn locked_file(&self) -> Option<tokio::sync::MutexGuard<'_, JournalFile>> {
-        self.0.as_ref()?.book.try_lock().ok()
+        self.0.as_ref()?.journal_file.try_lock().ok()
     }
 }
 
@@ -171,15 +171,15 @@ impl JournalFile {
         let pid = std::process::id();
         for n in 0..MAX_NAMES {
             let path = directory.join(format!("{PREFIX}{pid}-{n}{SUFFIX}"));
-            let held = match lock(&path, OpenOptions::new().create(true)) {
+            let locked = match lock(&path, OpenOptions::new().create(true)) {
                 Err(error) if fs::symlink_metadata(&path).is_ok() => {
                     let path = path.display();
                     warn!(%error, %path, "cannot use this session journal; trying another file name");
                     None
                 }
-                held => held?,
+                locked => locked?,
             };
-            if let Some(file) = held {
+            if let Some(file) = locked {
                 let open = read(&file)?;
                 return Ok(Self {
                     path,

@@ -42,7 +42,7 @@ fn files(directory: &Path) -> usize {
 }
 
 #[test]
-fn what_killed_processes_left_open_is_found_once() {
+fn sessions_of_killed_processes_are_found_once() {
     let directory = tempfile::tempdir().unwrap();
     killed(directory.path(), &["a"]);
     killed(directory.path(), &["b", "c"]);
@@ -55,7 +55,7 @@ fn what_killed_processes_left_open_is_found_once() {
     assert_eq!(nothing, []);
     drop(first);
     let (_third, again) = Journal::open(directory.path(), NOW + 60).unwrap();
-    assert_eq!(names(&again), ["a", "b", "c"], "until someone ends them");
+    assert_eq!(names(&again), ["a", "b", "c"], "until they are terminated");
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_process_that_ended_its_sessions_leaves_no_file() {
 }
 
 #[test]
-fn what_has_idled_out_long_ago_is_forgotten() {
+fn sessions_past_the_idle_timeout_are_left_out() {
     let directory = tempfile::tempdir().unwrap();
     killed(directory.path(), &["a"]);
 
@@ -84,7 +84,7 @@ fn what_has_idled_out_long_ago_is_forgotten() {
 }
 
 #[test]
-fn a_line_that_was_being_written_hides_no_other() {
+fn a_partial_line_does_not_hide_others() {
     let directory = tempfile::tempdir().unwrap();
     let path = killed(directory.path(), &["a"]);
     let mut file = OpenOptions::new().append(true).open(path).unwrap();
@@ -97,7 +97,7 @@ fn a_line_that_was_being_written_hides_no_other() {
 }
 
 #[test]
-fn what_is_no_journal_is_left_alone() {
+fn files_that_are_no_journals_are_not_touched() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("notes"), "started").unwrap();
     fs::write(directory.path().join("sessions-9-9.journal"), [0xff; 999]).unwrap();
@@ -109,7 +109,7 @@ fn what_is_no_journal_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_long_life_does_not_fill_the_disk() {
+async fn the_file_of_a_long_running_process_stays_small() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(directory.path(), NOW + 60).unwrap();
     journal.add(entry("long")).await;
@@ -132,7 +132,7 @@ async fn a_long_life_does_not_fill_the_disk() {
 }
 
 #[test]
-fn its_files_are_for_nobody_else() {
+fn its_files_are_accessible_to_their_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let inner = directory.path().join("ssm-proxyd");
@@ -182,16 +182,17 @@ fn what_is_not_a_file_of_this_user_is_neither_read_nor_waited_for_nor_locked() {
 
 /// ENOSPC or a kill leaves a partial line.
 #[tokio::test]
-async fn after_half_a_line_everything_is_written_anew() {
+async fn after_a_partial_line_the_file_is_rewritten() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(directory.path(), NOW).unwrap();
     journal.add(entry("a")).await;
     {
-        let mut book = journal.locked_file().unwrap();
-        book.file
+        let mut journal_file = journal.locked_file().unwrap();
+        journal_file
+            .file
             .write_all(b"{\"started\":{\"session\":\"b")
             .unwrap();
-        book.is_stale = true;
+        journal_file.is_stale = true;
     }
 
     journal.add(entry("c")).await;
@@ -203,14 +204,14 @@ async fn after_half_a_line_everything_is_written_anew() {
 }
 
 #[tokio::test]
-async fn what_a_full_disk_did_not_take_is_written_later() {
+async fn changes_that_a_full_disk_rejected_are_written_later() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(directory.path(), NOW).unwrap();
     journal.add(entry("a")).await;
     let kept = {
-        let mut book = journal.locked_file().unwrap();
+        let mut journal_file = journal.locked_file().unwrap();
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        std::mem::replace(&mut book.file, full)
+        std::mem::replace(&mut journal_file.file, full)
     };
     journal.add(entry("lost")).await;
     assert!(journal.locked_file().unwrap().is_stale);
@@ -226,20 +227,21 @@ async fn what_a_full_disk_did_not_take_is_written_later() {
 #[test]
 fn a_failed_rewrite_leaves_no_file_with_open_sessions() {
     let directory = tempfile::tempdir().unwrap();
-    let mut book = JournalFile::begin(directory.path()).unwrap();
-    book.apply(BTreeMap::from([("a".to_owned(), Some(entry("a")))]))
+    let mut journal_file = JournalFile::begin(directory.path()).unwrap();
+    journal_file
+        .apply(BTreeMap::from([("a".to_owned(), Some(entry("a")))]))
         .unwrap();
-    fs::remove_file(&book.path).unwrap();
-    fs::create_dir(&book.path).unwrap();
+    fs::remove_file(&journal_file.path).unwrap();
+    fs::create_dir(&journal_file.path).unwrap();
 
-    assert!(book.rewrite().is_err());
+    assert!(journal_file.rewrite().is_err());
 
-    assert!(!book.path.with_extension("new").exists());
+    assert!(!journal_file.path.with_extension("new").exists());
 }
 
 /// A machine without a clock battery starts in 1970, until its clock is set.
 #[test]
-fn a_date_that_cannot_be_right_counts_as_now_once() {
+fn an_implausible_start_time_is_replaced_by_now_once() {
     for (started, first, next_day) in [
         (5, NOW, NOW + 25 * 3600),
         (NOW, 5, NOW + 25 * 3600),
@@ -273,11 +275,11 @@ fn a_date_that_cannot_be_right_counts_as_now_once() {
 
 /// The disk of a journal may be a network file system.
 #[tokio::test]
-async fn a_disk_that_hangs_holds_up_nobody_for_long() {
+async fn a_hanging_disk_delays_callers_only_shortly() {
     let directory = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(directory.path(), NOW).unwrap();
     let shared = journal.0.clone().unwrap();
-    let hanging = Arc::clone(&shared.book).lock_owned().await;
+    let hanging = Arc::clone(&shared.journal_file).lock_owned().await;
 
     journal.add(entry("a")).await;
     journal.add(entry("b")).await;

@@ -20,7 +20,7 @@ pub(super) struct Shared {
     /// Changes not yet written, by session: `Some` if it was started, `None` if it has ended. Never
     /// more than the sessions that were active since the disk last responded.
     pub(super) pending: Mutex<JournalChanges>,
-    pub(super) book: Arc<tokio::sync::Mutex<JournalFile>>,
+    pub(super) journal_file: Arc<tokio::sync::Mutex<JournalFile>>,
     /// A write has timed out. Pending changes are written after it.
     pub(super) is_stuck: AtomicBool,
     /// A failure was logged.
@@ -28,10 +28,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(book: JournalFile) -> Self {
+    pub(super) fn new(journal_file: JournalFile) -> Self {
         Self {
             pending: Mutex::default(),
-            book: Arc::new(tokio::sync::Mutex::new(book)),
+            journal_file: Arc::new(tokio::sync::Mutex::new(journal_file)),
             is_stuck: AtomicBool::new(false),
             is_reported: AtomicBool::new(false),
         }
@@ -67,26 +67,26 @@ impl Shared {
 
     /// Lets callers continue without a write, unless the writer has finished in this moment.
     pub(super) fn handle_timeout(&self) {
-        // A writer that still has the book looks at the changes once more, under this lock.
+        // A writer that still has the journal file checks the changes once more, under this lock.
         let _pending = self.pending();
-        if self.book.try_lock().is_err() {
+        if self.journal_file.try_lock().is_err() {
             self.is_stuck.store(true, Relaxed);
         }
     }
 
     pub(super) async fn write_pending(self: Arc<Self>) -> io::Result<()> {
-        let mut book = Arc::clone(&self.book).lock_owned().await;
+        let mut journal_file = Arc::clone(&self.journal_file).lock_owned().await;
         let writing = spawn_blocking(move || {
             loop {
                 let mut pending = self.pending();
                 let changes = std::mem::take(&mut *pending);
                 if changes.is_empty() {
-                    self.release(book, &pending);
+                    self.release(journal_file, &pending);
                     return Ok(());
                 }
                 drop(pending);
-                if let Err(error) = book.apply(changes) {
-                    self.release(book, &self.pending());
+                if let Err(error) = journal_file.apply(changes) {
+                    self.release(journal_file, &self.pending());
                     return Err(error);
                 }
                 self.is_stuck.store(false, Relaxed);
@@ -99,11 +99,11 @@ impl Shared {
     /// written by another writer.
     fn release(
         &self,
-        book: OwnedMutexGuard<JournalFile>,
+        journal_file: OwnedMutexGuard<JournalFile>,
         _pending: &MutexGuard<'_, JournalChanges>,
     ) {
         self.is_stuck.store(false, Relaxed);
-        drop(book);
+        drop(journal_file);
     }
 
     fn report(&self, error: &io::Error) {

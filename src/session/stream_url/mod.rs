@@ -55,7 +55,10 @@ impl StreamUrl {
     /// # Errors
     ///
     /// Fails if it is not a websocket URL, or is presigned for its host.
-    pub(super) fn at(gateway: &EndpointOverride, text: &str) -> Result<Self, StreamUrlError> {
+    pub(super) fn at(
+        endpoint_override: &EndpointOverride,
+        text: &str,
+    ) -> Result<Self, StreamUrlError> {
         let uri: Uri = text.parse().map_err(|_| StreamUrlError::Malformed)?;
         is_encrypted(&uri)?;
         host(&uri)?;
@@ -63,11 +66,11 @@ impl StreamUrl {
             return Err(StreamUrlError::Presigned);
         }
         let mut parts = uri.into_parts();
-        parts.scheme = Some(gateway.scheme.clone());
-        parts.authority = Some(gateway.authority.clone());
+        parts.scheme = Some(endpoint_override.scheme.clone());
+        parts.authority = Some(endpoint_override.authority.clone());
         Ok(Self {
             uri: Uri::from_parts(parts).map_err(|_| StreamUrlError::Malformed)?,
-            endpoint: gateway.endpoint.clone(),
+            endpoint: endpoint_override.endpoint.clone(),
         })
     }
 
@@ -229,9 +232,9 @@ fn is_loopback(host: &str) -> bool {
 fn is_session_manager(host: &str, region: &str) -> bool {
     let host = host.to_ascii_lowercase();
     let labels = host.strip_suffix('.').unwrap_or(&host);
-    SERVICES.iter().any(|ssm| {
-        let public = labels.strip_prefix(&format!("{ssm}.{region}."));
-        let private = labels.split_once(&format!(".{ssm}.{region}.vpce."));
+    SERVICES.iter().any(|service| {
+        let public = labels.strip_prefix(&format!("{service}.{region}."));
+        let private = labels.split_once(&format!(".{service}.{region}.vpce."));
         public.is_some_and(|suffix| SUFFIXES.contains(&suffix))
             || private.is_some_and(|(id, suffix)| is_label(id) && SUFFIXES.contains(&suffix))
     })

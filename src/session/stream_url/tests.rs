@@ -31,7 +31,7 @@ fn endpoints_of_the_region_are_dialled() {
 }
 
 #[test]
-fn other_hosts_are_not() {
+fn other_hosts_are_rejected() {
     for host in [
         "ssmmessages.us-east-1.amazonaws.com",
         "ssmmessages.eu-west-1.amazonaws.com.evil.example",
@@ -46,7 +46,7 @@ fn other_hosts_are_not() {
 }
 
 #[test]
-fn unencrypted_is_for_loopback_only() {
+fn unencrypted_urls_are_for_loopback_only() {
     for host in [
         "127.0.0.1:4000",
         "localhost:4000",
@@ -69,7 +69,7 @@ fn unencrypted_is_for_loopback_only() {
 }
 
 #[test]
-fn a_port_that_goes_without_saying_is_not_said() {
+fn the_default_port_is_omitted() {
     let url = check("wss://ssmmessages.eu-west-1.amazonaws.com:443/x?a=b").unwrap();
 
     assert_eq!(
@@ -91,7 +91,7 @@ fn at(gateway: &str, url: &str) -> Result<String, StreamUrlError> {
 }
 
 #[test]
-fn at_a_gateway_the_path_and_the_query_stay() {
+fn an_endpoint_override_keeps_the_path_and_the_query() {
     let url = "wss://ssmmessages.eu-west-1.amazonaws.com/v1/data-channel/s?role=a";
     let vpce = "vpce-1.ssmmessages.eu-west-1.vpce.amazonaws.com";
 
@@ -118,7 +118,7 @@ fn at_a_gateway_the_path_and_the_query_stay() {
 }
 
 #[test]
-fn at_a_gateway_any_host_is_replaced_and_no_signature_is_broken() {
+fn an_endpoint_override_replaces_any_host_and_breaks_no_signature() {
     let gateway = "https://gateway.corp";
 
     assert!(at(gateway, "ws://10.0.0.7:80/x").is_ok());
@@ -137,7 +137,7 @@ fn at_a_gateway_any_host_is_replaced_and_no_signature_is_broken() {
 }
 
 #[test]
-fn a_gateway_without_tls_is_on_this_machine() {
+fn an_endpoint_override_without_tls_is_a_loopback_address() {
     for bad in [
         "http://gateway.corp",
         "ws://10.0.0.7",

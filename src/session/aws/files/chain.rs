@@ -17,22 +17,22 @@ pub(in crate::session::aws) struct Chain {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::session::aws) enum ChainError {
     /// The profile does not exist.
-    #[error("the profile {name:?} does not exist; {there_are}")]
+    #[error("the profile {name:?} does not exist; {alternatives}")]
     Missing {
         name: String,
         /// A section that was probably meant, or the names of existing profiles.
-        there_are: String,
+        alternatives: String,
     },
     /// A `source_profile` does not exist.
     #[error(
-        "the profile {profile:?} names the source_profile {name:?}, which does not exist; {there_are}"
+        "the profile {profile:?} names the source_profile {name:?}, which does not exist; {alternatives}"
     )]
     MissingSource {
         /// The profile that names it.
         profile: String,
         name: String,
         /// A section that was probably meant, or the names of existing profiles.
-        there_are: String,
+        alternatives: String,
     },
     /// The chain contains a loop.
     #[error("the source_profile chain of {profile:?} is a loop")]
@@ -50,8 +50,8 @@ impl Profiles {
     /// Fails if a profile does not exist, or the chain contains a loop.
     pub(in crate::session::aws) fn chain(&self, name: &str) -> Result<Chain, ChainError> {
         if !self.contains(name) {
-            let (name, there_are) = (name.to_owned(), self.there_are(name));
-            return Err(ChainError::Missing { name, there_are });
+            let (name, alternatives) = (name.to_owned(), self.alternatives(name));
+            return Err(ChainError::Missing { name, alternatives });
         }
         let mut profiles = vec![name.to_owned()];
         let mut last = name;
@@ -64,7 +64,7 @@ impl Profiles {
                 return Err(ChainError::MissingSource {
                     profile: last.to_owned(),
                     name: next.to_owned(),
-                    there_are: self.there_are(next),
+                    alternatives: self.alternatives(next),
                 });
             }
             if profiles.iter().any(|seen| seen == next) {
@@ -93,7 +93,7 @@ impl Profiles {
 
     /// Returns what exists in place of a profile: a section that was probably meant, or the names
     /// of the other profiles.
-    fn there_are(&self, missing: &str) -> String {
+    fn alternatives(&self, missing: &str) -> String {
         if let Some(problem) = self.misnamed.get(missing) {
             return problem.to_string();
         }

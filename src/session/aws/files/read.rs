@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_says_where_the_files_are() {
+    fn the_environment_selects_the_files() {
         let directory = tempfile::tempdir().unwrap();
         let home = directory.path();
         std::fs::create_dir(home.join(".aws")).unwrap();

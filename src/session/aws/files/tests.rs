@@ -88,7 +88,7 @@ fn a_chain_ends_at_the_profile_with_credentials() {
 }
 
 #[test]
-fn a_chain_that_leads_nowhere_says_so() {
+fn a_broken_chain_is_an_error() {
     let profiles = profiles(
         "[profile a]\nrole_arn = r\nsource_profile = b\n[profile b]\nrole_arn = r\nsource_profile = a\n[profile c]\nrole_arn = r\nsource_profile = d\n",
         "",
@@ -107,7 +107,7 @@ fn a_chain_that_leads_nowhere_says_so() {
 }
 
 #[test]
-fn the_text_for_the_sdk_leaves_out_what_its_parser_refuses() {
+fn the_text_for_the_sdk_omits_what_its_parser_rejects() {
     let profiles = profiles(
         "[default]\n  s3 =\n    max_queue_size = 10\n    nonsense\n  bad key = x\n  region: eu-west-1 # here\n",
         "",
@@ -120,7 +120,7 @@ fn the_text_for_the_sdk_leaves_out_what_its_parser_refuses() {
 }
 
 #[test]
-fn nothing_prints_a_secret() {
+fn secrets_are_not_printed() {
     let profiles = profiles("", "[a]\naws_secret_access_key = hidden\nhidden\n");
 
     assert!(!format!("{profiles:?}").contains("hidden"));
