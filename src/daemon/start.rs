@@ -1,4 +1,4 @@
-//! Parts of the start besides the forwards: caller, session journal, admin socket.
+//! Parts of the start besides the forwards: dispatcher, session journal, admin socket.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -79,19 +79,19 @@ pub(super) fn log_start(file: Option<&Path>, aws: &AwsClients) {
 /// socket.
 pub(super) async fn admin(
     settings: &config::Admin,
-    usual: Option<PathBuf>,
+    is_default: Option<PathBuf>,
     strict: bool,
 ) -> Result<(Option<Admin>, Option<Failing<SocketLocation>>), StartError> {
     let is_usual = settings.socket.is_none();
-    let Some(path) = settings.socket.clone().or(usual) else {
+    let Some(path) = settings.socket.clone().or(is_default) else {
         debug!("no path for an admin socket; set `socket` in [admin]");
         return Ok((None, None));
     };
-    let place = SocketLocation {
+    let location = SocketLocation {
         path,
-        usual: is_usual,
+        is_default: is_usual,
     };
-    match Admin::bind(&place).await {
+    match Admin::bind(&location).await {
         Ok(admin) => Ok((Some(admin), None)),
         Err(error) if is_usual => {
             let hint = "set another path as `socket` in [admin]";
@@ -106,7 +106,7 @@ pub(super) async fn admin(
             let error = StartError::Admin(error);
             match strict || is_held {
                 true => Err(error),
-                false => Ok((None, Some(Failing::new(place, "admin", &error)))),
+                false => Ok((None, Some(Failing::new(location, "admin", &error)))),
             }
         }
     }
@@ -138,7 +138,7 @@ pub(super) struct Parts {
     pub(super) dump_connections: Trigger,
     pub(super) dispatcher: JoinSet<usize>,
     /// Sessions that former processes left open.
-    pub(super) abandoned: Vec<JournalEntry>,
+    pub(super) orphans: Vec<JournalEntry>,
 }
 
 impl Parts {
@@ -155,7 +155,7 @@ impl Parts {
         origin: String,
     ) -> Result<Self, StartError> {
         let ssm = aws.default_client(forwards)?;
-        let (journal, abandoned) = journal(state).await;
+        let (journal, orphans) = journal(state).await;
         let (sessions, task) = Sessions::new(rate, seed(), journal);
         let shutdown_mode = watch::Sender::new(ShutdownMode::Running);
         let mut dispatcher = JoinSet::new();
@@ -171,7 +171,7 @@ impl Parts {
             passed: ActivatedSockets::default(),
             permits: Arc::new(Semaphore::new(1)),
             max_waiting: 0,
-            pool: ReorderBudget::new(),
+            reorder_budget: ReorderBudget::new(),
             client_version: aws.client_version(),
             origin,
             seed: seed(),
@@ -182,7 +182,7 @@ impl Parts {
             trigger,
             dump_connections,
             dispatcher,
-            abandoned,
+            orphans,
         })
     }
 }

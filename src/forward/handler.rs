@@ -139,7 +139,7 @@ impl Handler {
         };
         // A connection that is to be reset is dropped, and so reset, before any further wait.
         let ended = (outcome == Some(Outcome::DestinationClosed)).then_some(connection);
-        // Without a byte from the client there is no upload to flush or to judge.
+        // Without a byte from the client there is no upload to flush or to classify.
         let with_upload = outcome.as_ref().filter(|_| counters.read() > 0);
         let delivered = match with_upload {
             Some(Outcome::ClientClosed | Outcome::HalfCloseTimeout) => tokio::select! {
@@ -184,7 +184,7 @@ impl Handler {
     /// the number of such connections is limited; for the others, the kernel keeps delivering for
     /// some minutes.
     async fn finish(&self, connection: Connection, mut stop: ShutdownWatch) {
-        let Ok(_place) = self.lingering.try_acquire() else {
+        let Ok(_permit) = self.lingering.try_acquire() else {
             debug!(
                 "too many clients do not read their final bytes; closing this connection without waiting; the kernel delivers the rest"
             );
@@ -339,7 +339,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_supply_of_tunnels_without_streams_does_not_hold_a_connection_beyond_its_deadline() {
+    async fn a_pool_of_unusable_tunnels_does_not_hold_a_connection_beyond_its_deadline() {
         let rounds = Cell::new(0_u32);
         let acquire = || {
             rounds.set(rounds.get() + 1);
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_asks_again_when_a_tunnel_opens_no_stream() {
+    async fn a_connection_requests_another_slot_when_a_tunnel_opens_no_stream() {
         let rounds = Cell::new(0);
         let acquire = || {
             rounds.set(rounds.get() + 1);

@@ -23,12 +23,12 @@ impl Liveness {
             probe: watch::Sender::new(()),
             missing: Arc::new(AtomicUsize::new(0)),
         };
-        let answer = || PingResponder {
+        let responder = || PingResponder {
             probe: liveness.probe.subscribe(),
             missing: Arc::clone(&liveness.missing),
         };
-        let answers = (0..loops).map(|_| answer()).collect();
-        (liveness, answers)
+        let responders = (0..loops).map(|_| responder()).collect();
+        (liveness, responders)
     }
 
     /// Probes every loop. Returns false while one has not responded to the last probe; no new probe
@@ -66,13 +66,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn all_must_answer_before_they_are_asked_again() {
-        let (liveness, mut answers) = Liveness::new(2);
-        let (mut one, mut two) = (answers.pop().unwrap(), answers.pop().unwrap());
+    async fn all_loops_must_respond_before_the_next_probe() {
+        let (liveness, mut responders) = Liveness::new(2);
+        let (mut one, mut two) = (responders.pop().unwrap(), responders.pop().unwrap());
 
         // Before any of them runs.
         assert!(liveness.check());
-        assert!(!liveness.check(), "nobody has answered");
+        assert!(!liveness.check(), "no loop has responded");
         one.respond().await;
         assert!(!liveness.check(), "one has not");
         two.respond().await;

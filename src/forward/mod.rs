@@ -75,7 +75,7 @@ pub struct Forward {
 
 impl Forward {
     /// Binds the local addresses of a forward, except those already bound in `own` (listeners of
-    /// its predecessor) or `held` (of others). Connections wait in the backlog until it runs.
+    /// its predecessor) or `released` (of others). Connections wait in the backlog until it runs.
     ///
     /// # Errors
     ///
@@ -84,9 +84,9 @@ impl Forward {
         settings: config::Forward,
         context: Context,
         own: Listeners,
-        held: &mut Listeners,
+        released: &mut Listeners,
     ) -> Result<Self, ListenError> {
-        let bound = Listeners::bind((&settings).into(), &context.passed, own, held).await?;
+        let bound = Listeners::bind((&settings).into(), &context.passed, own, released).await?;
         let settings = Arc::new(settings);
         let permits = Semaphore::new(settings.max_connections);
         let all_permits = Arc::clone(&context.permits);
@@ -222,7 +222,7 @@ pub struct Context {
     /// Connects the websockets.
     pub network: Network,
     /// Memory budget for messages received out of order, shared by all tunnels.
-    pub pool: ReorderBudget,
+    pub reorder_budget: ReorderBudget,
     /// Makes tunnels retry now.
     pub triggered: TriggerReceiver,
     /// Listeners bound by the service manager (socket activation).

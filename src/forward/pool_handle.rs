@@ -55,8 +55,8 @@ impl PoolHandle {
         self.requests
             .send(acquire)
             .map_err(|_| SlotRefusal::stopping())?;
-        let _departure = CancelOnDrop {
-            supply: self,
+        let _cancel = CancelOnDrop {
+            pool: self,
             id,
             permit,
         };
@@ -74,7 +74,7 @@ impl PoolHandle {
 
 /// Cancels the request of a connection when dropped, whether it was fulfilled or not.
 struct CancelOnDrop<'a> {
-    supply: &'a PoolHandle,
+    pool: &'a PoolHandle,
     id: WaiterId,
     permit: &'a AcceptPermit,
 }
@@ -83,7 +83,7 @@ impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         // Receiver dropped: ignore.
         let leave = PoolRequest::CancelWait(self.id, Arc::clone(self.permit));
-        let _gone = self.supply.requests.send(leave);
+        let _gone = self.pool.requests.send(leave);
     }
 }
 
@@ -227,40 +227,40 @@ mod tests {
     /// A client that disconnects allows the next one, which may disconnect too: otherwise the
     /// queue of a busy pool task would grow with each of them.
     #[tokio::test]
-    async fn a_slot_is_not_free_before_the_supplier_has_processed_the_departure() {
+    async fn a_permit_is_released_only_after_the_pool_task_has_processed_the_cancellation() {
         let (requests, mut incoming) = mpsc::unbounded_channel();
-        let supply = PoolHandle::new(requests);
-        let slots = Arc::new(Semaphore::new(1));
-        let permit = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
+        let pool = PoolHandle::new(requests);
+        let permits = Arc::new(Semaphore::new(1));
+        let permit = Arc::new(Arc::clone(&permits).try_acquire_owned().unwrap());
 
-        let acquire = supply.acquire(clock::now(), &permit);
+        let acquire = pool.acquire(clock::now(), &permit);
         assert!(timeout(Duration::ZERO, acquire).await.is_err());
         drop(permit);
 
-        assert_eq!(slots.available_permits(), 0);
+        assert_eq!(permits.available_permits(), 0);
         assert!(matches!(
             incoming.recv().await,
             Some(PoolRequest::Acquire { .. })
         ));
-        assert_eq!(slots.available_permits(), 0);
+        assert_eq!(permits.available_permits(), 0);
         assert!(matches!(
             incoming.recv().await,
             Some(PoolRequest::CancelWait(..))
         ));
-        assert_eq!(slots.available_permits(), 1);
+        assert_eq!(permits.available_permits(), 1);
     }
 
     #[tokio::test]
-    async fn a_slot_is_free_without_a_supplier() {
+    async fn a_permit_is_released_without_a_pool_task() {
         let (requests, incoming) = mpsc::unbounded_channel();
-        let supply = PoolHandle::new(requests);
-        let slots = Arc::new(Semaphore::new(1));
-        let permit = Arc::new(Arc::clone(&slots).try_acquire_owned().unwrap());
-        let acquire = supply.acquire(clock::now(), &permit);
+        let pool = PoolHandle::new(requests);
+        let permits = Arc::new(Semaphore::new(1));
+        let permit = Arc::new(Arc::clone(&permits).try_acquire_owned().unwrap());
+        let acquire = pool.acquire(clock::now(), &permit);
         assert!(timeout(Duration::ZERO, acquire).await.is_err());
 
         drop((permit, incoming));
 
-        assert_eq!(slots.available_permits(), 1);
+        assert_eq!(permits.available_permits(), 1);
     }
 }

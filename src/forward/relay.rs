@@ -79,11 +79,11 @@ pub(super) async fn relay(
 /// # Errors
 ///
 /// Describes why some of it may not have arrived: the session was lost, or nothing moved for
-/// `timeouts`.
-pub(super) async fn flush_upload(stream: &Stream, timeouts: Duration) -> Result<(), String> {
+/// `timeout`.
+pub(super) async fn flush_upload(stream: &Stream, timeout: Duration) -> Result<(), String> {
     tokio::select! {
         upload = stream.leave() => classify(upload),
-        () = until_idle(stream, sent, timeouts) => Err(NOT_TAKEN.to_owned()),
+        () = until_idle(stream, sent, timeout) => Err(NOT_TAKEN.to_owned()),
     }
 }
 
@@ -171,7 +171,7 @@ pub(super) enum Outcome {
 async fn send(
     connection: &Connection,
     stream: &Stream,
-    timeouts: Duration,
+    timeout: Duration,
     gone: &AtomicBool,
     counters: &ByteCounters<'_>,
 ) -> Sent {
@@ -187,7 +187,7 @@ async fn send(
                     let taken = tokio::select! {
                         biased;
                         taken = stream.write(rest) => taken,
-                        () = client_closing(connection, stream, timeouts, gone) => {
+                        () = client_closing(connection, stream, timeout, gone) => {
                             return Sent::UploadIncomplete;
                         }
                     };
@@ -205,11 +205,11 @@ async fn send(
 }
 
 /// While the stream takes nothing, nothing is read, so the end of the client is not noticed by a
-/// read. Polls for it instead; returns when nothing moved for `timeouts` after that.
+/// read. Polls for it instead; returns when nothing moved for `timeout` after that.
 async fn client_closing(
     connection: &Connection,
     stream: &Stream,
-    timeouts: Duration,
+    timeout: Duration,
     gone: &AtomicBool,
 ) {
     if !gone.load(Relaxed) {
@@ -217,7 +217,7 @@ async fn client_closing(
         connection.client_closed().await;
         gone.store(true, Relaxed);
     }
-    until_idle(stream, sent, timeouts).await;
+    until_idle(stream, sent, timeout).await;
 }
 
 /// How the direction towards the destination ended.
@@ -300,12 +300,12 @@ async fn until_idle<T: PartialEq>(
     timeout: Duration,
 ) {
     let mut before = traffic(stream);
-    let mut half_close_idle = 0;
-    while half_close_idle < CHECKS_PER_TIMEOUT {
+    let mut quiet_checks = 0;
+    while quiet_checks < CHECKS_PER_TIMEOUT {
         tokio::time::sleep(timeout / CHECKS_PER_TIMEOUT).await;
         let now = traffic(stream);
         let is_quiet = now == before && stream.is_connected();
-        half_close_idle = if is_quiet { half_close_idle + 1 } else { 0 };
+        quiet_checks = if is_quiet { quiet_checks + 1 } else { 0 };
         before = now;
     }
 }

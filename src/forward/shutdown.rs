@@ -1,11 +1,11 @@
-//! Shutdown levels of a forward.
+//! Shutdown phases of a forward.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// Shutdown level. It only increases.
+/// Shutdown phase. It only advances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ShutdownPhase {
     /// No stop was requested.
@@ -20,7 +20,7 @@ pub enum ShutdownPhase {
     Aborting,
 }
 
-/// Watches the shutdown level on behalf of a task.
+/// Watches the shutdown phase on behalf of a task.
 #[derive(Clone, Debug)]
 pub(super) struct ShutdownWatch(watch::Receiver<ShutdownPhase>);
 
@@ -58,9 +58,9 @@ impl ShutdownWatch {
         }
     }
 
-    async fn reached(&mut self, stop: ShutdownPhase) {
+    async fn reached(&mut self, phase: ShutdownPhase) {
         // An error means that the sender was dropped, which counts as a stop.
-        drop(self.0.wait_for(|now| *now >= stop).await);
+        drop(self.0.wait_for(|now| *now >= phase).await);
     }
 }
 

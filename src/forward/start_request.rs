@@ -6,7 +6,8 @@ use crate::proto;
 use crate::session::{StartRequest, Target};
 use crate::tunnel::TunnelOptions;
 
-/// Returns the request without its target. `origin` identifies the caller in the list of sessions.
+/// Returns the request without its target. `origin` identifies this program in the list of
+/// sessions.
 pub(super) fn request(settings: &config::Forward, origin: &str) -> StartRequest {
     let reason = format!("{origin}, forward {}", settings.name);
     StartRequest {
@@ -27,7 +28,7 @@ pub(super) fn targets(settings: &config::Forward) -> Vec<Target> {
 }
 
 /// Returns the parameters of the tunnels of a forward.
-pub(super) fn life(settings: &config::Forward, context: &Context) -> TunnelOptions {
+pub(super) fn tunnel_options(settings: &config::Forward, context: &Context) -> TunnelOptions {
     let config::Upload {
         rate,
         payload,
@@ -44,7 +45,7 @@ pub(super) fn life(settings: &config::Forward, context: &Context) -> TunnelOptio
         },
         resume_timeout: settings.resume_timeout,
         triggered: context.triggered.clone(),
-        reorder_budget: context.pool.clone(),
+        reorder_budget: context.reorder_budget.clone(),
     }
 }
 

@@ -3,8 +3,8 @@
 //! It has no listener and needs no daemon; from the pool on it works like any other forward.
 //!
 //! ```text
-//!   Opening ──▶ Open ──▶ Closed(End, Gone, Stopped, Quiet, Failed)
-//!      └───────────────────▲
+//!   Opening ──▶ Open ──▶ Closed: DestinationClosed, ReaderClosed, Stopped, HalfCloseTimeout
+//!      └───────────────────▲         or Failed
 //! ```
 
 use std::io;
@@ -50,8 +50,8 @@ impl StdioForward {
         let (connection, faults) = Connection::standard(standard)?;
         let settings = Arc::new(settings);
         let timeouts = RelayTimeouts {
-            flush_idle: FAREWELL,
-            flush_total: Some(FAREWELL),
+            flush_idle: FINAL_UPLOAD_TIMEOUT,
+            flush_total: Some(FINAL_UPLOAD_TIMEOUT),
             ..timeouts(&settings)
         };
         let (all_permits, dump_connections) = (
@@ -276,4 +276,4 @@ fn class_of(error: &tunnel::Error) -> ErrorClass {
 }
 
 /// How long to wait for the remaining upload of a closed client: one or two round trips.
-const FAREWELL: Duration = Duration::from_millis(250);
+const FINAL_UPLOAD_TIMEOUT: Duration = Duration::from_millis(250);

@@ -1,7 +1,7 @@
 //! Task of one tunnel, from the request for a session to its end. Reports each step to the pool.
 //!
 //! ```text
-//!   Stage: Resolving ─▶ RateLimit ─▶ Calling ─▶ SessionStarted ─▶ Ready ─▶ (Disconnected ─▶ Resumed)…
+//!   Stage: Resolving ─▶ RateLimit ─▶ Calling ─▶ SessionStarted ─▶ Ready ─▶ Disconnected ⇄ Resumed
 //!                                   └──────────┴─▶ Failed     └─▶ Ended
 //! ```
 
@@ -29,7 +29,7 @@ pub(super) struct TunnelTask {
     pub(super) targets: Vec<Target>,
     /// Its target is replaced by the one being tried.
     pub(super) request: StartRequest,
-    pub(super) life: TunnelOptions,
+    pub(super) tunnel_options: TunnelOptions,
     pub(super) priority: Priority,
     /// Timeout for starting the session, and again for the tunnel to become ready.
     pub(super) connect_timeout: Duration,
@@ -74,7 +74,7 @@ impl TunnelTask {
             |stage| report(TunnelEvent::Stage(stage)),
         );
         let session = session.await.map_err(ConnectFailure::Session)?;
-        Ok(Driver::new(session, network, self.life))
+        Ok(Driver::new(session, network, self.tunnel_options))
     }
 }
 

@@ -120,7 +120,7 @@ impl Connection {
         if let Self::Stdio(socket) = self {
             return socket.client_closed().await;
         }
-        let mut pause = FIRST_LOOK;
+        let mut pause = FIRST_PAUSE;
         while !self.is_closed().await {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MAX_PAUSE);
@@ -187,7 +187,7 @@ where
 const READ_BUFFER: usize = 64 * 1024;
 
 /// Poll interval for the close of a client that has half-closed, initial and maximum.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a client may continue to send after a graceful close.

@@ -71,11 +71,11 @@ impl TcpSocket {
     /// input is discarded for a while. A client that has not read everything yet has an hour for
     /// its next bytes: the kernel alone would give up after some minutes.
     pub(super) async fn close_gracefully(self) {
-        self.finish_in_turns(CLOSE_TIMEOUT).await;
+        self.close_with_interval(CLOSE_TIMEOUT).await;
     }
 
-    /// Like [`TcpSocket::close_gracefully`], checking for progress every `turn`.
-    async fn finish_in_turns(self, turn: Duration) {
+    /// Like [`TcpSocket::close_gracefully`], checking for progress every `interval`.
+    async fn close_with_interval(self, interval: Duration) {
         let socket = SockRef::from(&self.stream);
         let ended = socket
             .set_linger(None)
@@ -84,7 +84,7 @@ impl TcpSocket {
             return;
         }
         let (mut left, mut stalled) = (u32::MAX, 0);
-        while timeout(turn, self.discard()).await.is_err() {
+        while timeout(interval, self.discard()).await.is_err() {
             match self.peer.unacknowledged() {
                 0 => return,
                 now if now < left => (left, stalled) = (now, 0),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_can_vanish_is_probed() {
+    async fn a_client_that_can_disappear_is_probed() {
         for (client, idle) in [
             ("127.0.0.1", IDLE_ON_LOOPBACK),
             ("127.8.0.1", IDLE_ON_LOOPBACK),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_is_left_to_the_system_gets_every_byte_and_an_end() {
+    async fn a_close_without_waiting_delivers_every_byte_and_the_end() {
         let (mut client, stream) = accepted().await;
         let socket = TcpSocket::new(stream).unwrap();
         client.write_all(b"unread").unwrap();
@@ -213,14 +213,14 @@ mod tests {
 
         socket.close_without_waiting();
 
-        let mut came = Vec::new();
-        client.read_to_end(&mut came).unwrap();
-        assert_eq!(came.len(), written);
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).unwrap();
+        assert_eq!(received.len(), written);
     }
 
     /// Simulates a client on another machine, or behind a packet filter.
     #[tokio::test]
-    async fn a_reset_behind_a_half_close_is_noticed_wherever_the_client_is() {
+    async fn a_reset_after_a_half_close_is_detected_wherever_the_client_is() {
         let (client, stream) = accepted().await;
         let mut socket = TcpSocket::new(stream).unwrap();
         let nowhere = "192.0.2.1:1".parse().unwrap();
@@ -247,20 +247,20 @@ mod tests {
         client.write_all(b"hind").unwrap();
         client.shutdown(Shutdown::Write).unwrap();
 
-        let mut came = Vec::new();
+        let mut received = Vec::new();
         loop {
             let bytes = socket.read().await.unwrap();
             if bytes.is_empty() {
                 break;
             }
-            came.extend(bytes);
+            received.extend(bytes);
         }
 
-        assert_eq!(came, b"be!hind");
+        assert_eq!(received, b"be!hind");
     }
 
     #[tokio::test]
-    async fn a_client_that_never_reads_is_left_to_the_system_in_the_end() {
+    async fn delivery_to_a_client_that_never_reads_is_left_to_the_kernel() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).await.unwrap();
@@ -273,7 +273,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
 
-        let finish = socket.finish_in_turns(Duration::from_millis(1));
+        let finish = socket.close_with_interval(Duration::from_millis(1));
         let finished = timeout(Duration::from_secs(60), finish).await;
 
         assert_eq!(finished, Ok(()));

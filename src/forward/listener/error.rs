@@ -80,7 +80,7 @@ pub enum ListenErrorKind {
     #[error("another process holds its lock file")]
     Locked(PathBuf),
     /// The service manager has passed no socket of that name; lists the names that were passed.
-    #[error("no socket of that name was passed{}", but(.0))]
+    #[error("no socket of that name was passed{}", available_names(.0))]
     NotActivated(String),
     /// An activated socket listens where other machines can reach it.
     #[error("other machines could connect to {0}")]
@@ -118,7 +118,7 @@ fn port_hint(port: u16, kind: &ListenErrorKind) -> String {
         Some(io::ErrorKind::AddrInUse) => format!(
             "another program uses this port; choose another `listen`, or find it with `ss -ltnp 'sport = :{port}'`"
         ),
-        Some(io::ErrorKind::PermissionDenied) if port < FIRST_FREE_PORT => {
+        Some(io::ErrorKind::PermissionDenied) if port < FIRST_UNPRIVILEGED_PORT => {
             "ports below 1024 need a privilege; choose a higher one, or grant CAP_NET_BIND_SERVICE"
                 .to_owned()
         }
@@ -187,7 +187,7 @@ fn passed_hint(name: &str, kind: &ListenErrorKind) -> String {
 }
 
 /// Formats the list of available names.
-fn but(names: &str) -> String {
+fn available_names(names: &str) -> String {
     match names.is_empty() {
         true => String::new(),
         false => format!("; available: {names}"),
@@ -195,7 +195,7 @@ fn but(names: &str) -> String {
 }
 
 /// Ports below this one are privileged.
-const FIRST_FREE_PORT: u16 = 1024;
+const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 
 /// Returns the system's message without the error number.
 fn words(error: &io::Error) -> String {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_speaks_of_what_is_in_the_way() {
+    fn a_hint_names_the_obstacle() {
         let low = Listen::Tcp("127.0.0.1:443".parse().unwrap());
         let high = Listen::Tcp("192.0.2.1:5432".parse().unwrap());
         let path = Listen::Unix("/run/x/a.sock".into());

@@ -49,7 +49,7 @@ impl<'a> From<&'a Forward> for ListenSpec<'a> {
 
 impl Listeners {
     /// Binds all `wanted` addresses, or none. Reuses listeners of `own` (the predecessor's) or
-    /// `held` (others'), of the same configured address or of a single port of it.
+    /// `released` (others'), of the same configured address or of a single port of it.
     ///
     /// # Errors
     ///
@@ -58,20 +58,20 @@ impl Listeners {
         wanted: ListenSpec<'_>,
         passed: &ActivatedSockets,
         mut own: Self,
-        held: &mut Self,
+        released: &mut Self,
     ) -> Result<Self, ListenError> {
         let mut bound = Self::default();
         for listen in wanted.listen {
-            let taken = own.take(listen).or_else(|| held.take(listen));
-            let there = |port| own.take_port(port).or_else(|| held.take_port(port));
+            let taken = own.take(listen).or_else(|| released.take(listen));
+            let existing = |port| own.take_port(port).or_else(|| released.take_port(port));
             let group = match (taken, listen) {
                 (Some(group), _) => Ok(group),
                 (None, Listen::Systemd(name)) => passed_by(passed, name, wanted),
-                (None, _) => Listener::bind(listen, wanted.mode, there).await,
+                (None, _) => Listener::bind(listen, wanted.mode, existing).await,
             };
             let group = group.map_err(|error| {
                 error.or_own_listener(|port| {
-                    own.conflicting(port).or_else(|| held.conflicting(port))
+                    own.conflicting(port).or_else(|| released.conflicting(port))
                 })
             })?;
             bound.0.push((listen.clone(), group));
@@ -89,8 +89,8 @@ impl Listeners {
     }
 
     fn take(&mut self, listen: &Listen) -> Option<Vec<Arc<Listener>>> {
-        let place = self.0.iter().position(|(held, _)| held == listen)?;
-        Some(self.0.remove(place).1)
+        let index = self.0.iter().position(|(address, _)| address == listen)?;
+        Some(self.0.remove(index).1)
     }
 
     /// Removes and returns a listener on exactly this port. Ports chosen by the system (port 0)
@@ -99,8 +99,8 @@ impl Listeners {
         let is_chosen = |listen: &Listen| listen.port().is_some_and(|port| port != 0);
         let groups = self.0.iter_mut().filter(|(listen, _)| is_chosen(listen));
         groups.map(|(_, group)| group).find_map(|group| {
-            let place = group.iter().position(|one| one.port() == Some(port))?;
-            Some(group.remove(place))
+            let index = group.iter().position(|one| one.port() == Some(port))?;
+            Some(group.remove(index))
         })
     }
 
@@ -172,7 +172,7 @@ fn passed_by(
 }
 
 impl Listener {
-    /// Binds an address (`localhost`: each loopback). Ports that `there` returns are not bound.
+    /// Binds an address (`localhost`: each loopback). Ports that `existing` returns are not bound.
     ///
     /// # Errors
     ///
@@ -180,11 +180,11 @@ impl Listener {
     async fn bind(
         listen: &Listen,
         mode: u32,
-        there: impl FnMut(SocketAddr) -> Option<Arc<Self>>,
+        existing: impl FnMut(SocketAddr) -> Option<Arc<Self>>,
     ) -> Result<Vec<Arc<Self>>, ListenError> {
         match listen {
-            Listen::Tcp(address) => Ok(vec![tcp::bind(*address, there)?]),
-            Listen::Localhost(port) => tcp::bind_localhost(*port, there),
+            Listen::Tcp(address) => Ok(vec![tcp::bind(*address, existing)?]),
+            Listen::Localhost(port) => tcp::bind_localhost(*port, existing),
             Listen::Unix(path) => {
                 let bound = SocketFile::bind(path, mode).await;
                 let error = |kind| ListenError::new(listen.clone(), kind);

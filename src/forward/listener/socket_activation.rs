@@ -35,12 +35,12 @@ impl InheritedSockets {
         let mut passed = ListenFd::from_env();
         let mut names = names.split(':');
         let mut sockets = Vec::new();
-        for place in 0..passed.len() {
+        for index in 0..passed.len() {
             let name = names.next().filter(|name| !name.is_empty());
             let name = name.unwrap_or(UNNAMED).to_owned();
-            let socket = match passed.take_tcp_listener(place) {
+            let socket = match passed.take_tcp_listener(index) {
                 Ok(tcp) => tcp.map(Socket::Tcp),
-                Err(_) => passed.take_unix_listener(place)?.map(Socket::Unix),
+                Err(_) => passed.take_unix_listener(index)?.map(Socket::Unix),
             };
             sockets.extend(socket.map(|socket| (name, socket)));
         }

@@ -12,23 +12,23 @@ use super::{BACKLOG, Listener};
 use crate::config::Listen;
 
 /// Binds both loopbacks on one port; on a machine without IPv6, IPv4 only. Port 0 is one free
-/// port, the same for both. Listeners that `there` returns are not bound again.
+/// port, the same for both. Listeners that `existing` returns are not bound again.
 ///
 /// # Errors
 ///
 /// Returns the error of the first address that cannot be bound.
 pub(super) fn bind_localhost(
     port: u16,
-    mut there: impl FnMut(SocketAddr) -> Option<Arc<Listener>>,
+    mut existing: impl FnMut(SocketAddr) -> Option<Arc<Listener>>,
 ) -> Result<Vec<Arc<Listener>>, ListenError> {
     for _ in 0..FREE_PORT_ATTEMPTS {
         let v4 = bind(
             SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
-            &mut there,
+            &mut existing,
         )?;
         let chosen = v4.port().map_or(port, |address| address.port());
         let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), chosen);
-        match bind(v6, &mut there) {
+        match bind(v6, &mut existing) {
             Ok(v6) => return Ok(vec![v4, v6]),
             Err(error) if is_without_ipv6(&error) => return Ok(vec![v4]),
             Err(error) if port == 0 && error.kind() == Some(io::ErrorKind::AddrInUse) => {}
@@ -41,16 +41,16 @@ pub(super) fn bind_localhost(
     ))
 }
 
-/// Binds one address, unless `there` returns its listener.
+/// Binds one address, unless `existing` returns its listener.
 ///
 /// # Errors
 ///
 /// If it cannot be bound.
 pub(super) fn bind(
     address: SocketAddr,
-    mut there: impl FnMut(SocketAddr) -> Option<Arc<Listener>>,
+    mut existing: impl FnMut(SocketAddr) -> Option<Arc<Listener>>,
 ) -> Result<Arc<Listener>, ListenError> {
-    if let Some(listener) = there(address) {
+    if let Some(listener) = existing(address) {
         return Ok(listener);
     }
     let error = |error: io::Error| ListenError::new(Listen::Tcp(address), error.into());
@@ -102,9 +102,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_in_use_is_named_with_the_remedy() {
-        let held = bind("127.0.0.1:0".parse().unwrap(), |_| None).unwrap();
-        let address = held.port().unwrap();
+    async fn a_port_in_use_is_named_with_a_hint() {
+        let other = bind("127.0.0.1:0".parse().unwrap(), |_| None).unwrap();
+        let address = other.port().unwrap();
 
         let error = bind(address, |_| None).unwrap_err();
 

@@ -57,18 +57,18 @@ pub(super) struct TcpPeer {
     local: SocketAddr,
     address: SocketAddr,
     /// Its socket was found on this machine.
-    sighted: bool,
+    was_found: bool,
 }
 
 impl TcpPeer {
     /// Returns the peer of a connection that was just accepted.
     pub(super) fn new(local: SocketAddr, address: SocketAddr) -> Self {
         let (local, address) = (canonical(local), canonical(address));
-        let sighted = matches!(sock_diag::find(address, local), Ok(Some(_)));
+        let was_found = matches!(sock_diag::find(address, local), Ok(Some(_)));
         Self {
             local,
             address,
-            sighted,
+            was_found,
         }
     }
 
@@ -79,14 +79,14 @@ impl TcpPeer {
 
     /// Returns true if its socket was found at accept.
     pub(super) fn is_known(&self) -> bool {
-        self.sighted
+        self.was_found
     }
 
     /// Returns true if it no longer holds its socket. False if it does, or if that is unknown.
     pub(super) fn is_closed(&self) -> bool {
         match sock_diag::find(self.address, self.local) {
             Ok(Some(entry)) => entry.inode == 0,
-            Ok(None) => self.sighted,
+            Ok(None) => self.was_found,
             Err(_) => false,
         }
     }

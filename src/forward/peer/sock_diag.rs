@@ -28,7 +28,7 @@ pub(super) fn find(own: SocketAddr, other: SocketAddr) -> io::Result<Option<Sock
     let mut kept = NETLINK.lock().unwrap_or_else(PoisonError::into_inner);
     let netlink = match kept.take() {
         Some(netlink) if !netlink.has_failed => netlink,
-        // Without a free descriptor the former socket is better than none.
+        // Without a free descriptor the old socket is better than none.
         Some(netlink) => Netlink::open().unwrap_or(netlink),
         None => Netlink::open()?,
     };
@@ -39,12 +39,12 @@ pub(super) fn find(own: SocketAddr, other: SocketAddr) -> io::Result<Option<Sock
 /// closed clients: they hold descriptors.
 static NETLINK: Mutex<Option<Netlink>> = Mutex::new(None);
 
-/// A netlink socket, and the number of its last query. Each answer carries the number of its query,
-/// so that a late answer is never taken for that of another query.
+/// A netlink socket, and the number of its last query. Each response carries the number of its
+/// query, so that a late response is never taken for that of another query.
 struct Netlink {
     socket: Socket,
     sequence: u32,
-    /// The last query was not answered. An answer that is an error is one.
+    /// The last query got no response. An error response counts as a response.
     has_failed: bool,
 }
 
@@ -68,21 +68,21 @@ impl Netlink {
         self.query(&request(self.sequence, own, other))
     }
 
-    /// Sends a query that has the current number, and parses its answer.
+    /// Sends a query that has the current number, and parses its response.
     fn query(&mut self, request: &[u8]) -> io::Result<Option<SocketEntry>> {
-        let answered = self.socket.send(request).and_then(|_| self.answer());
+        let answered = self.socket.send(request).and_then(|_| self.response());
         self.has_failed = answered.is_err();
         parse(&answered?)
     }
 
-    /// Returns the answer to the last query. Skips late answers to former ones.
-    fn answer(&mut self) -> io::Result<Vec<u8>> {
-        let mut buffer = [0; MAX_ANSWER];
+    /// Returns the response to the last query. Skips late responses to earlier ones.
+    fn response(&mut self) -> io::Result<Vec<u8>> {
+        let mut buffer = [0; MAX_RESPONSE];
         for _ in 0..MAX_LATE {
             let len = self.socket.read(&mut buffer)?;
-            let answer = &buffer[..len];
-            if answer.get(SEQUENCE) == Some(&self.sequence.to_ne_bytes()) {
-                return Ok(answer.to_vec());
+            let response = &buffer[..len];
+            if response.get(SEQUENCE) == Some(&self.sequence.to_ne_bytes()) {
+                return Ok(response.to_vec());
             }
         }
         Err(io::ErrorKind::InvalidData.into())
@@ -121,16 +121,16 @@ fn octets(ip: IpAddr) -> [u8; 16] {
     }
 }
 
-fn parse(answer: &[u8]) -> io::Result<Option<SocketEntry>> {
-    let strange = || io::Error::from(io::ErrorKind::InvalidData);
+fn parse(response: &[u8]) -> io::Result<Option<SocketEntry>> {
+    let malformed = || io::Error::from(io::ErrorKind::InvalidData);
     let integer = |at: usize| -> io::Result<u32> {
-        let bytes = answer.get(at..at + 4).ok_or_else(strange)?;
+        let bytes = response.get(at..at + 4).ok_or_else(malformed)?;
         bytes
             .try_into()
             .map(u32::from_ne_bytes)
-            .map_err(|_| strange())
+            .map_err(|_| malformed())
     };
-    let kind = answer.get(4..6).ok_or_else(strange)?;
+    let kind = response.get(4..6).ok_or_else(malformed)?;
     if kind == SOCK_DIAG_BY_FAMILY.to_ne_bytes() {
         return Ok(Some(SocketEntry {
             unacknowledged: integer(WRITE_QUEUE)?,
@@ -138,7 +138,7 @@ fn parse(answer: &[u8]) -> io::Result<Option<SocketEntry>> {
         }));
     }
     if kind != NLMSG_ERROR.to_ne_bytes() {
-        return Err(strange());
+        return Err(malformed());
     }
     match io::Error::from_raw_os_error(integer(HEADER_LEN)?.cast_signed().wrapping_neg()) {
         error if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -173,9 +173,9 @@ const WRITE_QUEUE: usize = HEADER_LEN + 4 + 48 + 8;
 const INODE: usize = WRITE_QUEUE + 8;
 
 /// A response has 88 bytes and a few attributes.
-const MAX_ANSWER: usize = 1024;
+const MAX_RESPONSE: usize = 1024;
 
-/// Maximum number of late answers that are skipped.
+/// Maximum number of late responses that are skipped.
 const MAX_LATE: usize = 16;
 
 #[cfg(test)]
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_kept_after_an_answer_that_is_an_error() {
+    fn a_socket_is_kept_after_an_error_response() {
         let (mut netlink, own, other) = (Netlink::open().unwrap(), address(1), address(2));
         netlink.sequence = 7;
         // Too short for a query, but its header is complete.
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_answer_is_not_taken_for_that_of_another_query() {
+    fn a_late_response_is_not_taken_for_that_of_another_query() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (own, other) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
@@ -220,10 +220,10 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_did_not_answer_is_marked() {
+    fn a_socket_without_a_response_is_marked_as_failed() {
         let mut netlink = Netlink::open().unwrap();
         netlink.sequence = 1;
-        // The number of another query: the answer is skipped, and none follows.
+        // The number of another query: the response is skipped, and none follows.
         let error = netlink.query(&request(9, address(1), address(2)));
 
         assert_eq!(error.unwrap_err().kind(), io::ErrorKind::WouldBlock);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_none_is_an_error() {
+    fn a_malformed_response_is_an_error() {
         for len in 0..HEADER_LEN + 4 {
             assert!(parse(&vec![0; len]).is_err(), "{len}");
         }

@@ -33,10 +33,10 @@ impl Pair {
 }
 
 #[test]
-fn a_half_closed_client_is_there_and_a_closed_one_is_gone() {
+fn only_a_fully_closed_client_counts_as_closed() {
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let pair = Pair::new(address);
-        assert!(pair.peer.sighted, "{address}");
+        assert!(pair.peer.was_found, "{address}");
 
         pair.client.shutdown(Shutdown::Write).unwrap();
         assert!(!pair.peer.is_closed(), "{address}");
@@ -70,7 +70,7 @@ fn a_client_of_an_ipv6_socket_may_reach_an_ipv4_listener() {
 }
 
 #[test]
-fn a_client_whose_socket_was_there_and_is_no_more_is_gone() {
+fn a_client_whose_socket_has_disappeared_counts_as_closed() {
     let pair = Pair::new("127.0.0.1:0");
     let peer = pair.peer;
 
@@ -85,18 +85,18 @@ fn a_client_whose_socket_was_there_and_is_no_more_is_gone() {
 }
 
 #[test]
-fn a_client_whose_socket_was_never_found_may_still_be_there() {
+fn a_client_whose_socket_was_never_found_does_not_count_as_closed() {
     let pair = Pair::new("127.0.0.1:0");
     // As if a packet filter had rewritten the port on the way.
     let elsewhere = SocketAddr::new(pair.peer.local.ip(), 1);
     let peer = TcpPeer::new(elsewhere, pair.peer.address);
 
-    assert!(!peer.sighted);
+    assert!(!peer.was_found);
     assert!(!peer.is_closed());
 }
 
 #[test]
-fn of_clients_elsewhere_nothing_is_known() {
+fn clients_on_other_machines_cannot_be_checked() {
     let (local, address) = ("192.0.2.1:5432", "192.0.2.2:999");
 
     let peer = TcpPeer::new(local.parse().unwrap(), address.parse().unwrap());
@@ -105,7 +105,7 @@ fn of_clients_elsewhere_nothing_is_known() {
 }
 
 #[test]
-fn a_client_is_behind_until_its_system_has_everything() {
+fn bytes_are_unacknowledged_until_the_kernel_of_the_client_has_them() {
     use std::io::{Read, Write};
 
     let mut pair = Pair::new("127.0.0.1:0");

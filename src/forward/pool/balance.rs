@@ -42,7 +42,7 @@ impl<E: Clone> Pool<E> {
         let mode = self.mode;
         let is_replaced = mode.reuse && self.ready().any(|(_, ready)| !ready.is_stale(now));
         let entries = self.entries.iter_mut();
-        let ready = entries.filter_map(|(id, member)| Some((*id, member.ready_mut()?)));
+        let ready = entries.filter_map(|(id, entry)| Some((*id, entry.ready_mut()?)));
         ready
             .filter(|(_, ready)| ready.can_serve(now, &mode))
             .filter(|(_, ready)| !is_replaced || !ready.is_stale(now))
@@ -65,13 +65,13 @@ impl<E: Clone> Pool<E> {
 
     /// Raises the priority of queued warm sessions that a connection needs now.
     fn raise_priorities(&mut self) {
-        let urgent = self.entries.values().filter(|member| member.is_urgent());
+        let urgent = self.entries.values().filter(|entry| entry.is_urgent());
         let missing = self.tunnels_needed().saturating_sub(urgent.count());
-        let patient = self.entries.iter_mut().filter_map(|(id, member)| {
-            let priority = member.urgency_mut()?;
+        let not_urgent = self.entries.iter_mut().filter_map(|(id, entry)| {
+            let priority = entry.priority_mut()?;
             (*priority == Priority::Warm).then_some((id, priority))
         });
-        for (id, priority) in patient.take(missing) {
+        for (id, priority) in not_urgent.take(missing) {
             *priority = Priority::Waiter;
             self.actions.push_back(Action::Prioritize(*id));
         }
@@ -107,10 +107,10 @@ impl<E: Clone> Pool<E> {
     fn start(&mut self, priority: Priority, probe: bool) {
         let id = self.next;
         self.next = TunnelId(id.0 + 1);
-        let former = self
+        let previous = self
             .entries
             .insert(id, PoolEntry::Queued { priority, probe });
-        debug_assert!(former.is_none(), "ids are unique");
+        debug_assert!(previous.is_none(), "ids are unique");
         self.actions.push_back(Action::Start {
             tunnel: id,
             priority,
@@ -124,11 +124,11 @@ impl<E: Clone> Pool<E> {
         self.cancel(self.pending(now).saturating_sub(needed));
         let wanted = self.entries.values().filter(|m| m.is_wanted()).count();
         let mut surplus = wanted.saturating_sub(needed);
-        for member in self.entries.values_mut() {
+        for entry in self.entries.values_mut() {
             if surplus == 0 {
                 return;
             }
-            surplus -= usize::from(member.mark_unwanted());
+            surplus -= usize::from(entry.mark_unwanted());
         }
     }
 
@@ -144,14 +144,14 @@ impl<E: Clone> Pool<E> {
         let needed = self.tunnels_needed() + warm_sessions;
         let mut surplus = self.pending(now).saturating_sub(needed);
         let mut over = Vec::new();
-        for (id, member) in self.entries.iter().filter(|(_, m)| m.is_abandoned()) {
-            if member.is_pending(now) {
+        for (id, entry) in self.entries.iter().filter(|(_, m)| m.is_abandoned()) {
+            if entry.is_pending(now) {
                 if surplus == 0 {
                     continue;
                 }
                 surplus -= 1;
             }
-            over.push((*id, member.is_probe()));
+            over.push((*id, entry.is_probe()));
         }
         for (id, is_probe) in over {
             self.entries.remove(&id);
@@ -232,7 +232,7 @@ impl<E: Clone> Pool<E> {
 
     pub(super) fn ready(&self) -> impl Iterator<Item = (TunnelId, &ReadyTunnel)> {
         let entries = self.entries.iter();
-        entries.filter_map(|(id, member)| Some((*id, member.ready()?)))
+        entries.filter_map(|(id, entry)| Some((*id, entry.ready()?)))
     }
 
     fn pending_warm(&self, now: Instant) -> usize {
@@ -245,7 +245,7 @@ impl<E: Clone> Pool<E> {
 
     fn pending(&self, now: Instant) -> usize {
         let entries = self.entries.values();
-        entries.filter(|member| member.is_pending(now)).count()
+        entries.filter(|entry| entry.is_pending(now)).count()
     }
 
     fn tunnels_needed(&self) -> usize {

@@ -108,7 +108,7 @@ impl PoolEntry {
         }
     }
 
-    pub(super) fn urgency_mut(&mut self) -> Option<&mut Priority> {
+    pub(super) fn priority_mut(&mut self) -> Option<&mut Priority> {
         match self {
             Self::Queued { priority, .. } => Some(priority),
             Self::Calling { .. } | Self::Ready(_) => None,
@@ -195,8 +195,8 @@ impl ReadyTunnel {
     /// Returns true if a connection may get a slot now. A warm session that is too old is not
     /// used any more.
     pub(super) fn can_serve(&self, now: Instant, mode: &PoolMode) -> bool {
-        let is_spoiled = self.is_warm() && self.is_too_old(now, mode);
-        self.has_slot(mode) && !self.is_disconnected && !is_spoiled
+        let is_too_old_to_use = self.is_warm() && self.is_too_old(now, mode);
+        self.has_slot(mode) && !self.is_disconnected && !is_too_old_to_use
     }
 
     /// Returns true if it must be replaced: it is old, or its stream numbers run out.

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!              start          called            ready           given         returned
-//!   (nothing) ──────▶ Queued ───────▶ Called ──────────▶ Ready ◀────────────────────┐
+//!   (nothing) ──────▶ Queued ───────▶ Calling ─────────▶ Ready ◀────────────────────┐
 //!                       │ cancelled     │ failed           │ ▲ └──────▶ Ready, used ─┘
 //!                       ▼               ▼                  ▼ └─ disconnected, resumed
 //!                    (nothing)       (nothing)          closed: too old, idle, surplus
@@ -46,7 +46,7 @@ pub(super) struct Pool<E> {
     warm_from: Option<Instant>,
     warm_pause: Duration,
     rng: Rng,
-    /// No warm sessions are no longer kept.
+    /// Warm sessions are no longer kept.
     draining: bool,
     actions: VecDeque<Action<E>>,
     /// The time of an event since the last [`Pool::balance`].
@@ -80,8 +80,8 @@ impl<E: Clone> Pool<E> {
         }
     }
 
-    /// Creates an empty pool that replaces this one. It continues the ids, so that events of former
-    /// tunnels do not match new ones.
+    /// Creates an empty pool that replaces this one. It continues the ids, so that events of
+    /// earlier tunnels do not match new ones.
     pub(super) fn successor(&self, seed: u64) -> Self {
         Self {
             next: self.next,
@@ -118,10 +118,10 @@ impl<E: Clone> Pool<E> {
 
     /// StartSession is being called: the start can no longer be cancelled.
     pub(super) fn handle_called(&mut self, now: Instant, id: TunnelId) {
-        if let Some(member @ PoolEntry::Queued { .. }) = self.entries.get_mut(&id) {
-            *member = PoolEntry::Calling {
+        if let Some(entry @ PoolEntry::Queued { .. }) = self.entries.get_mut(&id) {
+            *entry = PoolEntry::Calling {
                 begun: now,
-                probe: member.is_probe(),
+                probe: entry.is_probe(),
                 wanted: true,
                 answered: false,
             };
@@ -130,15 +130,15 @@ impl<E: Clone> Pool<E> {
 
     /// A session was started; its tunnel is not ready yet.
     pub(super) fn handle_started(&mut self, now: Instant, id: TunnelId) {
-        if let Some(member) = self.entries.get_mut(&id) {
-            member.mark_answered();
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.mark_answered();
             self.unbalanced = Some(now);
         }
     }
 
     /// A tunnel can carry streams.
     pub(super) fn handle_ready(&mut self, now: Instant, id: TunnelId) {
-        let Some(member) = self.entries.get_mut(&id) else {
+        let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
         let share = 1.0 - LIFETIME_SPREAD * self.rng.f64();
@@ -147,7 +147,7 @@ impl<E: Clone> Pool<E> {
             // Warm sessions that started together must not expire together.
             _ => age.mul_f64(share),
         });
-        *member = PoolEntry::Ready(ReadyTunnel::new(now, lifetime));
+        *entry = PoolEntry::Ready(ReadyTunnel::new(now, lifetime));
         self.breaker.handle_success();
         self.unbalanced = Some(now);
     }
@@ -161,16 +161,16 @@ impl<E: Clone> Pool<E> {
         severity: Severity,
     ) {
         self.settle();
-        let Some(member) = self.entries.remove(&id) else {
+        let Some(entry) = self.entries.remove(&id) else {
             return;
         };
-        if member.is_probe() {
+        if entry.is_probe() {
             self.breaker.handle_inconclusive_probe();
         }
         self.postpone_warm(now);
         match severity {
             Severity::Persistent(hold_time) => {
-                let begun = member.begun().unwrap_or(now);
+                let begun = entry.begun().unwrap_or(now);
                 self.breaker
                     .handle_failure(now, begun, error.clone(), hold_time);
                 self.cancel(usize::MAX);

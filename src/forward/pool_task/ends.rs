@@ -49,7 +49,7 @@ impl PoolTask {
         self.pool.handle_failed(now, id, failure, severity);
     }
 
-    pub(super) fn handle_over(&mut self, now: Instant, id: TunnelId) {
+    pub(super) fn handle_ended(&mut self, now: Instant, id: TunnelId) {
         let Some(record) = self.tunnels.remove(&id) else {
             return;
         };
@@ -62,12 +62,12 @@ impl PoolTask {
 
     /// Handles a finished task. Only a panic matters: other tasks have sent their event.
     pub(super) fn handle_done(&mut self, done: Result<(), JoinError>) {
-        let Some(fault) = done.err().filter(JoinError::is_panic) else {
+        let Some(panic) = done.err().filter(JoinError::is_panic) else {
             return;
         };
-        error!(error = %fault, "tunnel task panicked; please report this");
+        error!(error = %panic, "tunnel task panicked; please report this");
         let is_it = |(id, record): (&TunnelId, &TunnelRecord)| {
-            (record.task.id() == fault.id()).then_some(*id)
+            (record.task.id() == panic.id()).then_some(*id)
         };
         let Some(id) = self.tunnels.iter().find_map(is_it) else {
             return;

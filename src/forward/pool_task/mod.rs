@@ -67,7 +67,7 @@ impl PoolTask {
         metrics: Arc<ForwardMetrics>,
     ) -> (PoolHandle, Self) {
         let (requests, incoming) = mpsc::unbounded_channel();
-        let supply = PoolHandle::new(requests.clone());
+        let pool_handle = PoolHandle::new(requests.clone());
         let pool_task = Self {
             pool: Pool::new(PoolMode::of(&settings), context.seed),
             settings,
@@ -82,7 +82,7 @@ impl PoolTask {
             throttled: None,
             metrics,
         };
-        (supply, pool_task)
+        (pool_handle, pool_task)
     }
 
     /// Runs until `end` is true, then closes every tunnel. No warm sessions are kept once the
@@ -91,7 +91,7 @@ impl PoolTask {
         let mut pause = FIRST_PAUSE;
         loop {
             let begin = clock::now();
-            let Err(panic) = caught(self.supply(stop.clone(), &mut end)).await else {
+            let Err(panic) = caught(self.handle_events(stop.clone(), &mut end)).await else {
                 break;
             };
             let now = clock::now();
@@ -108,7 +108,7 @@ impl PoolTask {
     }
 
     /// Handles events until `end` is true.
-    async fn supply(&mut self, mut stop: ShutdownWatch, end: &mut watch::Receiver<bool>) {
+    async fn handle_events(&mut self, mut stop: ShutdownWatch, end: &mut watch::Receiver<bool>) {
         let mut draining = false;
         let mut triggered = self.context.triggered.clone().resubscribe();
         self.pool.handle_timeout(clock::now());
@@ -256,7 +256,7 @@ impl PoolTask {
                 self.pool.handle_resumed(now, id);
             }
             TunnelEvent::Failed(failure) => self.handle_failed(now, id, failure),
-            TunnelEvent::Ended => self.handle_over(now, id),
+            TunnelEvent::Ended => self.handle_ended(now, id),
         }
     }
 
@@ -291,17 +291,19 @@ impl PoolTask {
             PoolPriority::Waiter => Priority::connection(),
             PoolPriority::Warm => Priority::warm_session(),
         };
-        let tend = TunnelTask {
+        let tunnel_task = TunnelTask {
             id,
             context: self.context.clone(),
             targets: start_request::targets(&self.settings),
             request: start_request::request(&self.settings, &self.context.origin),
-            life: start_request::life(&self.settings, &self.context),
+            tunnel_options: start_request::tunnel_options(&self.settings, &self.context),
             priority: priority.clone(),
             connect_timeout: self.settings.connect_timeout,
             events: self.requests.clone(),
         };
-        let task = self.tasks.spawn(tend.run().instrument(Span::current()));
+        let task = self
+            .tasks
+            .spawn(tunnel_task.run().instrument(Span::current()));
         let record = TunnelRecord {
             priority,
             task,

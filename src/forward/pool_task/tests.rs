@@ -30,7 +30,7 @@ async fn pool_task() -> PoolTask {
         ssm: ssm.await.unwrap(),
         sessions,
         network: Network::new(None).unwrap(),
-        pool: ReorderBudget::new(),
+        reorder_budget: ReorderBudget::new(),
         triggered: trigger.clone(),
         passed: ActivatedSockets::default(),
         dump_connections: trigger,

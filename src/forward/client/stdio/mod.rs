@@ -51,8 +51,8 @@ impl Stdio {
             input: io::stdin().as_fd().try_clone_to_owned()?,
             output: io::stdout().as_fd().try_clone_to_owned()?,
         };
-        rustix::stdio::dup2_stdin(File::open(NOTHING)?)?;
-        rustix::stdio::dup2_stdout(File::options().write(true).open(NOTHING)?)?;
+        rustix::stdio::dup2_stdin(File::open(DEV_NULL)?)?;
+        rustix::stdio::dup2_stdout(File::options().write(true).open(DEV_NULL)?)?;
         Ok(taken)
     }
 
@@ -184,8 +184,8 @@ impl StdioSocket {
 
     async fn write_on_a_thread(&self, data: &[u8]) -> io::Result<usize> {
         let len = match &self.output {
-            AsyncStdio::Watched(..) => data.len().min(SELDOM_BLOCKS),
-            AsyncStdio::Never(_) => data.len(),
+            AsyncStdio::Watched(..) => data.len().min(MAX_UNBLOCKED_WRITE),
+            AsyncStdio::AlwaysReady(_) => data.len(),
         };
         let (output, data) = (Arc::clone(&self.writer), data[..len].to_vec());
         let written = spawn_blocking(move || rustix::io::write(&*output, &data)).await;
@@ -201,7 +201,7 @@ impl StdioSocket {
     pub(super) async fn client_closed(&self) {
         // The descriptor is registered for reading only, so only a hang-up makes it writable.
         let end = self.end.ready(Interest::WRITABLE, PollFlags::empty());
-        if matches!(self.end, AsyncStdio::Never(_)) || end.await.is_err() {
+        if matches!(self.end, AsyncStdio::AlwaysReady(_)) || end.await.is_err() {
             pending::<()>().await;
         }
     }
@@ -215,10 +215,10 @@ impl StdioSocket {
 /// A descriptor, registered with the runtime if it can be polled.
 #[derive(Debug)]
 enum AsyncStdio {
-    /// And the interest it is registered with.
+    /// Can be polled; also the interest it is registered with.
     Watched(AsyncFd<OwnedFd>, Interest),
-    /// A file, or a device like `/dev/null`: always ready.
-    Never(OwnedFd),
+    /// A file, or a device like `/dev/null`.
+    AlwaysReady(OwnedFd),
 }
 
 impl AsyncStdio {
@@ -227,7 +227,7 @@ impl AsyncStdio {
             Ok(watched) => Ok(Self::Watched(watched, interest)),
             Err(error) => match error.into_parts() {
                 (descriptor, why) if why.kind() == io::ErrorKind::PermissionDenied => {
-                    Ok(Self::Never(descriptor))
+                    Ok(Self::AlwaysReady(descriptor))
                 }
                 (_, why) => Err(why),
             },
@@ -237,7 +237,7 @@ impl AsyncStdio {
     fn get(&self) -> &OwnedFd {
         match self {
             Self::Watched(watched, _) => watched.get_ref(),
-            Self::Never(descriptor) => descriptor,
+            Self::AlwaysReady(descriptor) => descriptor,
         }
     }
 
@@ -269,7 +269,7 @@ impl AsyncStdio {
 
     /// Returns true if one of these flags is set, or the other end is closed.
     fn is_ready(&self, flags: PollFlags) -> io::Result<bool> {
-        if matches!(self, Self::Never(_)) {
+        if matches!(self, Self::AlwaysReady(_)) {
             return Ok(!flags.is_empty());
         }
         let mut asked = [PollFd::new(self.get(), flags)];
@@ -289,11 +289,11 @@ fn register(
 }
 
 /// Replaces stdin and stdout.
-const NOTHING: &str = "/dev/null";
+const DEV_NULL: &str = "/dev/null";
 
 /// Bytes that a pipe takes without blocking if it is writable and has no other writer (`PIPE_BUF`,
 /// pipe(7)): so a slow reader blocks no thread.
-const SELDOM_BLOCKS: usize = 4096;
+const MAX_UNBLOCKED_WRITE: usize = 4096;
 
 const READABLE: &str = "connect stdin to a readable file or pipe";
 const WRITABLE: &str = "unwritten bytes are lost: free space, or redirect stdout elsewhere";

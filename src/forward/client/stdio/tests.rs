@@ -12,21 +12,21 @@ use super::*;
 
 #[tokio::test]
 async fn pipes_carry_everything_both_ways_and_are_not_changed() {
-    let (input, mut says) = io::pipe().unwrap();
-    let (mut hears, output) = io::pipe().unwrap();
+    let (input, mut parent_writer) = io::pipe().unwrap();
+    let (mut parent_reader, output) = io::pipe().unwrap();
     let (watched, flags) = (output.try_clone().unwrap(), rustix::fs::fcntl_getfl);
     let before = flags(&watched).unwrap();
     let socket = socket(input.into(), output.into());
 
-    says.write_all(b"up").unwrap();
+    parent_writer.write_all(b"up").unwrap();
     assert_eq!(socket.read().await.unwrap(), b"up");
-    drop(says);
+    drop(parent_writer);
     assert_eq!(socket.read().await.unwrap(), b"", "an end is an end");
     let down: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     let sent = down.clone();
     let reader = std::thread::spawn(move || {
         let mut got = Vec::new();
-        hears.read_to_end(&mut got).unwrap();
+        parent_reader.read_to_end(&mut got).unwrap();
         got
     });
     write_all(&socket, &sent).await;
@@ -37,14 +37,14 @@ async fn pipes_carry_everything_both_ways_and_are_not_changed() {
 }
 
 #[tokio::test]
-async fn a_reader_that_leaves_is_noticed_without_a_write() {
-    let (input, _says) = io::pipe().unwrap();
-    let (hears, output) = io::pipe().unwrap();
+async fn a_closed_reader_is_detected_without_a_write() {
+    let (input, _parent_writer) = io::pipe().unwrap();
+    let (parent_reader, output) = io::pipe().unwrap();
     let socket = socket(input.into(), output.into());
     let looking = timeout(Duration::from_millis(1), socket.read());
     assert!(looking.await.is_err() && !socket.is_closed());
 
-    drop(hears);
+    drop(parent_reader);
 
     let error = socket.read().await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
@@ -53,15 +53,15 @@ async fn a_reader_that_leaves_is_noticed_without_a_write() {
 }
 
 #[tokio::test]
-async fn a_full_pipe_blocks_nobody_and_its_reader_is_still_watched() {
-    let (input, _says) = io::pipe().unwrap();
-    let (hears, output) = io::pipe().unwrap();
+async fn a_full_pipe_does_not_block_and_its_closed_reader_is_detected() {
+    let (input, _parent_writer) = io::pipe().unwrap();
+    let (parent_reader, output) = io::pipe().unwrap();
     let socket = socket(input.into(), output.into());
     while socket.write(&[7; 100_000]).await.is_ok() {}
 
     let waiting = timeout(Duration::from_millis(1), socket.writable());
     assert!(waiting.await.is_err());
-    drop(hears);
+    drop(parent_reader);
 
     socket.client_closed().await;
 }
@@ -79,18 +79,18 @@ async fn a_pipe_whose_other_end_is_replaced_is_waited_for_without_a_busy_loop() 
     };
     let (up, down) = (fifo("up"), fifo("down"));
     let input = open(&up, OFlags::RDONLY).unwrap();
-    let mut says = open(&up, OFlags::WRONLY).unwrap();
-    let hears = open(&down, OFlags::RDONLY).unwrap();
+    let mut parent_writer = open(&up, OFlags::WRONLY).unwrap();
+    let parent_reader = open(&down, OFlags::RDONLY).unwrap();
     let output = open(&down, OFlags::WRONLY).unwrap();
     let socket = socket(input.into(), output.into());
     while socket.write(&[7; 100_000]).await.is_ok() {}
 
     // The runtime sees both ends close, and then both are open again.
-    says.write_all(b"one").unwrap();
-    drop((says, hears));
+    parent_writer.write_all(b"one").unwrap();
+    drop((parent_writer, parent_reader));
     tokio::task::yield_now().await;
-    let mut says = open(&up, OFlags::WRONLY).unwrap();
-    let hears = open(&down, OFlags::RDONLY).unwrap();
+    let mut parent_writer = open(&up, OFlags::WRONLY).unwrap();
+    let parent_reader = open(&down, OFlags::RDONLY).unwrap();
     assert_eq!(socket.read().await.unwrap(), b"one");
 
     for polls in [
@@ -100,9 +100,9 @@ async fn a_pipe_whose_other_end_is_replaced_is_waited_for_without_a_busy_loop() 
     ] {
         assert!(polls < 20, "{polls} polls although nothing happened");
     }
-    says.write_all(b"two").unwrap();
+    parent_writer.write_all(b"two").unwrap();
     assert_eq!(socket.read().await.unwrap(), b"two");
-    drop(hears);
+    drop(parent_reader);
     socket.client_closed().await;
 }
 
@@ -159,8 +159,8 @@ async fn files_are_always_ready() {
 }
 
 #[tokio::test]
-async fn a_full_device_is_a_fault_and_a_reader_that_left_is_none() {
-    let (input, _says) = io::pipe().unwrap();
+async fn a_full_device_is_a_fault_and_a_closed_reader_is_not() {
+    let (input, _parent_writer) = io::pipe().unwrap();
     let full = File::options().write(true).open("/dev/full").unwrap();
     let socket = socket(input.into(), full.into());
     let faults = socket.faults();
@@ -171,19 +171,19 @@ async fn a_full_device_is_a_fault_and_a_reader_that_left_is_none() {
     let fault = faults.borrow().clone().unwrap();
     assert!(fault.what.starts_with("cannot write to stdout: "));
 
-    let (input, _says) = io::pipe().unwrap();
-    let (hears, output) = io::pipe().unwrap();
+    let (input, _parent_writer) = io::pipe().unwrap();
+    let (parent_reader, output) = io::pipe().unwrap();
     let socket = self::socket(input.into(), output.into());
     let faults = socket.faults();
-    drop(hears);
+    drop(parent_reader);
     assert!(socket.write(b"unheard").await.is_err());
     assert!(socket.read().await.is_err());
     assert!(faults.borrow().is_none());
 }
 
 #[tokio::test]
-async fn a_terminal_that_nobody_reads_does_not_block_the_runtime() {
-    let (input, _says) = io::pipe().unwrap();
+async fn an_unread_terminal_does_not_block_the_runtime() {
+    let (input, _parent_writer) = io::pipe().unwrap();
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     unlockpt(&terminal).unwrap();
     let name = ptsname(&terminal, Vec::new()).unwrap();
@@ -198,22 +198,22 @@ async fn a_terminal_that_nobody_reads_does_not_block_the_runtime() {
 }
 
 #[tokio::test]
-async fn a_read_that_was_given_up_loses_no_bytes() {
-    let (input, mut says) = io::pipe().unwrap();
-    let (_hears, output) = io::pipe().unwrap();
+async fn a_cancelled_read_loses_no_bytes() {
+    let (input, mut parent_writer) = io::pipe().unwrap();
+    let (_parent_reader, output) = io::pipe().unwrap();
     let socket = socket(input.into(), output.into());
     let mut sent = Vec::new();
     let mut got = Vec::new();
 
     for n in 0..200_u8 {
-        says.write_all(&[n]).unwrap();
+        parent_writer.write_all(&[n]).unwrap();
         sent.push(n);
         let limit = Duration::from_micros(u64::from(n) * 10);
         if let Ok(read) = timeout(limit, socket.read()).await {
             got.extend(read.unwrap());
         }
     }
-    drop(says);
+    drop(parent_writer);
     loop {
         let read = socket.read().await.unwrap();
         if read.is_empty() {

@@ -18,13 +18,13 @@ async fn send(socket: &UnixSocket, words: &[u8]) {
 }
 
 async fn read_to_end(socket: &UnixSocket) -> Vec<u8> {
-    let mut came = Vec::new();
+    let mut received = Vec::new();
     loop {
         let bytes = socket.read().await.unwrap();
         if bytes.is_empty() {
-            return came;
+            return received;
         }
-        came.extend(bytes);
+        received.extend(bytes);
     }
 }
 
@@ -49,7 +49,7 @@ async fn every_byte_is_read_once() {
 }
 
 #[tokio::test]
-async fn a_byte_at_a_time_is_read_when_it_comes() {
+async fn single_bytes_are_read_when_they_arrive() {
     let (mut client, socket) = pair();
 
     for byte in 0..=255 {
@@ -62,7 +62,7 @@ async fn a_byte_at_a_time_is_read_when_it_comes() {
 }
 
 #[tokio::test]
-async fn a_client_that_spoke_sees_a_reset_after_every_byte() {
+async fn a_client_that_sent_bytes_sees_a_reset_after_the_last_byte() {
     for sent in [&b"x"[..], b"a longer question"] {
         let (mut client, socket) = pair();
         client.write_all(sent).unwrap();
@@ -71,15 +71,15 @@ async fn a_client_that_spoke_sees_a_reset_after_every_byte() {
 
         drop(socket);
 
-        let mut came = Vec::new();
-        let end = client.read_to_end(&mut came).unwrap_err();
+        let mut received = Vec::new();
+        let end = client.read_to_end(&mut received).unwrap_err();
         assert_eq!(end.kind(), ErrorKind::ConnectionReset);
-        assert_eq!(came, b"half an answer");
+        assert_eq!(received, b"half an answer");
     }
 }
 
 #[tokio::test]
-async fn a_client_that_spoke_and_half_closed_sees_a_reset_too() {
+async fn a_half_closed_client_that_sent_bytes_sees_a_reset_too() {
     let (mut client, socket) = pair();
     client.write_all(b"question").unwrap();
     client.shutdown(Shutdown::Write).unwrap();
@@ -92,7 +92,7 @@ async fn a_client_that_spoke_and_half_closed_sees_a_reset_too() {
 }
 
 #[tokio::test]
-async fn a_client_whose_last_write_was_long_cannot_be_told() {
+async fn a_client_whose_last_write_was_long_sees_no_reset() {
     let (mut client, socket) = pair();
     client.write_all(&[7; MAX_KEPT_WRITE + 1]).unwrap();
     socket.read().await.unwrap();
@@ -103,7 +103,7 @@ async fn a_client_whose_last_write_was_long_cannot_be_told() {
 }
 
 #[tokio::test]
-async fn a_true_end_is_an_end_whatever_the_client_has_said() {
+async fn a_graceful_close_is_an_end_of_file_whatever_the_client_sent() {
     let (mut client, socket) = pair();
     client.write_all(b"question").unwrap();
     socket.read().await.unwrap();
@@ -111,8 +111,8 @@ async fn a_true_end_is_an_end_whatever_the_client_has_said() {
     send(&socket, b"answer").await;
 
     let reader = std::thread::spawn(move || {
-        let mut came = Vec::new();
-        client.read_to_end(&mut came).map(|_| came)
+        let mut received = Vec::new();
+        client.read_to_end(&mut received).map(|_| received)
     });
     socket.close_gracefully().await;
 
@@ -120,7 +120,7 @@ async fn a_true_end_is_an_end_whatever_the_client_has_said() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_stops_sees_an_end_too() {
+async fn a_client_that_never_stops_sending_sees_an_end_of_file_too() {
     let (mut client, socket) = pair();
     client.write_all(b"question").unwrap();
     send(&socket, b"answer").await;
@@ -129,9 +129,9 @@ async fn a_client_that_never_stops_sees_an_end_too() {
     socket.refuse();
     drop(socket);
 
-    let mut came = Vec::new();
-    client.read_to_end(&mut came).unwrap();
-    assert_eq!(came, b"answer");
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).unwrap();
+    assert_eq!(received, b"answer");
     assert_eq!(
         client.write(b"x").unwrap_err().kind(),
         ErrorKind::BrokenPipe
@@ -139,7 +139,7 @@ async fn a_client_that_never_stops_sees_an_end_too() {
 }
 
 #[tokio::test]
-async fn a_half_closed_client_is_there_and_a_closed_one_is_gone() {
+async fn only_a_fully_closed_client_counts_as_closed() {
     let (client, socket) = pair();
 
     client.shutdown(Shutdown::Write).unwrap();
@@ -153,7 +153,7 @@ async fn a_half_closed_client_is_there_and_a_closed_one_is_gone() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_without_reading_is_gone_after_its_words() {
+async fn a_client_that_closes_without_reading_counts_as_closed_after_its_bytes() {
     let (mut client, socket) = pair();
     send(&socket, b"unread").await;
     client.write_all(b"words").unwrap();
@@ -166,7 +166,7 @@ async fn a_client_that_leaves_without_reading_is_gone_after_its_words() {
 
 /// A kept byte holds the memory of its whole write, which counts against the client's buffer.
 #[tokio::test]
-async fn a_client_with_the_smallest_buffer_is_not_held_up_by_the_byte_that_is_kept() {
+async fn a_client_with_the_smallest_buffer_is_not_blocked_by_the_kept_byte() {
     let (client, socket) = pair();
     SockRef::from(&client).set_send_buffer_size(0).unwrap();
     let lengths = [1, MAX_KEPT_WRITE, 200, 1500, 2000, 5000, 1, 60_000, 3];
@@ -179,8 +179,8 @@ async fn a_client_with_the_smallest_buffer_is_not_held_up_by_the_byte_that_is_ke
         }
     });
 
-    let came = read_to_end(&socket).await.len();
-    assert_eq!(came, 100 * lengths.iter().sum::<usize>());
+    let received = read_to_end(&socket).await.len();
+    assert_eq!(received, 100 * lengths.iter().sum::<usize>());
     writer.join().unwrap();
 }
 
@@ -198,12 +198,12 @@ async fn bytes_behind_a_file_descriptor_are_read() {
     sendmsg(&client, &words, &mut control, SendFlags::empty()).unwrap();
     client.write_all(b" and behind").unwrap();
 
-    let mut came = socket.read().await.unwrap();
-    while came.len() < b"with and behind".len() {
-        came.extend(socket.read().await.unwrap());
+    let mut received = socket.read().await.unwrap();
+    while received.len() < b"with and behind".len() {
+        received.extend(socket.read().await.unwrap());
     }
 
-    assert_eq!(came, b"with and behind");
+    assert_eq!(received, b"with and behind");
 }
 
 /// Sends bytes with a descriptor attached to them.

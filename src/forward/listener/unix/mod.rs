@@ -64,7 +64,7 @@ impl SocketFile {
     ///
     /// # Errors
     ///
-    /// Returns the obstacle; leaves no file then.
+    /// The reason why the path cannot be bound. No file is left then.
     pub async fn bind(path: &Path, mode: u32) -> Result<Self, ListenErrorKind> {
         let timed_out = || Err(io::Error::from(io::ErrorKind::TimedOut).into());
         if stuck()
@@ -205,7 +205,7 @@ fn warn_if_replaceable(path: &Path) {
     let Ok(metadata) = fs::metadata(directory) else {
         return;
     };
-    if metadata.mode() & (FOR_EVERYBODY | STICKY) == FOR_EVERYBODY {
+    if metadata.mode() & (WRITABLE_BY_OTHERS | STICKY) == WRITABLE_BY_OTHERS {
         warn!(
             directory = %directory.display(),
             hint = "choose a directory that only this user can write to",
@@ -261,7 +261,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const ALL: u32 = 0o777;
 
 /// Write permission of others on a directory, and the sticky bit.
-const FOR_EVERYBODY: u32 = 0o002;
+const WRITABLE_BY_OTHERS: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ fn is_in_use(outcome: Result<SocketFile, ListenErrorKind>) -> bool {
 }
 
 #[tokio::test]
-async fn the_file_has_the_mode_whatever_the_umask_takes() {
+async fn the_file_has_the_mode_whatever_the_umask() {
     let directory = directory();
 
     for wanted in [0o600, 0o660, 0o666, 0o777, 0o200] {
@@ -46,7 +46,7 @@ fn the_file_is_never_open_to_more_than_the_mode() {
 }
 
 #[tokio::test]
-async fn a_connection_is_accepted_and_the_file_is_gone_at_the_end() {
+async fn a_connection_is_accepted_and_the_file_is_removed_on_drop() {
     let directory = directory();
     let path = directory.path().join("a.sock");
 
@@ -60,7 +60,7 @@ async fn a_connection_is_accepted_and_the_file_is_gone_at_the_end() {
 }
 
 #[tokio::test]
-async fn a_socket_that_nobody_holds_is_replaced() {
+async fn a_stale_socket_is_replaced() {
     let directory = directory();
     let path = directory.path().join("a.sock");
     drop(net::UnixListener::bind(&path).unwrap());
@@ -72,7 +72,7 @@ async fn a_socket_that_nobody_holds_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_socket_that_a_program_holds_is_left_to_it_and_it_notices_nothing() {
+async fn a_socket_in_use_is_not_replaced_and_gets_no_connection() {
     let directory = directory();
     let path = directory.path().join("a.sock");
     let held = net::UnixListener::bind(&path).unwrap();
@@ -86,7 +86,7 @@ async fn a_socket_that_a_program_holds_is_left_to_it_and_it_notices_nothing() {
 }
 
 #[tokio::test]
-async fn a_socket_that_is_bound_and_does_not_listen_yet_is_left_alone() {
+async fn a_socket_that_is_bound_and_does_not_listen_yet_is_not_replaced() {
     let directory = directory();
     let path = directory.path().join("a.sock");
     let newer = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
@@ -97,7 +97,7 @@ async fn a_socket_that_is_bound_and_does_not_listen_yet_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_datagram_socket_is_left_alone() {
+async fn a_datagram_socket_is_not_replaced() {
     let directory = directory();
     let path = directory.path().join("a.sock");
     let _held = net::UnixDatagram::bind(&path).unwrap();
@@ -129,7 +129,7 @@ async fn what_is_not_a_socket_is_never_removed() {
 }
 
 #[tokio::test]
-async fn a_missing_directory_is_named_with_the_remedy() {
+async fn a_missing_directory_is_named_with_a_hint() {
     let directory = directory();
     let path = directory.path().join("missing/a.sock");
 
@@ -155,7 +155,7 @@ async fn a_file_where_a_directory_should_be_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_ours_any_more_stays() {
+async fn a_file_that_replaced_the_socket_is_not_removed() {
     let directory = directory();
     let path = directory.path().join("a.sock");
     let socket = SocketFile::bind(&path, 0o600).await.unwrap();
@@ -181,7 +181,7 @@ async fn the_longest_path_of_a_configuration_can_be_bound() {
 
 /// Each process finds the stale socket that all of them may replace; one wins, and keeps it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 8)]
-async fn of_many_who_start_at_once_one_has_the_socket() {
+async fn of_many_concurrent_starts_one_binds_the_socket() {
     for round in 0..20 {
         let directory = directory();
         let path = directory.path().join("a.sock");
@@ -204,7 +204,7 @@ async fn of_many_who_start_at_once_one_has_the_socket() {
 
 /// Every user who may open the directory can lock it.
 #[tokio::test]
-async fn a_lock_on_the_directory_does_not_keep_the_socket_from_being_bound() {
+async fn a_lock_on_the_directory_does_not_prevent_the_bind() {
     let directory = directory();
     let held = File::open(directory.path()).unwrap();
     held.lock().unwrap();
@@ -216,7 +216,7 @@ async fn a_lock_on_the_directory_does_not_keep_the_socket_from_being_bound() {
 
 /// In a directory where everyone may create files, anything may be at the path of the lock file.
 #[tokio::test]
-async fn what_another_user_puts_at_the_path_of_the_lock_file_is_left_alone_and_costs_nothing() {
+async fn a_foreign_file_at_the_path_of_the_lock_is_kept_and_does_not_prevent_the_bind() {
     let directory = directory();
     let at = |name: &str| directory.path().join(name);
     fs::write(at("victim"), "precious").unwrap();
@@ -260,7 +260,7 @@ async fn what_another_user_puts_at_the_path_of_the_lock_file_is_left_alone_and_c
 }
 
 #[tokio::test]
-async fn the_lock_file_is_gone_when_the_socket_is_bound() {
+async fn the_lock_file_is_removed_when_the_socket_is_bound() {
     let directory = directory();
 
     let _socket = SocketFile::bind(&directory.path().join("a.sock"), 0o600).await;
@@ -270,7 +270,7 @@ async fn the_lock_file_is_gone_when_the_socket_is_bound() {
 
 /// A killed process leaves its lock file.
 #[tokio::test]
-async fn a_lock_file_of_ours_that_nobody_holds_is_used_and_removed() {
+async fn an_unlocked_lock_file_of_this_user_is_used_and_removed() {
     let directory = directory();
     let path = directory.path().join("a.sock");
     let lock = directory.path().join("a.sock.lock");
@@ -283,7 +283,7 @@ async fn a_lock_file_of_ours_that_nobody_holds_is_used_and_removed() {
 }
 
 #[tokio::test]
-async fn a_lock_file_that_another_start_of_this_user_holds_is_an_error_in_the_end() {
+async fn a_lock_file_held_by_another_start_is_an_error_after_a_timeout() {
     let directory = directory();
     let path = directory.path().join("a.sock");
     let lock = directory.path().join("a.sock.lock");
@@ -301,7 +301,7 @@ async fn a_lock_file_that_another_start_of_this_user_holds_is_an_error_in_the_en
 }
 
 #[tokio::test]
-async fn a_path_is_not_bound_again_while_a_former_attempt_has_not_returned() {
+async fn a_path_is_not_bound_again_while_an_earlier_attempt_has_not_returned() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("f.sock");
     let former = Arc::new(());

@@ -7,7 +7,7 @@ const CROWD: usize = 500;
 
 /// Serves all connections; takes the actions after each event, or once after all queued events.
 fn serve_many(are_batched: bool) -> (Duration, Harness) {
-    let mut harness = Harness::new(OWN);
+    let mut harness = Harness::new(EXCLUSIVE);
     let begin = clock::now();
     let settle = |harness: &mut Harness| {
         if !are_batched {
@@ -36,7 +36,7 @@ fn serve_many(are_batched: bool) -> (Duration, Harness) {
 }
 
 #[test]
-fn a_crowd_is_served_in_order_whether_events_come_one_by_one_or_together() {
+fn many_connections_are_served_in_order_whether_events_arrive_one_by_one_or_together() {
     let (one_by_one, single) = serve_many(false);
     let (together, batched) = serve_many(true);
 

@@ -3,10 +3,10 @@
 use super::*;
 
 #[test]
-fn whoever_waits_for_a_login_is_asked_about_once_a_second_and_answered_together() {
-    let mut harness = Harness::new(OWN);
+fn missing_credentials_are_probed_once_a_second_for_all_waiting_connections() {
+    let mut harness = Harness::new(EXCLUSIVE);
     for _ in 0..3 {
-        harness.come();
+        harness.connect();
     }
     harness.fail(
         0,
@@ -16,7 +16,7 @@ fn whoever_waits_for_a_login_is_asked_about_once_a_second_and_answered_together(
     assert_eq!(harness.refused.len(), 3, "they have waited for the same");
     assert_eq!(harness.cancelled.len(), 2);
 
-    let (fourth, fifth) = (harness.come(), harness.come());
+    let (fourth, fifth) = (harness.connect(), harness.connect());
     assert_eq!(harness.started.len(), 3, "in a second");
     assert_eq!(
         harness.pool.poll_timeout(),
@@ -32,15 +32,15 @@ fn whoever_waits_for_a_login_is_asked_about_once_a_second_and_answered_together(
 }
 
 #[test]
-fn after_a_definite_failure_all_without_a_start_under_way_are_refused_at_once() {
-    let mut harness = Harness::new(OWN);
+fn after_a_persistent_failure_connections_without_a_call_in_progress_are_refused() {
+    let mut harness = Harness::new(EXCLUSIVE);
     for _ in 0..3 {
-        harness.come();
+        harness.connect();
     }
     harness.call(2);
 
     harness.fail(0, "off", TARGET_IS_OFF);
-    let fourth = harness.come();
+    let fourth = harness.connect();
 
     assert_eq!(harness.refused[0], (0, RejectReason::Failed("off")));
     assert!(
@@ -51,43 +51,43 @@ fn after_a_definite_failure_all_without_a_start_under_way_are_refused_at_once() 
     let two = harness.ready(2);
     assert_eq!(
         harness.given[0].1, two,
-        "what was under way may still come up"
+        "a call in progress may still succeed"
     );
 }
 
 #[test]
-fn one_connection_is_let_through_as_the_probe() {
-    let mut harness = Harness::new(OWN);
-    harness.come();
+fn one_connection_is_allowed_as_the_probe() {
+    let mut harness = Harness::new(EXCLUSIVE);
+    harness.connect();
     harness.fail(0, "off", TARGET_IS_OFF);
     harness.pass(Duration::from_secs(1));
 
-    let (probe, other) = (harness.come(), harness.come());
+    let (probe, other) = (harness.connect(), harness.connect());
 
     assert_eq!(harness.refused[1..], [(other, RejectReason::Failed("off"))]);
     let one = harness.ready(1);
     assert_eq!(harness.given, [(probe, one)]);
-    harness.come();
+    harness.connect();
     assert_eq!(harness.started.len(), 3);
 }
 
 #[test]
-fn a_nudge_lets_the_next_connection_try() {
-    let mut harness = Harness::new(OWN);
-    harness.come();
+fn retry_now_allows_a_start_for_the_next_connection() {
+    let mut harness = Harness::new(EXCLUSIVE);
+    harness.connect();
     harness.fail(0, "off", TARGET_IS_OFF);
 
     harness.pool.retry_now(harness.now);
-    harness.come();
+    harness.connect();
 
     assert_eq!(harness.started.len(), 2);
 }
 
 #[test]
-fn a_passing_failure_costs_one_connection() {
-    let mut harness = Harness::new(OWN);
-    let first = harness.come();
-    harness.come();
+fn a_transient_failure_refuses_one_connection() {
+    let mut harness = Harness::new(EXCLUSIVE);
+    let first = harness.connect();
+    harness.connect();
 
     harness.fail(1, "a bad day", Severity::Transient);
 
@@ -99,10 +99,10 @@ fn a_passing_failure_costs_one_connection() {
 }
 
 #[test]
-fn a_failed_shared_start_costs_those_who_waited_for_it() {
+fn a_failed_shared_start_refuses_the_connections_that_waited_for_it() {
     let mut harness = Harness::new(SHARED);
     for _ in 0..5 {
-        harness.come();
+        harness.connect();
     }
     assert_eq!(harness.started.len(), 2);
 
@@ -114,9 +114,9 @@ fn a_failed_shared_start_costs_those_who_waited_for_it() {
 }
 
 #[test]
-fn a_throttled_start_is_tried_again_and_nobody_is_refused() {
-    let mut harness = Harness::new(OWN);
-    let first = harness.come();
+fn a_throttled_start_is_retried_and_no_connection_is_refused() {
+    let mut harness = Harness::new(EXCLUSIVE);
+    let first = harness.connect();
 
     harness.fail(0, "slower", Severity::Throttled);
 
@@ -126,9 +126,9 @@ fn a_throttled_start_is_tried_again_and_nobody_is_refused() {
 }
 
 #[test]
-fn whoever_waits_too_long_is_refused() {
-    let mut harness = Harness::new(OWN);
-    let first = harness.come();
+fn a_waiting_connection_is_refused_at_its_deadline() {
+    let mut harness = Harness::new(EXCLUSIVE);
+    let first = harness.connect();
     assert_eq!(
         harness.pool.poll_timeout(),
         Some(harness.now + Duration::from_secs(30))

@@ -11,7 +11,7 @@ use super::*;
 use crate::clock;
 use crate::session::HoldTime;
 
-const OWN: PoolMode = PoolMode {
+const EXCLUSIVE: PoolMode = PoolMode {
     slots: 1,
     reuse: false,
     warm_sessions: 0,
@@ -61,7 +61,7 @@ impl Harness {
         Self::new(PoolMode {
             warm_sessions,
             max_age: Some(Duration::from_secs(600)),
-            ..OWN
+            ..EXCLUSIVE
         })
     }
 
@@ -84,7 +84,7 @@ impl Harness {
         self.apply();
     }
 
-    fn come(&mut self) -> u64 {
+    fn connect(&mut self) -> u64 {
         let id = self.next;
         self.next += 1;
         let deadline = self.now + Duration::from_secs(30);

@@ -4,8 +4,8 @@ use super::*;
 
 #[test]
 fn each_connection_gets_a_tunnel_of_its_own_which_ends_with_it() {
-    let mut harness = Harness::new(OWN);
-    let (first, second) = (harness.come(), harness.come());
+    let mut harness = Harness::new(EXCLUSIVE);
+    let (first, second) = (harness.connect(), harness.connect());
 
     let (one, two) = (harness.ready(0), harness.ready(1));
     harness.release(one);
@@ -16,9 +16,9 @@ fn each_connection_gets_a_tunnel_of_its_own_which_ends_with_it() {
 }
 
 #[test]
-fn whoever_waits_longest_gets_what_comes_first() {
-    let mut harness = Harness::new(OWN);
-    let (first, second) = (harness.come(), harness.come());
+fn the_longest_waiting_connection_gets_the_first_ready_tunnel() {
+    let mut harness = Harness::new(EXCLUSIVE);
+    let (first, second) = (harness.connect(), harness.connect());
 
     let two = harness.ready(1);
     let one = harness.ready(0);
@@ -27,9 +27,9 @@ fn whoever_waits_longest_gets_what_comes_first() {
 }
 
 #[test]
-fn a_start_that_was_not_called_yet_is_taken_back_when_its_connection_leaves() {
-    let mut harness = Harness::new(OWN);
-    let (first, second) = (harness.come(), harness.come());
+fn a_queued_start_is_cancelled_when_its_connection_leaves() {
+    let mut harness = Harness::new(EXCLUSIVE);
+    let (first, second) = (harness.connect(), harness.connect());
     harness.call(0);
 
     harness.leave(first);
@@ -41,11 +41,11 @@ fn a_start_that_was_not_called_yet_is_taken_back_when_its_connection_leaves() {
 }
 
 #[test]
-fn a_tunnel_of_its_own_is_never_given_to_a_second_connection() {
-    let mut harness = Harness::new(OWN);
-    let first = harness.come();
+fn an_exclusive_tunnel_is_never_given_to_a_second_connection() {
+    let mut harness = Harness::new(EXCLUSIVE);
+    let first = harness.connect();
     let one = harness.ready(0);
-    harness.come();
+    harness.connect();
 
     harness.release(one);
 
@@ -56,22 +56,22 @@ fn a_tunnel_of_its_own_is_never_given_to_a_second_connection() {
 #[test]
 fn a_shared_tunnel_for_one_at_a_time_is_given_again() {
     let mut harness = Harness::new(PoolMode { slots: 1, ..SHARED });
-    let first = harness.come();
+    let first = harness.connect();
     let one = harness.ready(0);
     harness.release(one);
 
-    let second = harness.come();
+    let second = harness.connect();
 
     assert_eq!(harness.given, [(first, one), (second, one)]);
 }
 
 #[test]
-fn a_call_whose_connection_left_and_that_is_never_answered_is_not_counted_on() {
-    let mut harness = Harness::new(OWN);
-    let first = harness.come();
+fn an_unwanted_call_without_a_response_is_not_counted_as_pending_for_long() {
+    let mut harness = Harness::new(EXCLUSIVE);
+    let first = harness.connect();
     harness.call(0);
     harness.leave(first);
-    let second = harness.come();
+    let second = harness.connect();
     assert_eq!(harness.started.len(), 1, "it may be answered soon");
 
     harness.pass(Duration::from_secs(3));
@@ -85,12 +85,12 @@ fn a_call_whose_connection_left_and_that_is_never_answered_is_not_counted_on() {
 
 #[test]
 fn a_start_that_was_called_serves_the_next_connection() {
-    let mut harness = Harness::new(OWN);
-    let first = harness.come();
+    let mut harness = Harness::new(EXCLUSIVE);
+    let first = harness.connect();
     harness.call(0);
     harness.leave(first);
 
-    let second = harness.come();
+    let second = harness.connect();
     let one = harness.ready(0);
 
     assert_eq!(harness.given, [(second, one)]);
@@ -100,8 +100,8 @@ fn a_start_that_was_called_serves_the_next_connection() {
 #[test]
 fn a_tunnel_that_is_not_ready_is_closed_when_its_connection_leaves() {
     for leaves_first in [true, false] {
-        let mut harness = Harness::new(OWN);
-        let first = harness.come();
+        let mut harness = Harness::new(EXCLUSIVE);
+        let first = harness.connect();
         harness.call(0);
         if leaves_first {
             harness.leave(first);
@@ -120,11 +120,11 @@ fn a_tunnel_that_is_not_ready_is_closed_when_its_connection_leaves() {
 
 #[test]
 fn a_pending_tunnel_stays_for_another_connection_if_warm_or_shared() {
-    let mut harness = Harness::new(OWN);
-    let first = harness.come();
+    let mut harness = Harness::new(EXCLUSIVE);
+    let first = harness.connect();
     harness.call(0);
     harness.leave(first);
-    let second = harness.come();
+    let second = harness.connect();
     let one = harness.answer(0);
     assert!(harness.retired.is_empty(), "the second connection needs it");
     harness.pool.handle_ready(harness.now, one);
@@ -133,7 +133,7 @@ fn a_pending_tunnel_stays_for_another_connection_if_warm_or_shared() {
 
     for mode in [SHARED, Harness::with_warm(1).pool.mode] {
         let mut harness = Harness::new(mode);
-        let first = harness.come();
+        let first = harness.connect();
         for n in 0..harness.started.len() {
             harness.answer(n);
         }
@@ -147,12 +147,12 @@ fn a_pending_tunnel_stays_for_another_connection_if_warm_or_shared() {
 fn shared_tunnels_are_filled_before_another_is_started() {
     let mut harness = Harness::new(SHARED);
     for _ in 0..3 {
-        harness.come();
+        harness.connect();
     }
     let one = harness.ready(0);
     assert_eq!(harness.started.len(), 1);
 
-    let fourth = harness.come();
+    let fourth = harness.connect();
     assert_eq!(harness.started.len(), 2);
     harness.release(one);
 
@@ -163,7 +163,7 @@ fn shared_tunnels_are_filled_before_another_is_started() {
 #[test]
 fn a_shared_tunnel_without_connections_is_kept_for_a_while() {
     let mut harness = Harness::new(SHARED);
-    harness.come();
+    harness.connect();
     let one = harness.ready(0);
     harness.release(one);
 
@@ -181,16 +181,16 @@ fn a_shared_tunnel_without_connections_is_kept_for_a_while() {
 #[test]
 fn a_fresh_shared_tunnel_takes_over_while_the_old_one_finishes() {
     let mut harness = Harness::new(SHARED);
-    harness.come();
+    harness.connect();
     let old = harness.ready(0);
 
     harness.pass(Duration::from_secs(3600));
     assert_eq!(harness.started.len(), 2, "its successor is started");
-    harness.come();
+    harness.connect();
     assert_eq!(harness.given[1].1, old, "the successor is not ready yet");
     let new = harness.ready(1);
     for _ in 0..4 {
-        harness.come();
+        harness.connect();
     }
 
     assert_eq!(
@@ -210,7 +210,7 @@ fn an_old_shared_tunnel_without_connections_needs_no_successor() {
         idle: Duration::from_secs(7200),
         ..SHARED
     });
-    harness.come();
+    harness.connect();
     let old = harness.ready(0);
     harness.release(old);
 
@@ -226,7 +226,7 @@ fn a_tunnel_without_its_websocket_is_not_given() {
     let one = harness.ready(0);
     harness.pool.handle_disconnected(one);
 
-    let first = harness.come();
+    let first = harness.connect();
 
     assert_eq!(harness.given, []);
     assert_eq!(harness.started.len(), 2);
@@ -240,12 +240,12 @@ fn a_tunnel_that_opens_no_more_streams_is_not_given_again() {
     for taken in [1, 2] {
         let mut harness = Harness::new(SHARED);
         for _ in 0..taken {
-            harness.come();
+            harness.connect();
         }
         let one = harness.ready(0);
         harness.give_back_unusable(one);
 
-        let again = harness.come();
+        let again = harness.connect();
 
         assert_eq!(
             harness.given.len(),
@@ -266,11 +266,11 @@ fn a_tunnel_that_opens_no_more_streams_is_not_given_again() {
 #[test]
 fn a_connection_without_a_usable_tunnel_is_refused_at_its_deadline() {
     let mut harness = Harness::new(SHARED);
-    harness.come();
-    harness.come();
+    harness.connect();
+    harness.connect();
     let one = harness.ready(0);
     harness.give_back_unusable(one);
-    harness.come();
+    harness.connect();
 
     harness.pass(Duration::from_secs(30));
 

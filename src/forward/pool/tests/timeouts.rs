@@ -27,11 +27,11 @@ impl Load {
         let many_warm = PoolMode {
             warm_sessions: 4,
             max_age: Some(Duration::from_secs(15)),
-            ..OWN
+            ..EXCLUSIVE
         };
-        let shapes = [OWN, SHARED, successors, warm_sessions, many_warm];
+        let modes = [EXCLUSIVE, SHARED, successors, warm_sessions, many_warm];
         let mut load = Self {
-            harness: Harness::new(shapes[rng.usize(..shapes.len())]),
+            harness: Harness::new(modes[rng.usize(..modes.len())]),
             rng,
             waiting: BTreeMap::new(),
             queued: Vec::new(),
@@ -51,7 +51,7 @@ impl Load {
     fn step(&mut self) {
         let now = self.harness.now;
         match self.rng.u32(..12) {
-            0..4 => self.come(),
+            0..4 => self.connect(),
             4 => {
                 if let Some(&id) = self.waiting.keys().next() {
                     self.waiting.remove(&id);
@@ -73,7 +73,7 @@ impl Load {
         self.settle();
     }
 
-    fn come(&mut self) {
+    fn connect(&mut self) {
         let id = self.harness.next;
         self.harness.next += 1;
         // A connection that asks again after its tunnel ended has an earlier deadline than others.
@@ -172,7 +172,7 @@ impl Load {
 }
 
 #[test]
-fn a_pool_is_due_when_the_first_deadline_is_whatever_the_time() {
+fn a_pool_is_due_at_the_first_deadline_however_the_clock_advances() {
     for seed in 0..2000 {
         let mut load = Load::new(seed);
         let pace = [1, 100, 2000, 20_000][load.rng.usize(..4)];
@@ -196,8 +196,8 @@ fn a_pool_is_due_when_the_first_deadline_is_whatever_the_time() {
 
 #[test]
 fn a_deadline_that_has_passed_since_the_last_handler_is_due() {
-    let mut harness = Harness::new(OWN);
-    harness.come();
+    let mut harness = Harness::new(EXCLUSIVE);
+    harness.connect();
     let deadline = harness.now + Duration::from_secs(30);
 
     harness.now = deadline + Duration::from_millis(1);
@@ -208,10 +208,10 @@ fn a_deadline_that_has_passed_since_the_last_handler_is_due() {
 }
 
 #[test]
-fn connections_that_ask_again_are_refused_at_their_own_deadlines() {
-    let mut harness = Harness::new(OWN);
+fn connections_that_request_again_are_refused_at_their_own_deadlines() {
+    let mut harness = Harness::new(EXCLUSIVE);
     let now = harness.now;
-    harness.come();
+    harness.connect();
     let earlier = now + Duration::from_secs(5);
     harness.pool.handle_acquire(now, WaiterId(1), earlier);
     harness.next = 2;
@@ -224,10 +224,10 @@ fn connections_that_ask_again_are_refused_at_their_own_deadlines() {
 }
 
 #[test]
-fn the_successor_of_an_old_tunnel_is_tried_again_after_it_failed() {
+fn the_successor_of_an_old_tunnel_is_retried_after_a_failure() {
     for severity in [TARGET_IS_OFF, Severity::Transient, Severity::Throttled] {
         let mut harness = Harness::new(SHARED);
-        harness.come();
+        harness.connect();
         harness.ready(0);
         let old_at = harness.now + Duration::from_secs(3600);
         assert_eq!(harness.pool.poll_timeout(), Some(old_at));

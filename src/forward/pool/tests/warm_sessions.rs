@@ -6,13 +6,13 @@ use super::*;
 fn an_unused_slot_leaves_a_warm_session_usable() {
     let mut harness = Harness::with_warm(1);
     let one = harness.ready(0);
-    harness.come();
+    harness.connect();
 
     let unused = Returned::Unused;
     harness.pool.handle_returned(harness.now, one, unused);
     harness.apply();
 
-    let second = harness.come();
+    let second = harness.connect();
     assert_eq!(harness.given[1], (second, one));
 }
 
@@ -22,7 +22,7 @@ fn used_warm_sessions_are_replaced() {
     assert_eq!(harness.started.len(), 2);
     let (one, _) = (harness.ready(0), harness.ready(1));
 
-    let first = harness.come();
+    let first = harness.connect();
 
     assert_eq!(harness.given, [(first, one)]);
     assert_eq!(harness.started.len(), 3);
@@ -34,7 +34,7 @@ fn used_warm_sessions_are_replaced() {
 fn a_connection_takes_over_the_start_of_a_warm_session() {
     let mut harness = Harness::with_warm(1);
 
-    harness.come();
+    harness.connect();
 
     assert_eq!(harness.hurried, [harness.started[0]]);
     assert_eq!(
@@ -55,7 +55,7 @@ fn an_old_warm_session_is_replaced_and_usable_until_then() {
     let new = harness.ready(1);
 
     assert_eq!(harness.retired, [old]);
-    harness.come();
+    harness.connect();
     assert_eq!(harness.given[0].1, new);
 }
 
@@ -65,7 +65,7 @@ fn a_warm_session_that_is_too_old_is_never_used() {
     let old = harness.ready(0);
 
     harness.pass(Duration::from_secs(600));
-    harness.come();
+    harness.connect();
 
     assert_eq!(harness.retired, [old]);
     assert_eq!(harness.given, []);
@@ -94,7 +94,7 @@ fn while_starts_fail_one_warm_session_is_tried_with_growing_pauses() {
     assert_eq!(
         harness.started.len(),
         tried + 4,
-        "then the others come back"
+        "then the others are started again"
     );
 }
 
@@ -129,7 +129,7 @@ fn a_connection_takes_over_the_warm_session_that_is_the_probe() {
     harness.pass(Duration::from_secs(1));
     assert_eq!(harness.started.len(), 2);
 
-    let client = harness.come();
+    let client = harness.connect();
 
     assert_eq!(harness.hurried, [harness.started[1]]);
     let id = harness.ready(1);
@@ -158,7 +158,7 @@ fn warm_sessions_without_a_stream_are_started_with_growing_pauses() {
         let last = harness.started.len() - 1;
         let id = harness.ready(last);
         if harness.pool.is_warm(id) {
-            harness.come();
+            harness.connect();
             harness.give_back_unusable(id);
         }
         harness.pass(Duration::from_secs(1));
