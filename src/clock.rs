@@ -4,8 +4,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// Returns the monotonic time, by the clock of tokio: a test that pauses that clock, pauses this
-/// one too.
+/// Returns the monotonic time of tokio's clock, which a test can pause.
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 ///
 /// Fails if the text is not a duration.
 pub fn parse(text: &str) -> Result<Duration, NotADuration> {
-    understood(text).ok_or_else(|| NotADuration { hint: hint(text) })
+    parse_checked(text).ok_or_else(|| NotADuration { hint: hint(text) })
 }
 
 /// Formats a duration (`1m30s`) such that [`parse`] returns the same one.
@@ -35,7 +35,7 @@ pub struct NotADuration {
     pub hint: String,
 }
 
-fn understood(text: &str) -> Option<Duration> {
+fn parse_checked(text: &str) -> Option<Duration> {
     let digits = |part: &str| part.trim_start_matches('0').len();
     let mut numbers = text.split(|c: char| !c.is_ascii_digit());
     let is_long = numbers.any(|number| digits(number) > MAX_DIGITS);
@@ -68,7 +68,7 @@ fn hint(text: &str) -> String {
     let words: Vec<_> = text.split_whitespace().collect();
     let lower = words.join(" ").to_ascii_lowercase();
     let mut likely = [lower.clone(), lower + "s"].into_iter();
-    match likely.find(|text| understood(text).is_some_and(|likely| likely < Duration::MAX)) {
+    match likely.find(|text| parse_checked(text).is_some_and(|likely| likely < Duration::MAX)) {
         Some(likely) => format!("write \"{likely}\""),
         None => "write numbers with a unit: \"500ms\", \"30s\", \"5m\", \"1m30s\", \"1h\"".into(),
     }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_too_long_for_any_use_are_the_longest() {
+    fn durations_too_long_for_any_use_are_duration_max() {
         for long in [
             "99999999999999999999d",
             "18446744073709551615s1000ms",
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_corrected_in_the_hint() {
+    fn a_typing_error_is_corrected_in_the_hint() {
         for (text, meant) in [
             ("30", "30s"),
             ("30S", "30s"),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_can_be_parsed() {
+    fn a_formatted_duration_can_be_parsed() {
         for nanos in [
             0,
             1,

@@ -2,7 +2,7 @@
 //!
 //! A read takes at most as many bytes as its caller allows, so `/dev/zero` does not exhaust memory.
 //! Where pipes are refused, opening one does not wait for a writer. A program that reads a file
-//! while it is replaced gets the former content or the new one.
+//! while it is replaced gets the previous content or the new one.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -80,13 +80,13 @@ pub fn replace(path: &Path, content: &[u8], links: Links) -> io::Result<()> {
         Ok(found) if found.is_symlink() && links == Links::Followed => fs::canonicalize(path)?,
         _ => path.to_owned(),
     };
-    let former = match fs::symlink_metadata(&path) {
+    let previous = match fs::symlink_metadata(&path) {
         Ok(found) => Some(found).filter(Metadata::is_file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
     let (temporary, file) = create_beside(&path)?;
-    let written = fill(file, content, former).and_then(|()| fs::rename(&temporary, &path));
+    let written = fill(file, content, previous).and_then(|()| fs::rename(&temporary, &path));
     if written.is_err() {
         // The first error is reported.
         let _left = fs::remove_file(&temporary);
@@ -104,19 +104,19 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     Ok((name.into(), file?))
 }
 
-fn fill(mut file: File, content: &[u8], former: Option<Metadata>) -> io::Result<()> {
+fn fill(mut file: File, content: &[u8], previous: Option<Metadata>) -> io::Result<()> {
     file.write_all(content)?;
-    if let Some(former) = former {
-        let own = file.metadata()?;
-        if (own.uid(), own.gid()) != (former.uid(), former.gid()) {
-            let kept = fchown(&file, Some(former.uid()), Some(former.gid()));
+    if let Some(previous) = previous {
+        let created = file.metadata()?;
+        if (created.uid(), created.gid()) != (previous.uid(), previous.gid()) {
+            let kept = fchown(&file, Some(previous.uid()), Some(previous.gid()));
             // A group that this process is not in does not matter to its own files.
-            kept.or_else(|error| match own.uid() == former.uid() {
+            kept.or_else(|error| match created.uid() == previous.uid() {
                 true => Ok(()),
                 false => Err(error),
             })?;
         }
-        file.set_permissions(former.permissions())?;
+        file.set_permissions(previous.permissions())?;
     }
     file.sync_all()
 }
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_read_is_bounded_and_waits_for_nobody() {
+    fn a_read_is_bounded_and_does_not_wait_for_a_writer() {
         let directory = tempfile::tempdir().unwrap();
         let fifo = directory.path().join("fifo");
         let made = std::process::Command::new("mkfifo").arg(&fifo).status();
@@ -177,10 +177,10 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_gets_the_former_content_or_the_new_one() {
+    fn a_reader_gets_the_previous_content_or_the_new_one() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
-        fs::write(&path, "former").unwrap();
+        fs::write(&path, "previous").unwrap();
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
         let mut open = File::open(&path).unwrap();
 
@@ -188,7 +188,7 @@ mod tests {
 
         let mut seen = String::new();
         open.read_to_string(&mut seen).unwrap();
-        assert_eq!(seen, "former");
+        assert_eq!(seen, "previous");
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
@@ -196,23 +196,23 @@ mod tests {
 
     #[test]
     fn a_link_is_followed_or_replaced() {
-        for (links, behind) in [(Links::Followed, "new"), (Links::Replaced, "former")] {
+        for (links, target) in [(Links::Followed, "new"), (Links::Replaced, "previous")] {
             let directory = tempfile::tempdir().unwrap();
             let (link, file) = (directory.path().join("link"), directory.path().join("file"));
-            fs::write(&file, "former").unwrap();
+            fs::write(&file, "previous").unwrap();
             std::os::unix::fs::symlink(&file, &link).unwrap();
 
             replace(&link, b"new", links).unwrap();
 
             assert_eq!(fs::read(&link).unwrap(), b"new");
-            assert_eq!(fs::read_to_string(&file).unwrap(), behind);
+            assert_eq!(fs::read_to_string(&file).unwrap(), target);
             let is_link = fs::symlink_metadata(&link).unwrap().is_symlink();
             assert_eq!(is_link, links == Links::Followed);
         }
     }
 
     #[test]
-    fn a_failed_write_leaves_the_file_and_nothing_else() {
+    fn a_failed_write_leaves_the_file_and_no_temporary_one() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("directory");
         fs::create_dir(&path).unwrap();
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_read_where_it_may_be_one() {
+    fn a_pipe_is_read_where_pipes_are_allowed() {
         let directory = tempfile::tempdir().unwrap();
         let fifo = directory.path().join("fifo");
         let made = std::process::Command::new("mkfifo").arg(&fifo).status();

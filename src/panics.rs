@@ -26,21 +26,22 @@ use crate::printable::Printable;
 pub fn install_hook(print: fn(&str)) {
     set_hook(Box::new(move |info| {
         COUNT.fetch_add(1, Relaxed);
-        // Without a place if the thread is ending.
-        let _ended = PLACE.try_with(|place| place.replace(info.location().map(Printable::of)));
+        // Without a location if the thread is ending.
+        let _ended =
+            LOCATION.try_with(|location| location.replace(info.location().map(Printable::of)));
         report(info, print);
     }));
 }
 
 fn report(info: &PanicHookInfo<'_>, print: fn(&str)) {
     let message = message(info.payload());
-    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let location = info.location().map(ToString::to_string).unwrap_or_default();
     if !dispatcher::has_been_set() {
         return print(&format!(
-            "error: internal error at {place}: {message}\n hint: {HINT}"
+            "error: internal error at {location}: {message}\n hint: {HINT}"
         ));
     }
-    error!(panic = %message, at = %place, hint = HINT, "internal error");
+    error!(panic = %message, at = %location, hint = HINT, "internal error");
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
         debug!(%backtrace, "internal error");
@@ -72,13 +73,13 @@ pub async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
 
 thread_local! {
     /// Where the last panic of this thread happened.
-    static PLACE: RefCell<Option<Printable>> = const { RefCell::new(None) };
+    static LOCATION: RefCell<Option<Printable>> = const { RefCell::new(None) };
 }
 
 /// Returns where the panic happened that was just caught on this thread, as file and line; `None`
 /// if no hook is installed.
-pub fn take_place() -> Option<Printable> {
-    PLACE.with(RefCell::take)
+pub fn take_location() -> Option<Printable> {
+    LOCATION.with(RefCell::take)
 }
 
 /// A caught panic.
@@ -151,11 +152,11 @@ mod injection {
             return;
         }
         let mut armed = lock();
-        let Some(place) = armed.iter().position(|armed| armed.name == name) else {
+        let Some(index) = armed.iter().position(|armed| armed.name == name) else {
             return;
         };
-        match &mut armed[place].passes {
-            0 => drop(armed.remove(place)),
+        match &mut armed[index].passes {
+            0 => drop(armed.remove(index)),
             passes => return *passes -= 1,
         }
         drop(armed);

@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printable_stays_as_it_is() {
+    fn printable_characters_are_unchanged() {
         for text in [
             "",
             "a",
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_gets_through() {
+    fn other_characters_are_replaced() {
         for c in (0..=u32::from(char::MAX)).filter_map(char::from_u32) {
             let shown = Printable::new(&format!("a{c}b"));
             assert!(shown.chars().all(is_printable), "{c:?}");
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_break_is_a_blank_and_at_the_ends_nothing() {
+    fn a_line_break_is_a_blank_and_is_trimmed_at_the_ends() {
         assert_eq!(
             Printable::new(" lookup x:\r\nno\u{2028}host\u{1b}[2J\n"),
             "lookup x:  no host\u{fffd}[2J"
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_and_shows_it() {
+    fn a_long_text_is_cut_and_marked() {
         let long = "ä".repeat(1 << 16);
 
         let expected = "ä".repeat(Printable::MAX) + "…";

@@ -62,13 +62,13 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         .into_iter()
         .partition(|address| address.is_ipv6() == first_is_v6);
     let (mut first, mut second) = (first.into_iter(), second.into_iter());
-    let mut turns = Vec::new();
+    let mut alternating = Vec::new();
     loop {
-        let before = turns.len();
-        turns.extend(first.next());
-        turns.extend(second.next());
-        if turns.len() == before {
-            return turns;
+        let before = alternating.len();
+        alternating.extend(first.next());
+        alternating.extend(second.next());
+        if alternating.len() == before {
+            return alternating;
         }
     }
 }
@@ -85,11 +85,11 @@ fn all_failed(mut failures: Vec<(SocketAddr, io::Error)>) -> io::Error {
         (None, 1) => failures.swap_remove(0).1,
         (None, _) => {
             let kind = failures[0].1.kind();
-            let told: Vec<_> = failures
+            let texts: Vec<_> = failures
                 .iter()
                 .map(|(address, error)| format!("{address}: {error}"))
                 .collect();
-            io::Error::new(kind, told.join("; "))
+            io::Error::new(kind, texts.join("; "))
         }
     }
 }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_address_that_refuses_is_named() {
+    async fn the_error_names_every_address_that_refuses() {
         let one = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
         let two = std::net::TcpListener::bind("127.0.0.3:0").unwrap();
         let addresses = [one.local_addr().unwrap(), two.local_addr().unwrap()];
@@ -162,14 +162,17 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns() {
+    fn address_families_alternate() {
         let all = |texts: &[&str]| -> Vec<SocketAddr> {
             texts.iter().map(|text| text.parse().unwrap()).collect()
         };
 
-        let turns = interleave(all(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"]));
+        let alternating = interleave(all(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"]));
 
-        assert_eq!(turns, all(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"]));
+        assert_eq!(
+            alternating,
+            all(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"])
+        );
     }
 
     /// The limit applies to a process, so the test runs in one of its own.

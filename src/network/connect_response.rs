@@ -65,9 +65,9 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_opens_the_way_or_refuses_it_or_is_none() {
+    fn a_response_is_established_refused_incomplete_or_invalid() {
         let long = [b"HTTP/1.1 200 OK\r\nX: ".as_slice(), &[b'a'; MAX_HEAD]].concat();
-        for (bytes, answer) in [
+        for (bytes, expected) in [
             (b"".as_slice(), ConnectResponse::Incomplete),
             (b"HTT", ConnectResponse::Incomplete),
             (
@@ -111,12 +111,12 @@ mod tests {
             (b"\x05\x00", ConnectResponse::Invalid),
             (&long, ConnectResponse::Invalid),
         ] {
-            assert_eq!(read(bytes), answer, "{}", bytes.escape_ascii());
+            assert_eq!(read(bytes), expected, "{}", bytes.escape_ascii());
         }
     }
 
     #[test]
-    fn an_answer_may_come_byte_by_byte() {
+    fn a_response_may_arrive_byte_by_byte() {
         let whole = b"HTTP/1.1 200 OK\r\n\r\n";
 
         for length in 0..whole.len() {

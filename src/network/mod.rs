@@ -172,8 +172,8 @@ impl DialError {
         if let Some(hint) = shortage::hint(&self.source) {
             return Some(hint);
         }
-        let fault = self.source.get_ref()?.downcast_ref::<ProxyConnectError>()?;
-        fault.hint()
+        let error = self.source.get_ref()?.downcast_ref::<ProxyConnectError>()?;
+        error.hint()
     }
 }
 

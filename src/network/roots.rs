@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_that_is_none_is_an_error() {
+    fn a_file_without_valid_certificates_is_an_error() {
         assert!(matches!(bundle("hello"), RootsError::NoCertificate { .. }));
         let torn = "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n";
         assert!(matches!(bundle(torn), RootsError::NotPem { .. }));
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_platform_trusts_the_same_in_pem() {
+    fn the_platform_roots_are_the_same_in_pem() {
         let pem = platform_roots().unwrap();
 
         let read = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();

@@ -24,8 +24,8 @@ pub fn hint(error: &io::Error) -> Option<&'static str> {
     }
 }
 
-/// Returns the shortage that caused an error which hides it: name resolution opens files and
-/// sockets, and reports the name as unknown if that fails.
+/// Returns the shortage behind an error, or the error itself if there is none. Name resolution
+/// opens files and sockets, and reports the name as unknown if that fails.
 pub(super) fn behind(error: io::Error) -> io::Error {
     current().unwrap_or(error)
 }
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_a_shortage_behind_it_stays() {
+    fn an_error_without_a_shortage_behind_it_is_unchanged() {
         let error = behind(io::ErrorKind::NotFound.into());
 
         assert_eq!(error.kind(), io::ErrorKind::NotFound);

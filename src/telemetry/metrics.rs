@@ -99,10 +99,12 @@ impl ForwardMetrics {
 }
 
 impl FailureStatus {
-    /// Replaces the former failure and keeps its beginning.
-    fn follow(self, former: &mut Option<Self>) {
-        let since = former.as_ref().map_or(self.since, |former| former.since);
-        *former = Some(Self { since, ..self });
+    /// Replaces the previous failure and keeps its beginning.
+    fn follow(self, previous: &mut Option<Self>) {
+        let since = previous
+            .as_ref()
+            .map_or(self.since, |previous| previous.since);
+        *previous = Some(Self { since, ..self });
     }
 }
 
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_is_counted_while_it_lasts() {
+    fn a_guard_is_counted_until_it_is_dropped() {
         let metrics = ForwardMetrics::default();
         let one = metrics.open.count();
         let two = metrics.open.count();
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_lasts_from_its_beginning_to_the_next_success() {
+    fn a_failure_lasts_from_its_beginning_to_the_next_success() {
         let start = clock::now();
         let later = start + Duration::from_secs(5);
         let metrics = ForwardMetrics::default();
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_destination_that_refuses_is_told_until_it_answers() {
+    fn a_refused_destination_is_reported_until_it_sends_data() {
         let metrics = ForwardMetrics::default();
 
         metrics.record_refusal(failure("DestinationRefused", clock::now()));

@@ -31,9 +31,9 @@ impl Backoff {
         whole.mul_f64(0.5 + self.rng.f64() / 2.0)
     }
 
-    /// Limits the next pause to `most`.
-    pub(super) fn limit(&mut self, most: Duration) {
-        self.pause = self.pause.min(most);
+    /// Limits the next pause to `max`.
+    pub(super) fn limit(&mut self, max: Duration) {
+        self.pause = self.pause.min(max);
     }
 
     /// Resets the pause after a success.

@@ -14,7 +14,7 @@ use super::heartbeat::Heartbeat;
 use super::trigger::TriggerReceiver;
 use super::websocket::{Frame, ReceivedItem, WebSocketSink, WebSocketSource};
 use super::writer::{MAX_STALL, write_loop};
-use super::{FAULT, Shared, Step, Tunnel};
+use super::{INTERNAL_ERROR, Shared, Step, Tunnel};
 use crate::clock;
 use crate::network::Network;
 use crate::panics;
@@ -168,7 +168,7 @@ pub(super) struct EndOnDrop(pub(super) Arc<Shared>);
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
         let why = match std::thread::panicking() {
-            true => FAULT.to_owned(),
+            true => INTERNAL_ERROR.to_owned(),
             false => Reason::Finished.to_string(),
         };
         let end = || {
@@ -194,7 +194,7 @@ async fn read_loop(
     loop {
         while !shared.lock().core.wants_input() {
             shared.input_ready.notified().await;
-            heartbeat.record_ping();
+            heartbeat.record_frame();
         }
         let frames = next_batch(&mut source).await;
         if frames.is_empty() {
@@ -202,7 +202,7 @@ async fn read_loop(
                 "Session Manager closed the connection".into(),
             ));
         }
-        heartbeat.record_ping();
+        heartbeat.record_frame();
         let goes_on = handle(shared, frames, heartbeat)?;
         if !goes_on {
             return Ok(());
@@ -224,7 +224,7 @@ fn handle(
     for frame in frames {
         let outcome = match frame.map(Frame::from) {
             Ok(Frame::Data(bytes)) => {
-                heartbeat.receive();
+                heartbeat.record_message();
                 inner.core.handle_message(now, bytes)
             }
             Ok(Frame::Pong) => Ok(()),

@@ -103,8 +103,8 @@ impl Error {
                 "the caller needs ssmmessages:OpenDataChannel on its own sessions (arn:aws:ssm:*:*:session/${aws:userid}-*), and a correct clock"
             }
             Self::Late { hint, .. } => hint,
-            Self::Dial(error) => error.hint().unwrap_or(WAY),
-            Self::Refused { .. } | Self::Broken(_) => WAY,
+            Self::Dial(error) => error.hint().unwrap_or(NETWORK_HINT),
+            Self::Refused { .. } | Self::Broken(_) => NETWORK_HINT,
             Self::Ended(Reason::Refused) => {
                 "check `remote`: the destination must be listening and reachable from the target"
             }
@@ -138,4 +138,4 @@ fn quoted(text: &Printable) -> impl std::fmt::Display {
 }
 
 /// Hint about the network path to Session Manager.
-const WAY: &str = "check the network, proxy and TLS on the path to ssmmessages.<region>.amazonaws.com, or to `ssmmessages_endpoint`";
+const NETWORK_HINT: &str = "check the network, proxy and TLS on the path to ssmmessages.<region>.amazonaws.com, or to `ssmmessages_endpoint`";

@@ -48,12 +48,12 @@ impl Heartbeat {
     }
 
     /// A frame was received, or input was paused.
-    pub(super) fn record_ping(&self) {
+    pub(super) fn record_frame(&self) {
         self.set(MAX_SILENCE);
     }
 
     /// A message was received.
-    pub(super) fn receive(&self) {
+    pub(super) fn record_message(&self) {
         if !self.received.swap(true, Ordering::Relaxed) {
             self.first_received.notify_one();
         }
@@ -91,7 +91,7 @@ impl Heartbeat {
                 () = self.moved.notified() => continue,
             }
             if shared.lock().core.is_full() {
-                self.record_ping();
+                self.record_frame();
             }
             if self.deadline() <= clock::now() {
                 return Error::Broken("no message or pong received in time".into());
@@ -179,7 +179,7 @@ mod tests {
 
         poll_once().await;
         assert_eq!(state(), State::Disconnected);
-        heartbeat.receive();
+        heartbeat.record_message();
         poll_once().await;
 
         assert_eq!(state(), State::Ready);
@@ -189,15 +189,18 @@ mod tests {
     fn a_websocket_is_stable_once_it_was_tested_and_lived_for_some_time() {
         let heartbeat = Heartbeat::new();
         let begin = heartbeat.begin;
-        assert!(!heartbeat.is_stable(begin + SHORT_LIFE), "no message came");
+        assert!(
+            !heartbeat.is_stable(begin + SHORT_LIFE),
+            "no message was received"
+        );
         assert!(heartbeat.is_stable(begin + CONFIRM_AFTER));
-        heartbeat.receive();
+        heartbeat.record_message();
         assert!(!heartbeat.is_stable(begin + SHORT_LIFE / 2));
         assert!(heartbeat.is_stable(begin + SHORT_LIFE));
     }
 
     #[tokio::test]
-    async fn the_deadline_does_not_rest_while_acknowledgements_wait() {
+    async fn the_deadline_is_not_suspended_while_acknowledgements_wait() {
         let (heartbeat, shared) = (Heartbeat::new(), shared());
         shared.connect(clock::now(), "token");
         {

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(super) struct ResponseHead<S> {
     stream: S,
     /// Bytes received together with the end of the head.
-    behind: Vec<u8>,
+    rest: Vec<u8>,
     /// The line being read has no character yet.
     blank: bool,
     over: bool,
@@ -29,7 +29,7 @@ impl<S> ResponseHead<S> {
     pub(super) fn new(stream: S) -> Self {
         Self {
             stream,
-            behind: Vec::new(),
+            rest: Vec::new(),
             blank: false,
             over: false,
         }
@@ -37,16 +37,16 @@ impl<S> ResponseHead<S> {
 
     /// Returns the stream, and the bytes read after the head.
     pub(super) fn into_parts(self) -> (S, Vec<u8>) {
-        (self.stream, self.behind)
+        (self.stream, self.rest)
     }
 
     /// Returns how many of these bytes belong to the head.
     fn len_in(&mut self, bytes: &[u8]) -> usize {
-        for (place, byte) in bytes.iter().enumerate() {
+        for (index, byte) in bytes.iter().enumerate() {
             match byte {
                 b'\n' if self.blank => {
                     self.over = true;
-                    return place + 1;
+                    return index + 1;
                 }
                 b'\n' => self.blank = true,
                 b'\r' => {}
@@ -71,7 +71,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ResponseHead<S> {
         ready!(Pin::new(&mut this.stream).poll_read(cx, into))?;
         let (_, new) = into.filled().split_at(before);
         let len = this.len_in(new);
-        this.behind.extend_from_slice(&new[len..]);
+        this.rest.extend_from_slice(&new[len..]);
         into.set_filled(before + len);
         Poll::Ready(Ok(()))
     }
@@ -105,24 +105,24 @@ mod tests {
     const HEAD: usize = RESPONSE.len() - 10;
 
     #[tokio::test]
-    async fn the_reader_sees_the_head_alone_in_every_cut() {
+    async fn the_reader_gets_the_head_only_however_the_response_is_split() {
         for cut in 1..RESPONSE.len() {
-            let (mut service, client) = tokio::io::duplex(RESPONSE.len());
+            let (mut server, client) = tokio::io::duplex(RESPONSE.len());
             let mut head = ResponseHead::new(client);
             let mut seen = vec![0; 1000];
 
-            service.write_all(&RESPONSE[..cut]).await.unwrap();
+            server.write_all(&RESPONSE[..cut]).await.unwrap();
             let mut len = head.read(&mut seen).await.unwrap();
-            service.write_all(&RESPONSE[cut..]).await.unwrap();
+            server.write_all(&RESPONSE[cut..]).await.unwrap();
             while len < HEAD {
                 len += head.read(&mut seen[len..]).await.unwrap();
             }
 
             assert_eq!(seen[..len], RESPONSE[..HEAD], "cut at {cut}");
-            let (mut stream, mut behind) = head.into_parts();
-            drop(service);
-            stream.read_to_end(&mut behind).await.unwrap();
-            assert_eq!(behind, RESPONSE[HEAD..], "cut at {cut}");
+            let (mut stream, mut rest) = head.into_parts();
+            drop(server);
+            stream.read_to_end(&mut rest).await.unwrap();
+            assert_eq!(rest, RESPONSE[HEAD..], "cut at {cut}");
         }
     }
 

@@ -246,7 +246,12 @@ impl Shared {
         self.inner.lock().unwrap_or_else(|poisoned| {
             let mut inner = poisoned.into_inner();
             let CoreStart { now, wall, options } = self.start;
-            inner.lose(proto::Tunnel::lost(now, wall, options, FAULT.to_owned()));
+            inner.lose(proto::Tunnel::lost(
+                now,
+                wall,
+                options,
+                INTERNAL_ERROR.to_owned(),
+            ));
             self.inner.clear_poison();
             self.output_ready.notify_one();
             self.input_ready.notify_one();
@@ -262,31 +267,31 @@ impl Shared {
         let mut inner = self.lock();
         inner.core.handle_disconnected(now);
         inner.dispatch();
-        inner.leave();
+        inner.mark_disconnected();
     }
 
     /// Waits until the owner wants the session to end.
-    async fn close_asked(&self) {
+    async fn close_requested(&self) {
         while !self.lock().closing {
             self.output_ready.notified().await;
         }
     }
 
     /// Runs an operation that may free buffer space, and resumes the read loop if it did.
-    fn with_backpressure<T>(&self, verb: impl FnOnce(&mut Inner) -> T) -> T {
+    fn with_backpressure<T>(&self, operation: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.lock();
-        let refused = !inner.core.wants_input();
-        let outcome = verb(&mut inner);
-        if refused && inner.core.wants_input() {
+        let was_paused = !inner.core.wants_input();
+        let outcome = operation(&mut inner);
+        if was_paused && inner.core.wants_input() {
             self.input_ready.notify_one();
         }
         outcome
     }
 
     /// Runs one operation of a stream: changes the core and notifies the driver.
-    fn with_core<T>(&self, verb: impl FnOnce(&mut proto::Tunnel) -> T) -> T {
+    fn with_core<T>(&self, operation: impl FnOnce(&mut proto::Tunnel) -> T) -> T {
         let outcome = self.with_backpressure(|inner| {
-            let outcome = verb(&mut inner.core);
+            let outcome = operation(&mut inner.core);
             inner.dispatch();
             outcome
         });
@@ -354,7 +359,7 @@ impl Inner {
     }
 
     /// The websocket of a ready tunnel broke.
-    fn leave(&mut self) {
+    fn mark_disconnected(&mut self) {
         self.phase.send_if_modified(|phase| {
             let Phase::Ready { agent_version } = phase else {
                 return false;
@@ -389,7 +394,7 @@ fn wake(wakers: &mut BTreeMap<StreamId, Waker>, id: StreamId) {
 }
 
 /// Reason of a tunnel that was lost in a panic.
-const FAULT: &str = "internal error (please report it with the preceding log lines)";
+const INTERNAL_ERROR: &str = "internal error (please report it with the preceding log lines)";
 
 #[cfg(test)]
 mod tests;

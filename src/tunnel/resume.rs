@@ -39,7 +39,7 @@ impl Driver {
         loop {
             let dialled = tokio::select! {
                 dialled = self.dial() => dialled,
-                () = self.shared.close_asked() => return Err(Error::Ended(Reason::Finished)),
+                () = self.shared.close_requested() => return Err(Error::Ended(Reason::Finished)),
             };
             match dialled {
                 Ok(websocket) => return Ok(websocket),
@@ -81,7 +81,7 @@ impl Driver {
                 }
                 // An attempt may hang on a network that no longer exists.
                 () = self.triggered.triggered() => continue,
-                () = self.shared.close_asked() => return Err(Error::Ended(Reason::Finished)),
+                () = self.shared.close_requested() => return Err(Error::Ended(Reason::Finished)),
             };
             if failure.is_final() {
                 return Err(failure);
@@ -122,7 +122,7 @@ impl Driver {
         let pause = self.backoff.pause();
         tokio::select! {
             () = self.triggered.triggered_within(pause) => Ok(()),
-            () = self.shared.close_asked() => Err(Error::Ended(Reason::Finished)),
+            () = self.shared.close_requested() => Err(Error::Ended(Reason::Finished)),
         }
     }
 }

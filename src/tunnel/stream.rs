@@ -95,7 +95,8 @@ impl Stream {
         self.shared.with_core(|core| core.reset(self.id));
     }
 
-    /// The local side has closed. Returns the fate of the written bytes, once it is known.
+    /// The local side has closed. Returns whether the written bytes were delivered, once that is
+    /// known.
     pub async fn leave(&self) -> Upload {
         self.shared.with_core(|core| core.leave(self.id));
         std::future::poll_fn(|cx| {

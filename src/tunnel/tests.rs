@@ -50,7 +50,7 @@ async fn read_after(shared: &Arc<Shared>, fail: impl FnOnce()) -> ReadOutcome {
 }
 
 #[tokio::test]
-async fn a_driver_that_panics_wakes_who_reads_with_a_loss() {
+async fn a_panic_of_the_driver_wakes_readers_with_a_lost_stream() {
     let shared = shared();
     let driver = {
         let shared = Arc::clone(&shared);
@@ -65,19 +65,24 @@ async fn a_driver_that_panics_wakes_who_reads_with_a_loss() {
 
     let lost = wait(read_after(&shared, driver)).await;
 
-    assert_eq!(lost, ReadOutcome::Lost(Reason::Lost { why: FAULT.into() }));
+    assert_eq!(
+        lost,
+        ReadOutcome::Lost(Reason::Lost {
+            why: INTERNAL_ERROR.into()
+        })
+    );
 }
 
 #[tokio::test]
-async fn a_panic_under_the_lock_is_a_loss_for_all_and_no_second_panic() {
+async fn a_panic_under_the_lock_loses_all_streams_and_causes_no_second_panic() {
     let shared = shared();
-    let (connect_first, second) = (Arc::clone(&shared), Arc::clone(&shared));
+    let (first, second) = (Arc::clone(&shared), Arc::clone(&shared));
     let fail = move || {
         let panic = catch_unwind(AssertUnwindSafe(|| {
             // Like a relay: its stream is dropped by the panic, and resets itself.
-            let _stream = Stream::new(Arc::clone(&connect_first), StreamId(3));
-            let _end = EndOnDrop(Arc::clone(&connect_first));
-            connect_first.with_core(|_| panic!("the core"))
+            let _stream = Stream::new(Arc::clone(&first), StreamId(3));
+            let _end = EndOnDrop(Arc::clone(&first));
+            first.with_core(|_| panic!("the core"))
         }));
         assert!(panic.is_err());
     };
@@ -129,5 +134,5 @@ async fn a_tunnel_without_a_websocket_ends_when_it_is_closed() {
 async fn wait<T>(future: impl Future<Output = T>) -> T {
     let limit = Duration::from_secs(60);
     let done = tokio::time::timeout(limit, future).await;
-    done.expect("nobody was woken")
+    done.expect("the reader was not woken")
 }

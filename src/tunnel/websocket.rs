@@ -58,15 +58,15 @@ where
     let mut head = ResponseHead::new(stream);
     let upgraded = client_async_with_config(request, &mut head, Some(config())).await;
     let outcome = upgraded.map(|_| ());
-    let (stream, mut behind) = head.into_parts();
+    let (stream, mut rest) = head.into_parts();
     match outcome {
         Ok(()) => {
-            behind.reserve(READ_BUFFER);
+            rest.reserve(READ_BUFFER);
             let (role, config) = (Role::Client, Some(config()));
-            Ok(WebSocketStream::from_partially_read(stream, behind, role, config).await)
+            Ok(WebSocketStream::from_partially_read(stream, rest, role, config).await)
         }
         Err(LibraryError::Http(mut response)) => {
-            *response.body_mut() = Some(behind);
+            *response.body_mut() = Some(rest);
             Err(LibraryError::Http(response))
         }
         Err(error) => Err(error),
@@ -159,7 +159,7 @@ const WRITE_BUFFER: usize = 16 * 1024;
 /// Far above the largest message seen (docs/protocol.md, section 6.7); larger ones are rejected.
 const MAX_MESSAGE: usize = 1024 * 1024;
 
-/// How much of a refusal's body is quoted.
+/// Maximum bytes quoted from the body of a rejection.
 const MAX_BODY: usize = 200;
 
 /// Returns a websocket with a buffer of a few bytes whose peer reads nothing, and the peer.
@@ -186,14 +186,14 @@ mod tests {
     use crate::printable::is_printable;
 
     #[tokio::test]
-    async fn what_comes_with_the_response_is_the_first_frame() {
-        let (client, mut service) = tokio::io::duplex(4096);
+    async fn bytes_after_the_response_are_the_first_frame() {
+        let (client, mut server) = tokio::io::duplex(4096);
         let opening = open(client, "ws://127.0.0.1/".into_client_request().unwrap());
 
         let answering = async {
-            let mut answer = accept(&mut service).await;
-            answer.extend(b"\x82\x05hello");
-            service.write_all(&answer).await.unwrap();
+            let mut response = accept(&mut server).await;
+            response.extend(b"\x82\x05hello");
+            server.write_all(&response).await.unwrap();
         };
         let (websocket, ()) = tokio::join!(opening, answering);
 
@@ -202,12 +202,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_is_quoted() {
-        let (client, mut service) = tokio::io::duplex(4096);
+    async fn a_rejection_is_quoted() {
+        let (client, mut server) = tokio::io::duplex(4096);
         let opening = open(client, "ws://127.0.0.1/".into_client_request().unwrap());
 
-        let answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\nno\ntoken!";
-        let answering = async { service.write_all(answer).await.unwrap() };
+        let response = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\nno\ntoken!";
+        let answering = async { server.write_all(response).await.unwrap() };
         let (websocket, ()) = tokio::join!(opening, answering);
 
         let Err(LibraryError::Http(response)) = websocket else {
@@ -237,21 +237,21 @@ mod tests {
 
     #[tokio::test]
     async fn frames_are_read_many_at_a_time() {
-        let (client, mut service) = tokio::io::duplex(1 << 20);
+        let (client, mut server) = tokio::io::duplex(1 << 20);
         let counted = Counted {
             stream: client,
             reads: 0,
         };
         let opening = open(counted, "ws://127.0.0.1/".into_client_request().unwrap());
         let answering = async {
-            let answer = accept(&mut service).await;
-            service.write_all(&answer).await.unwrap();
+            let response = accept(&mut server).await;
+            server.write_all(&response).await.unwrap();
         };
         let mut websocket = tokio::join!(opening, answering).0.unwrap();
         let before = websocket.get_ref().reads;
 
         let frame = [&b"\x82\x64"[..], &[0; 100]].concat();
-        service.write_all(&frame.repeat(1000)).await.unwrap();
+        server.write_all(&frame.repeat(1000)).await.unwrap();
         for _ in 0..1000 {
             websocket.next().await.unwrap().unwrap();
         }
@@ -261,10 +261,10 @@ mod tests {
     }
 
     /// Reads a request; returns the matching response.
-    async fn accept(service: &mut DuplexStream) -> Vec<u8> {
+    async fn accept(server: &mut DuplexStream) -> Vec<u8> {
         let mut request = Vec::new();
         while !request.ends_with(b"\r\n\r\n") {
-            request.push(service.read_u8().await.unwrap());
+            request.push(server.read_u8().await.unwrap());
         }
         let request = String::from_utf8(request).unwrap();
         let key = request

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_websocket_that_takes_nothing_is_broken_in_the_end() {
+    async fn a_websocket_that_takes_nothing_is_replaced_after_the_maximum_stall() {
         let shared = connected();
         let (sink, _peer) = websocket::unread().await;
         let heartbeat = Heartbeat::new();

@@ -93,32 +93,32 @@ impl Proxy {
 
     /// Connects to a host through the proxy. The caller sets the timeout.
     pub(super) async fn connect(&self, to: &Endpoint) -> io::Result<TcpStream> {
-        let fault = |what| io::Error::other(self.fault(what));
+        let failed = |what| io::Error::other(self.connect_error(what));
         let connected = connect_tcp(&self.endpoint).await;
         let mut tcp = connected.map_err(|error| match shortage::hint(&error) {
             // Not caused by the proxy.
             Some(_) => error,
-            None => fault(ProxyErrorKind::Unreachable(error)),
+            None => failed(ProxyErrorKind::Unreachable(error)),
         })?;
         tcp.set_nodelay(true)?;
         tcp.write_all(self.request(to).as_bytes()).await?;
-        let mut came = Vec::with_capacity(MAX_HEAD);
+        let mut received = Vec::with_capacity(MAX_HEAD);
         loop {
-            match connect_response::read(&came) {
+            match connect_response::read(&received) {
                 ConnectResponse::Established => return Ok(tcp),
                 ConnectResponse::Incomplete => {}
                 ConnectResponse::Refused { status: 407, .. } => {
-                    return Err(fault(ProxyErrorKind::Unauthorized));
+                    return Err(failed(ProxyErrorKind::Unauthorized));
                 }
                 ConnectResponse::Refused { status, reason } => {
-                    return Err(fault(ProxyErrorKind::Refused { status, reason }));
+                    return Err(failed(ProxyErrorKind::Refused { status, reason }));
                 }
-                ConnectResponse::Invalid => return Err(fault(ProxyErrorKind::NotHttp)),
+                ConnectResponse::Invalid => return Err(failed(ProxyErrorKind::NotHttp)),
             }
-            let room = MAX_HEAD - came.len();
+            let room = MAX_HEAD - received.len();
             let mut limited = (&mut tcp).take(room as u64);
-            if limited.read_buf(&mut came).await? == 0 {
-                return Err(fault(ProxyErrorKind::NotHttp));
+            if limited.read_buf(&mut received).await? == 0 {
+                return Err(failed(ProxyErrorKind::NotHttp));
             }
         }
     }
@@ -139,10 +139,13 @@ impl Proxy {
         if is_named || shortage::hint(&error).is_some() {
             return error;
         }
-        io::Error::new(error.kind(), self.fault(ProxyErrorKind::Broken(error)))
+        io::Error::new(
+            error.kind(),
+            self.connect_error(ProxyErrorKind::Broken(error)),
+        )
     }
 
-    fn fault(&self, what: ProxyErrorKind) -> ProxyConnectError {
+    fn connect_error(&self, what: ProxyErrorKind) -> ProxyConnectError {
         let proxy = Printable::of(self);
         ProxyConnectError { proxy, what }
     }

@@ -17,11 +17,11 @@ fn https(host: &str) -> Endpoint {
 }
 
 fn proxy(url: &str) -> Result<Proxy, ProxyError> {
-    Proxy::new(url, "").map(|proxy| proxy.expect("nobody is exempt"))
+    Proxy::new(url, "").map(|proxy| proxy.expect("not every host is exempt"))
 }
 
 #[test]
-fn a_proxy_is_a_host_with_or_without_the_rest() {
+fn a_proxy_url_needs_only_a_host() {
     for (url, plain, exposed) in [
         (
             "http://proxy.corp:3128",
@@ -68,7 +68,7 @@ fn a_proxy_is_a_host_with_or_without_the_rest() {
 }
 
 #[test]
-fn what_is_no_proxy_is_refused_without_its_secrets() {
+fn invalid_proxy_urls_are_rejected_without_quoting_secrets() {
     for bad in [
         "",
         "http://",
@@ -92,7 +92,7 @@ fn what_is_no_proxy_is_refused_without_its_secrets() {
 }
 
 #[test]
-fn a_proxy_asks_for_the_host_that_is_dialled_and_says_who_asks() {
+fn a_request_names_the_host_and_the_credentials_of_the_proxy() {
     let to = https("ssmmessages.eu-west-1.amazonaws.com");
 
     assert_eq!(
@@ -114,7 +114,7 @@ fn a_proxy_asks_for_the_host_that_is_dialled_and_says_who_asks() {
 }
 
 #[test]
-fn this_machine_and_who_is_exempt_are_reached_without_it() {
+fn loopback_and_exempt_hosts_bypass_the_proxy() {
     let proxy = Proxy::new("http://p:1", ".corp,10.0.0.0/8")
         .unwrap()
         .unwrap();
@@ -146,7 +146,7 @@ fn this_machine_and_who_is_exempt_are_reached_without_it() {
 }
 
 #[test]
-fn a_list_exempts_as_in_curl() {
+fn a_list_exempts_the_same_hosts_as_in_curl() {
     for (list, host, is_exempt) in [
         ("", "a.com", false),
         ("*", "a.com", true),
@@ -208,7 +208,7 @@ enum Failure {
 }
 
 #[tokio::test]
-async fn a_failure_behind_the_proxy_names_it_without_its_password() {
+async fn an_error_behind_the_proxy_names_it_without_its_password() {
     for failure in [
         Failure::Reset,
         Failure::Silence,

@@ -10,9 +10,9 @@ use tracing_subscriber::filter::LevelFilter;
 pub enum Verbosity {
     /// Failures that do not recover without intervention.
     Error,
-    /// `-q`: also warnings that can wait until tomorrow.
+    /// `-q`: also warnings that need no immediate action.
     Warn,
-    /// Also events that the operator would notice.
+    /// Also events that an operator notices.
     Info,
     /// `-v`: also decisions that differ from the ordinary path.
     Debug,
@@ -92,7 +92,7 @@ fn parser() -> Builder {
 fn may_match(part: &str) -> bool {
     let module = part.split(['=', '[']).next().unwrap_or_default();
     if module.len() == part.len() && !part.is_empty() {
-        return is_level(part) || part.starts_with(OURS);
+        return is_level(part) || part.starts_with(CRATE);
     }
     module
         .chars()
@@ -107,7 +107,7 @@ fn is_level(word: &str) -> bool {
 /// SDK logs whole responses. While it resolves credentials it logs key ids at `info`, and the
 /// bodies of invalid responses at `warn`; our own errors contain the relevant part.
 pub(super) fn keeps_secrets(target: &str, level: Level) -> bool {
-    if target.starts_with(OURS) {
+    if target.starts_with(CRATE) {
         return true;
     }
     let is_of_credentials = target == CREDENTIALS || target.starts_with("aws_config::");
@@ -123,14 +123,14 @@ pub(super) fn keeps_secrets(target: &str, level: Level) -> bool {
 const CREDENTIALS: &str = "aws_config";
 
 /// First segment of all module paths of this program.
-pub(super) const OURS: &str = "ssm_proxyd";
+pub(super) const CRATE: &str = "ssm_proxyd";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_is_made_of_levels_and_modules() {
+    fn a_filter_consists_of_levels_and_modules() {
         for good in [
             "debug",
             "OFF",
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_can_match_nothing_is_refused() {
+    fn a_part_that_can_match_nothing_is_rejected() {
         for bad in [
             "",
             " ",
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_a_field_is_a_text_and_no_pattern() {
+    fn the_value_of_a_field_is_text_and_not_a_pattern() {
         for text in ["(", "*a"] {
             let filter = format!("ssm_proxyd[connection{{peer={text:?}}}]=debug");
             assert!(read_filter(&filter).is_ok(), "{filter}");
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sdk_tells_of_credentials_at_no_level_but_error() {
+    fn the_sdk_logs_about_credentials_at_error_only() {
         for target in ["aws_config", "aws_config::profile::credentials"] {
             for level in [Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE] {
                 assert!(!keeps_secrets(target, level), "{target} {level}");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn every_verbosity_is_a_filter() {
+    fn every_verbosity_has_a_valid_filter() {
         for verbosity in [
             Verbosity::Error,
             Verbosity::Warn,

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journald_that_hangs_delays_nobody() {
+    fn a_hanging_journald_does_not_block_logging() {
         let (journald, path) = journald();
         let journal = Journal::open(path, |_| {}).unwrap();
         let writer = journal.writer().clone();
@@ -241,7 +241,7 @@ mod tests {
 
         subscriber::with_default(tracing_subscriber::registry().with(journal), || {
             for number in 0..2000 {
-                info!(number, long, "to nobody");
+                info!(number, long, "not received");
             }
         });
 
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_receives_there_is_no_journal() {
+    fn without_a_receiver_the_journal_cannot_be_opened() {
         assert!(Journal::open(Path::new("/nowhere/socket"), |_| {}).is_err());
     }
 }

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_for_people_shows_what_was_in_it() {
+    fn a_text_line_shows_escaped_characters() {
         let line = read(text(&format!("INFO {HOSTILE}\n"), false));
 
         assert_harmless(&line);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_stay_and_no_other_sequence() {
+    fn only_colour_sequences_are_kept() {
         let line = read(text(
             "\u{1b}[1;31mred\u{1b}[0m \u{1b}[2J \u{1b}]0;t\u{7} \u{1b}[1\n",
             true,
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_json_and_means_the_same() {
+    fn json_stays_valid_and_has_the_same_value() {
         let written = serde_json::to_string(&[HOSTILE, "\"\\\u{0}", "ä 🦀", ""]).unwrap();
 
         let line = read(json(&written));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_cut() {
+    fn long_lines_and_values_are_cut() {
         for unit in ["x", "\n", "\"", "\\", "\u{202e}", "\u{1}"] {
             let long = unit.repeat(1 << 16);
 

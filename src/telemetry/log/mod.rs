@@ -80,20 +80,20 @@ impl Log {
         let filter = self.filter.unwrap_or_else(|| verbosity.filter());
         let words = filter.to_string();
         let (filter, handle) = reload::Layer::new(filter);
-        let shape = FormatLayer::default();
+        let format_layer = FormatLayer::default();
         let journal = match format {
             Format::Journald => Some(journal().map_err(LogError::Journal)?),
             Format::Auto | Format::Text | Format::Json => journal().ok(),
         };
-        let control = LogHandle(Arc::new(Inner {
+        let log_handle = LogHandle(Arc::new(Inner {
             handle,
-            shape: shape.clone(),
+            format_layer: format_layer.clone(),
             has_journal: journal.is_some(),
             journal: self.journal && journal.is_some(),
             is_fixed,
             words: Mutex::new(words),
         }));
-        control.set_format(format)?;
+        log_handle.set_format(format)?;
         let lines = |lines: Lines| {
             fmt::layer()
                 .with_writer(lines)
@@ -105,17 +105,17 @@ impl Log {
         let json = json.flatten_event(true).with_current_span(false);
         let text = lines(Lines::Text { colour }).with_ansi(colour);
         let mut layers = vec![
-            shape.only(Format::Text, text),
-            shape.only(Format::Json, json.with_target(true)),
+            format_layer.only(Format::Text, text),
+            format_layer.only(Format::Json, json.with_target(true)),
         ];
-        layers.extend(journal.map(|journal| shape.only(Format::Journald, journal)));
+        layers.extend(journal.map(|journal| format_layer.only(Format::Journald, journal)));
         tracing_subscriber::registry()
             .with(filter)
             .with(filter_fn(keeps_secrets))
             .with(layers)
             .try_init()
             .map_err(|error| LogError::Started(error.to_string()))?;
-        Ok(control)
+        Ok(log_handle)
     }
 }
 
@@ -126,7 +126,7 @@ pub struct LogHandle(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     handle: reload::Handle<EnvFilter, Registry>,
-    shape: FormatLayer,
+    format_layer: FormatLayer,
     has_journal: bool,
     journal: bool,
     /// A flag or the environment determines the filter.
@@ -141,11 +141,11 @@ impl LogHandle {
     ///
     /// If `format` requires a journal and there is none.
     pub fn set_format(&self, format: Format) -> Result<(), LogError> {
-        let format = format.among(self.0.journal);
+        let format = format.resolved(self.0.journal);
         if format == Format::Journald && !self.0.has_journal {
             return Err(LogError::NoJournal);
         }
-        self.0.shape.set(format);
+        self.0.format_layer.set(format);
         Ok(())
     }
 
@@ -208,7 +208,7 @@ pub enum Format {
 
 impl Format {
     /// Resolves `Auto`. `journal`: stderr is connected to the journal.
-    fn among(self, journal: bool) -> Self {
+    fn resolved(self, journal: bool) -> Self {
         match (self, journal) {
             (Self::Auto, true) => Self::Journald,
             (Self::Auto, false) => Self::Text,
@@ -231,9 +231,9 @@ impl FormatLayer {
     where
         S: tracing::Subscriber + for<'span> LookupSpan<'span>,
     {
-        let shape = self.clone();
+        let current = self.clone();
         let writes = move |metadata: &Metadata<'_>| {
-            metadata.is_span() || shape.0.load(Relaxed) == format as u8
+            metadata.is_span() || current.0.load(Relaxed) == format as u8
         };
         layer.with_filter(filter_fn(writes)).boxed()
     }
@@ -256,7 +256,7 @@ pub fn dropped_log_lines() -> u64 {
 
 /// Waits until all lines are written, for one second at most.
 pub fn flush_log() {
-    writers().for_each(|writer| writer.flush(LAST_LINES));
+    writers().for_each(|writer| writer.flush(FLUSH_TIMEOUT));
 }
 
 fn writers() -> impl Iterator<Item = &'static Writer> {
@@ -266,7 +266,7 @@ fn writers() -> impl Iterator<Item = &'static Writer> {
 static JOURNAL: OnceLock<Writer> = OnceLock::new();
 
 /// Maximum time for which the end of the process waits for the reader of the log.
-const LAST_LINES: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn keeps_secrets(metadata: &Metadata<'_>) -> bool {
     filter::keeps_secrets(metadata.target(), *metadata.level())

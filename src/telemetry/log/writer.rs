@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_hangs_costs_lines_and_they_are_reported_when_it_reads_again() {
+    fn lines_dropped_because_of_a_hanging_reader_are_reported_when_it_reads_again() {
         static REPORTED: AtomicU64 = AtomicU64::new(0);
         let (writer, permit, batches) = writer(0, |dropped| {
             REPORTED.fetch_add(dropped, SeqCst);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_ends_though_nobody_reads() {
+    fn a_flush_times_out_if_nothing_is_read() {
         let (writer, _permit, _batches) = writer(0, |_| {});
         writer.push(b"line\n".to_vec());
 
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn short_lines_go_out_together_and_none_is_cut() {
+    fn short_lines_are_written_together_and_none_is_split() {
         let (writer, permit, batches) = writer(10, |_| {});
         writer.push(b"first\n".to_vec());
         for line in ["aaa\n", "bbb\n", "ccc\n", "a long line of its own\n"] {
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_a_reader_refuses_are_counted_and_not_reported() {
+    fn lines_that_cannot_be_written_are_counted_and_not_reported() {
         let (writer, permit, _batches) = writer(0, |_| panic!("reported"));
         drop(permit);
 
