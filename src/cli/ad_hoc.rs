@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_region_may_stand_behind_the_target() {
+    fn a_region_may_follow_the_target() {
         assert_eq!(
             split_target("i-0123456789abcdef0.eu-west-1"),
             ("i-0123456789abcdef0", Some("eu-west-1"))
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_forward_without_a_file_makes_sense() {
+    fn the_template_of_a_forward_is_valid() {
         let config = config::parse(FORWARD).unwrap();
 
         assert_eq!(config.forwards.len(), 1);

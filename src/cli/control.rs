@@ -193,8 +193,8 @@ pub(super) async fn wait(args: WaitArgs) -> Exit {
     let deadline = clock::now() + args.timeout.min(MAX_WAIT);
     let mut last = None;
     loop {
-        let looked = timeout_at(deadline.into(), look(&args)).await;
-        match looked {
+        let polled = timeout_at(deadline.into(), poll(&args)).await;
+        match polled {
             Ok(WaitResult::Ready) => return Exit::Done,
             Ok(WaitResult::Failed(exit)) => return exit,
             Ok(WaitResult::NotYet(what, hint)) => last = Some((what, hint)),
@@ -223,7 +223,7 @@ enum WaitResult {
     Failed(Exit),
 }
 
-async fn look(args: &WaitArgs) -> WaitResult {
+async fn poll(args: &WaitArgs) -> WaitResult {
     let asked = async {
         let mut client = args.daemon.connect().await?;
         Ok::<_, LookupError>(client.ask(&Request::Status).await?)
@@ -307,13 +307,13 @@ fn rejected(
 }
 
 /// Returns the exit code of a command that has printed its result.
-pub(super) fn sent(told: Result<(), stdout::StdoutClosed>) -> Exit {
-    told.map_or_else(|unheard| unheard.exit(), |()| Exit::Done)
+pub(super) fn sent(printed: Result<(), stdout::StdoutClosed>) -> Exit {
+    printed.map_or_else(|closed| closed.exit(), |()| Exit::Done)
 }
 
 /// Reports a response of an unexpected type.
-pub(super) fn unexpected_response(answer: &Response) -> Exit {
-    let error = format!("unexpected response from the daemon: {answer:?}");
+pub(super) fn unexpected_response(response: &Response) -> Exit {
+    let error = format!("unexpected response from the daemon: {response:?}");
     terminal::fail(
         Exit::Failed,
         &error,

@@ -35,7 +35,7 @@ const MANAGED_DRAIN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct BadVariable {
     name: &'static str,
-    fault: config::ValueError,
+    error: config::ValueError,
 }
 
 impl BadVariable {
@@ -47,13 +47,13 @@ impl BadVariable {
 
     /// Returns what to write instead.
     pub(super) fn hint(&self) -> &str {
-        self.fault.hint()
+        self.error.hint()
     }
 }
 
 impl fmt::Display for BadVariable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in the environment: {}", self.name, self.fault)
+        write!(f, "{} in the environment: {}", self.name, self.error)
     }
 }
 
@@ -111,10 +111,10 @@ fn proxy_of_environment() -> Option<config::Proxy> {
     let (variable, url) = first(&["ALL_PROXY", "all_proxy"])?;
     match config::argument("proxy")(&url) {
         Ok(url) => Some(config::Proxy::new(url, exempt)).filter(|proxy| !proxy.is_none()),
-        Err(fault) => {
+        Err(error) => {
             warn!(
                 variable,
-                error = %fault,
+                error = %error,
                 hint = "set HTTPS_PROXY, or `proxy` in [aws], to reach AWS through an HTTP proxy",
                 "ignoring the proxy set in the environment"
             );
@@ -133,7 +133,7 @@ fn override_from_env(
     let Some((name, given)) = first(variables) else {
         return Ok(());
     };
-    let given = check(&given).map_err(|fault| BadVariable { name, fault })?;
+    let given = check(&given).map_err(|error| BadVariable { name, error })?;
     if value.as_ref().is_some_and(|written| *written != given) {
         info!(
             variable = name,

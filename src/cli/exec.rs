@@ -32,7 +32,7 @@ pub(super) struct ExecArgs {
     #[arg(value_name = "NAME|TARGET", add = forward_names())]
     name: String,
     #[command(flatten)]
-    rules: ForwardOptions,
+    options: ForwardOptions,
     #[command(flatten)]
     aws: AwsOptions,
     /// The command to run; {host} and {port} are replaced by the address of the forward
@@ -47,13 +47,13 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
     };
     let ExecArgs {
         name,
-        rules,
+        options,
         aws,
         command,
     } = args;
-    let reading = blocking(move || match rules.local.is_empty() {
+    let reading = blocking(move || match options.local.is_empty() {
         true => named(&name, aws),
-        false => configuration(&name, &rules, aws),
+        false => configuration(&name, &options, aws),
     });
     let config = tokio::select! {
         config = reading => config,
@@ -144,16 +144,16 @@ struct RunningCommand {
 
 impl RunningCommand {
     /// Starts the command. Fails as a shell does: 127 if not found, 126 if not executable.
-    fn start(command: &[String], place: &ForwardAddress) -> Result<Self, Exit> {
+    fn start(command: &[String], address: &ForwardAddress) -> Result<Self, Exit> {
         let (program, arguments) = command.split_first().ok_or(Exit::Usage)?;
-        let started = Command::new(place.fill(program))
-            .args(arguments.iter().map(|argument| place.fill(argument)))
-            .env("SSM_PROXYD_HOST", &place.host)
-            .env("SSM_PROXYD_PORT", &place.port)
+        let started = Command::new(address.fill(program))
+            .args(arguments.iter().map(|argument| address.fill(argument)))
+            .env("SSM_PROXYD_HOST", &address.host)
+            .env("SSM_PROXYD_PORT", &address.port)
             .spawn();
         let child = started.map_err(|error| {
-            let is_there = error.kind() != io::ErrorKind::NotFound;
-            let exit = Exit::Command(if is_there { 126 } else { 127 });
+            let exists = error.kind() != io::ErrorKind::NotFound;
+            let exit = Exit::Command(if exists { 126 } else { 127 });
             let error = format!("cannot run {program}: {}", terminal::os_message(&error));
             terminal::fail(exit, &error, "check that it is in the PATH and executable")
         })?;

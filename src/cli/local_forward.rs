@@ -96,8 +96,8 @@ fn remote(host: &str, port: &str) -> Result<Remote, String> {
     text.parse().map_err(with_hint)
 }
 
-fn with_hint(fault: crate::config::ValueError) -> String {
-    format!("{fault}; {}", fault.hint())
+fn with_hint(error: crate::config::ValueError) -> String {
+    format!("{error}; {}", error.hint())
 }
 
 const FORM: &str = "write [BIND:]PORT:HOST:HOSTPORT, for example 5432:db.internal:5432";
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_what_ssh_reads() {
+    fn the_syntax_of_ssh_is_accepted() {
         for (text, listen, remote) in [
             ("5432:db:5432", "localhost:5432", "db:5432"),
             ("0:db:5432", "localhost:0", "db:5432"),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_forwards_are_rejected() {
         for bad in [
             "",
             "1",

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_was_there_stays_unless_it_was_written() {
+    fn an_existing_file_is_kept_unless_it_was_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ready");
         fs::write(&path, "precious").unwrap();

@@ -99,12 +99,12 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
         log: Some(log),
         orphan_policy: TerminatePolicy::Required,
     };
-    let manner = StartOptions {
+    let options = StartOptions {
         strict: args.strict,
         file: Some(path.clone()),
     };
     let started = tokio::select! {
-        started = Daemon::begin(config, environment, manner) => started,
+        started = Daemon::begin(config, environment, options) => started,
         () = signals.wait_for_stop() => {
             info!("stopping; nothing has been started");
             return Exit::Done;

@@ -16,7 +16,7 @@ use crate::session::{
     TerminatePolicy,
 };
 
-/// The services of a configuration, and the settings they were loaded from.
+/// The AWS clients of a configuration, and the settings they were loaded from.
 #[derive(Clone, Debug)]
 pub(super) struct AwsClients {
     aws: config::Aws,
@@ -24,26 +24,26 @@ pub(super) struct AwsClients {
     proxy: Option<Proxy>,
     /// Trusts the platform's certificates and those of `[aws]`.
     network: Network,
-    /// Forwards with the same account settings share a service.
-    services: BTreeMap<Account, LoadedAccount>,
-    /// Errors of the services that could not be loaded.
+    /// Forwards with the same account settings share a client.
+    accounts: BTreeMap<Account, LoadedAccount>,
+    /// Errors of the clients that could not be loaded.
     failed: BTreeMap<Account, session::Error>,
 }
 
-/// The service and network of an account.
+/// The client and network of an account.
 #[derive(Clone, Debug)]
 struct LoadedAccount {
     ssm: SsmClient,
-    /// Trusts the same certificates as the service.
+    /// Trusts the same certificates as the client.
     network: Network,
 }
 
 impl AwsClients {
-    /// Loads the services of the forwards, on a thread that may block.
+    /// Loads the clients of the forwards, on a thread that may block.
     ///
     /// # Errors
     ///
-    /// Invalid certificates or proxy, or files that are not read in time. A service that cannot be
+    /// Invalid certificates or proxy, or files that are not read in time. A client that cannot be
     /// loaded is not an error here but one of [`AwsClients::context`].
     pub(super) async fn new(
         aws: config::Aws,
@@ -70,14 +70,14 @@ impl AwsClients {
             identity,
             proxy,
             network,
-            services: BTreeMap::new(),
+            accounts: BTreeMap::new(),
             failed: BTreeMap::new(),
         };
         aws.load(forwards).await;
         Ok(aws)
     }
 
-    /// Reloads for other settings and forwards; unchanged services are kept. Also returns whether
+    /// Reloads for other settings and forwards; unchanged clients are kept. Also returns whether
     /// something common to all forwards has changed.
     ///
     /// # Errors
@@ -106,10 +106,10 @@ impl AwsClients {
         }
         let mut updated = self;
         let is_named = |account: &Account| forwards.iter().any(|f| f.account == *account);
-        updated.services.retain(|account, _| is_named(account));
+        updated.accounts.retain(|account, _| is_named(account));
         let changed = updated.with_other_certificates();
         for account in &changed {
-            updated.services.remove(account);
+            updated.accounts.remove(account);
         }
         updated.load(forwards).await;
         Ok((updated, !changed.is_empty()))
@@ -119,7 +119,7 @@ impl AwsClients {
     /// previous ones stay in use. Blocks.
     fn with_other_certificates(&self) -> Vec<Account> {
         let mut changed = Vec::new();
-        for (account, loaded) in &self.services {
+        for (account, loaded) in &self.accounts {
             match self.trust(account.merged_into(&self.aws).profile.as_deref()) {
                 Ok((_, network)) if network.trusts_the_same(&loaded.network) => {}
                 Ok(_) => changed.push(account.clone()),
@@ -147,7 +147,7 @@ impl AwsClients {
         })
     }
 
-    /// Tries again to load the services of these forwards that could not be loaded.
+    /// Tries again to load the clients of these forwards that could not be loaded.
     ///
     /// # Errors
     ///
@@ -169,17 +169,17 @@ impl AwsClients {
         for forward in forwards.iter().filter(|forward| forward.enabled) {
             self.load_one(&forward.account).await;
         }
-        if self.services.is_empty() && self.failed.is_empty() {
+        if self.accounts.is_empty() && self.failed.is_empty() {
             self.load_one(&Account::default()).await;
         }
     }
 
     async fn load_one(&mut self, account: &Account) {
-        if self.services.contains_key(account) || self.failed.contains_key(account) {
+        if self.accounts.contains_key(account) || self.failed.contains_key(account) {
             return;
         }
         match self.loaded(account).await {
-            Ok(loaded) => drop(self.services.insert(account.clone(), loaded)),
+            Ok(loaded) => drop(self.accounts.insert(account.clone(), loaded)),
             Err(error) => drop(self.failed.insert(account.clone(), error)),
         }
     }
@@ -194,7 +194,7 @@ impl AwsClients {
             ca_bundle,
             ..settings(aws)
         };
-        let others = || self.services.values();
+        let others = || self.accounts.values();
         let similar = others().find(|other| other.network.trusts_the_same(&network));
         let ssm = match similar.or_else(|| others().next()) {
             Some(other) => other.ssm.with_settings(settings).await?,
@@ -203,11 +203,11 @@ impl AwsClients {
         Ok(LoadedAccount { ssm, network })
     }
 
-    /// Returns a service with the origin that started a session.
+    /// Returns a client with the origin that started a session.
     async fn client_of(self, origin: Origin) -> Result<SsmClient, StartError> {
         let finding = async move {
-            let mut services = self.services.values().map(|loaded| &loaded.ssm);
-            if let Some(same) = services.find(|ssm| ssm.origin() == origin) {
+            let mut accounts = self.accounts.values().map(|loaded| &loaded.ssm);
+            if let Some(same) = accounts.find(|ssm| ssm.origin() == origin) {
                 return Ok(same.clone());
             }
             let found = async {
@@ -220,11 +220,11 @@ impl AwsClients {
     }
 
     fn any_client(&self) -> Result<&SsmClient, session::Error> {
-        match self.services.values().next() {
+        match self.accounts.values().next() {
             Some(loaded) => Ok(&loaded.ssm),
             None => {
                 let error = self.failed.values().next().cloned();
-                Err(error.expect("each service was loaded or has failed"))
+                Err(error.expect("each client was loaded or has failed"))
             }
         }
     }
@@ -233,7 +233,7 @@ impl AwsClients {
     ///
     /// # Errors
     ///
-    /// If its service could not be loaded.
+    /// If its client could not be loaded.
     pub(super) fn context(
         &self,
         forward: &config::Forward,
@@ -242,7 +242,7 @@ impl AwsClients {
         if let Some(error) = self.failed.get(&forward.account) {
             return Err(refused(forward, error.clone()));
         }
-        let loaded = self.services.get(&forward.account);
+        let loaded = self.accounts.get(&forward.account);
         let ssm = loaded.map_or(&context.ssm, |loaded| &loaded.ssm);
         Ok(Context {
             ssm: ssm.clone(),
@@ -265,17 +265,17 @@ impl AwsClients {
 
     /// Returns the network for the websockets of a forward.
     pub(super) fn network_of(&self, forward: &config::Forward) -> Network {
-        let loaded = self.services.get(&forward.account);
+        let loaded = self.accounts.get(&forward.account);
         loaded
             .map_or(&self.network, |loaded| &loaded.network)
             .clone()
     }
 
-    /// Returns one of the services, for calls that belong to no forward.
+    /// Returns one of the clients, for calls that belong to no forward.
     ///
     /// # Errors
     ///
-    /// If there is no service at all: the error of the first of these forwards.
+    /// If there is no client at all: the error of the first of these forwards.
     pub(super) fn default_client(
         &self,
         forwards: &[config::Forward],
@@ -293,23 +293,23 @@ impl AwsClients {
 
     /// Returns the region, and the profile of `[aws]` or the environment.
     pub(super) fn region_and_profile(&self) -> (String, String) {
-        let ssm = self.services.values().next().map(|loaded| &loaded.ssm);
+        let ssm = self.accounts.values().next().map(|loaded| &loaded.ssm);
         let region = self.aws.region.clone();
         let region = region.or_else(|| ssm.map(|ssm| ssm.region().to_owned()));
         let profile = self.aws.profile.as_deref().unwrap_or("default");
         (region.unwrap_or_default(), profile.to_owned())
     }
 
-    /// Makes every service check at its next call whether the AWS files have changed.
+    /// Makes every client check at its next call whether the AWS files have changed.
     pub(super) fn invalidate_credential_files(&self) {
-        for LoadedAccount { ssm, .. } in self.services.values() {
+        for LoadedAccount { ssm, .. } in self.accounts.values() {
             ssm.invalidate_credential_files();
         }
     }
 
-    /// Makes every service retry credentials now.
+    /// Makes every client retry credentials now.
     pub(super) fn retry_now(&self) {
-        for LoadedAccount { ssm, .. } in self.services.values() {
+        for LoadedAccount { ssm, .. } in self.accounts.values() {
             ssm.retry_now();
         }
     }
@@ -319,12 +319,12 @@ impl AwsClients {
 pub(super) async fn terminate_orphans(
     aws: AwsClients,
     sessions: Sessions,
-    abandoned: Vec<JournalEntry>,
+    orphans: Vec<JournalEntry>,
     effort: TerminatePolicy,
 ) {
-    let mut callers: BTreeMap<Origin, SsmClient> = BTreeMap::new();
-    for entry in abandoned {
-        let ssm = match callers.get(&entry.origin) {
+    let mut clients: BTreeMap<Origin, SsmClient> = BTreeMap::new();
+    for entry in orphans {
+        let ssm = match clients.get(&entry.origin) {
             Some(known) => known.clone(),
             None => match aws.clone().client_of(entry.origin.clone()).await {
                 Ok(ssm) => ssm,
@@ -342,7 +342,7 @@ pub(super) async fn terminate_orphans(
                 }
             },
         };
-        callers.insert(entry.origin.clone(), ssm.clone());
+        clients.insert(entry.origin.clone(), ssm.clone());
         sessions.terminate_orphan(ssm, entry, effort);
     }
 }

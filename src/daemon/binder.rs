@@ -33,7 +33,7 @@ pub(super) struct Binder(JoinSet<Bound>);
 #[derive(Debug)]
 pub(super) enum Bound {
     Reload(Result<Box<BoundReload>, StartError>),
-    /// The reload was put into use, and the former HTTP server is closed.
+    /// The reload was applied, and the previous HTTP server is closed.
     Reloaded(ReloadSummary),
     Forwards(forwards::Rebound),
     Servers(servers::Rebound),

@@ -54,7 +54,7 @@ impl ConnectionLimit {
                 idle: None,
                 open: drain_timeout,
                 forwards: MAX_FORWARDS,
-                terminations: MAX_ENDINGS,
+                terminations: MAX_TERMINATIONS,
             };
         }
         let open = drain_timeout.saturating_sub(RESERVE);
@@ -97,7 +97,7 @@ pub(super) struct ShutdownTimeouts {
     pub(super) open: Duration,
     /// From then until the connections have ended.
     pub(super) forwards: Duration,
-    /// From then until their sessions are terminated, and what the others have left of their time;
+    /// From then until their sessions are terminated, plus the unused time of the other phases;
     /// two more seconds follow.
     pub(super) terminations: Duration,
 }
@@ -148,7 +148,7 @@ impl ShutdownTimeouts {
 pub(super) const MAX_FORWARDS: Duration = Duration::from_secs(5);
 
 /// Timeout for the dispatcher to terminate the remaining sessions, with some margin.
-const MAX_ENDINGS: Duration = Duration::from_secs(15);
+const MAX_TERMINATIONS: Duration = Duration::from_secs(15);
 
 /// Part of `drain_timeout` reserved for terminating sessions if the whole shutdown must fit into
 /// it.

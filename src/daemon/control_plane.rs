@@ -118,8 +118,8 @@ impl ControlPlane {
 }
 
 /// Answers a request. Its client may have gone.
-pub(super) fn answer(reply: ResponseSender, answer: Response) {
-    let _gone = reply.send(answer);
+pub(super) fn answer(reply: ResponseSender, response: Response) {
+    let _gone = reply.send(response);
 }
 
 /// Forces the shutdown: the remaining sessions are terminated now.

@@ -66,8 +66,8 @@ fn needed(limits: &Limits, forwards: &[Forward]) -> u64 {
 
 /// Returns the maximum number of descriptors in use without waiting connections.
 fn served(limits: &Limits, forwards: &[Forward]) -> usize {
-    let most: usize = forwards.iter().map(|forward| forward.max_connections).sum();
-    let carried = 2 * most.min(limits.max_connections);
+    let max: usize = forwards.iter().map(|forward| forward.max_connections).sum();
+    let carried = 2 * max.min(limits.max_connections);
     let warm_sessions: usize = forwards.iter().map(warm_sessions).sum();
     let listeners: usize = forwards
         .iter()
@@ -113,7 +113,7 @@ mod tests {
     use crate::config;
 
     #[test]
-    fn connections_spares_and_listeners_are_counted() {
+    fn connections_warm_sessions_and_listeners_are_counted() {
         let text = "[limits]\nmax_connections = 100\n[[forward]]\nname = \"a\"\nlisten = 1\n\
                     target = \"i-01234567\"\nremote = 1\nmax_connections = 150\nwarm = 3\n";
         let config = config::parse(text).unwrap();

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   settings ─▶ Plan: bind new forwards; fails if none can start, or if a required one cannot
-//!                └▶ swap: unchanged forwards go on · new and changed ones start
-//!                         · the others are released · failing ones are retried until they start
+//!                └▶ commit: unchanged forwards go on · new and changed ones start
+//!                           · the others are released · failing ones are retried until they start
 //! ```
 //!
 //! A changed forward takes over the listeners of its predecessor, so no client is refused in
@@ -134,7 +134,7 @@ impl ForwardsPlan {
             .0
             .iter()
             .position(fails)
-            .map(|place| self.0.remove(place))
+            .map(|index| self.0.remove(index))
         {
             Some((_, PlannedStep::Fail(error))) => Err(error),
             Some(_) | None => Ok(self),
@@ -171,7 +171,7 @@ impl Forwards {
             }
             let predecessor = match (step, predecessor) {
                 (PlannedStep::Same, Some(mut same)) => {
-                    same.listed_as(settings);
+                    same.set_settings(settings);
                     self.running.push(same);
                     None
                 }
@@ -181,7 +181,7 @@ impl Forwards {
                     predecessor
                 }
                 (PlannedStep::Fail(error), Some(mut same)) if same.active.is_none() => {
-                    same.listed_as(settings);
+                    same.set_settings(settings);
                     same.handle_failure(&error);
                     self.running.push(same);
                     None
@@ -219,12 +219,12 @@ impl Forwards {
     pub(super) fn handle_rebound(&mut self, Rebound(rebound): Rebound) {
         for (settings, bound) in rebound {
             let is_this = |r: &RunningForward| r.is_failing() && r.settings().name == settings.name;
-            let Some(place) = self.running.iter().position(is_this) else {
+            let Some(index) = self.running.iter().position(is_this) else {
                 continue;
             };
             match bound {
-                Ok(forward) => self.running[place] = self.started(settings, forward),
-                Err(error) => self.running[place].handle_failure(&error),
+                Ok(forward) => self.running[index] = self.started(settings, forward),
+                Err(error) => self.running[index].handle_failure(&error),
             }
         }
     }
@@ -252,7 +252,7 @@ impl Forwards {
         }
     }
 
-    /// Sends the stop level to every forward, and drops the listeners held here.
+    /// Sends the shutdown phase to every forward, and drops the listeners held here.
     pub(super) fn stop(&mut self, phase: ShutdownPhase) {
         for active in self.running.iter_mut().filter_map(|r| r.active.as_mut()) {
             active.bound = Listeners::default();

@@ -111,7 +111,7 @@ impl Daemon {
     pub async fn begin(
         config: Config,
         environment: DaemonEnvironment,
-        manner: StartOptions,
+        options: StartOptions,
     ) -> Result<Self, StartError> {
         let Config {
             aws,
@@ -131,7 +131,7 @@ impl Daemon {
             log,
             orphan_policy,
         } = environment;
-        let StartOptions { strict, file } = manner;
+        let StartOptions { strict, file } = options;
         let aws = AwsClients::new(aws, identity, &forwards).await?;
         let fd_limit = FdLimit::raise(&limits, &forwards);
         fd_limit.warn_if_low();
@@ -141,7 +141,7 @@ impl Daemon {
             trigger,
             dump_connections,
             dispatcher,
-            abandoned,
+            orphans,
         } = Parts::start(&aws, &forwards, limits.session_start_rate, state, origin).await?;
         let connection_limit = ConnectionLimit::new(shutdown, limits.max_connections);
         let context = Context {
@@ -174,7 +174,7 @@ impl Daemon {
         if let Some(admin) = &admin {
             info!(socket = %admin.path().display(), "accepting commands");
         }
-        // There is no former server.
+        // There is no previous server.
         drop(http.commit(served));
         running.commit(plan);
         info!("{}", running.snapshot().ready());
@@ -205,7 +205,7 @@ impl Daemon {
             log_settings,
             background: JoinSet::new(),
         };
-        daemon.terminate_orphans(abandoned, orphan_policy);
+        daemon.terminate_orphans(orphans, orphan_policy);
         daemon.plan_retry();
         daemon.plan_server_retry();
         Ok(daemon)
@@ -238,14 +238,14 @@ impl Daemon {
     }
 
     /// Terminates sessions of former processes in the background.
-    fn terminate_orphans(&mut self, abandoned: Vec<JournalEntry>, effort: TerminatePolicy) {
-        if abandoned.is_empty() {
+    fn terminate_orphans(&mut self, orphans: Vec<JournalEntry>, policy: TerminatePolicy) {
+        if orphans.is_empty() {
             return;
         }
         let (aws, sessions) = (self.control.aws.clone(), self.context.sessions.clone());
-        let count = abandoned.len();
-        let ending = aws_clients::terminate_orphans(aws, sessions, abandoned, effort);
-        match effort {
+        let count = orphans.len();
+        let ending = aws_clients::terminate_orphans(aws, sessions, orphans, policy);
+        match policy {
             TerminatePolicy::Required => {
                 info!(
                     count,

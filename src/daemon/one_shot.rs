@@ -1,7 +1,8 @@
 //! One connection over stdin and stdout, without a daemon.
 //!
 //! ```text
-//!   start ─▶ progress: Opening, Open, Over ─▶ (caller prints the outcome) ─▶ release ─▶ end
+//!   start ─▶ progress: Opening, Open, Closed ─▶ (caller prints the outcome)
+//!         ─▶ release_stdout ─▶ shutdown
 //! ```
 //!
 //! The reader of stdout takes its end as the end of the command, so stdout stays open until it is
@@ -60,13 +61,13 @@ impl OneShot {
     /// # Errors
     ///
     /// Errors that a retry cannot fix, such as a missing region or invalid certificates.
-    pub async fn start(order: OneShotConfig, standard: Stdio) -> Result<Self, StartError> {
+    pub async fn start(config: OneShotConfig, standard: Stdio) -> Result<Self, StartError> {
         let OneShotConfig {
             aws,
             forward,
             origin,
             state,
-        } = order;
+        } = config;
         let aws = AwsClients::new(aws, Identity::Chain, std::slice::from_ref(&forward)).await?;
         let forwards = std::slice::from_ref(&forward);
         let Parts {
@@ -75,22 +76,22 @@ impl OneShot {
             trigger,
             dump_connections: _,
             dispatcher,
-            abandoned,
+            orphans,
         } = Parts::start(&aws, forwards, 1, state, origin).await?;
         let context = aws.context(&forward, &context)?;
         let mut background = JoinSet::new();
         background.spawn(aws_clients::terminate_orphans(
             aws,
             context.sessions.clone(),
-            abandoned,
+            orphans,
             TerminatePolicy::BestEffort,
         ));
         let kept_stdout = standard.hold()?;
         let stdio = StdioForward::new(forward, context, standard)?;
         let stop = watch::Sender::new(ShutdownPhase::Running);
-        let (told, progress) = watch::channel(StdioStage::Opening);
+        let (sender, progress) = watch::channel(StdioStage::Opening);
         let mut running = JoinSet::new();
-        running.spawn(stdio.run(stop.subscribe(), told));
+        running.spawn(stdio.run(stop.subscribe(), sender));
         Ok(Self {
             progress,
             stop,
@@ -106,7 +107,7 @@ impl OneShot {
     /// Waits until the connection is open or has failed.
     pub async fn wait_open(&mut self) {
         let is_settled = |progress: &StdioStage| !matches!(progress, StdioStage::Opening);
-        // An error means that the task has ended, which `over` reports.
+        // An error means that the task has ended, which `wait_closed` reports.
         drop(self.progress.wait_for(is_settled).await);
     }
 
@@ -142,10 +143,10 @@ impl OneShot {
         shutdown_mode: ShutdownMode,
         signals: &mut Signals,
     ) -> Result<(), &'static str> {
-        let stage = self.shutdown_mode.clone();
+        let mode = self.shutdown_mode.clone();
         let is_clean = tokio::select! {
             is_clean = self.shutdown_with(shutdown_mode) => is_clean,
-            () = forced(signals, &stage) => false,
+            () = forced(signals, &mode) => false,
         };
         is_clean.then_some(()).ok_or(LOOK_FOR_SESSIONS)
     }
@@ -162,12 +163,12 @@ impl OneShot {
                 warn!("the connection did not close in time");
             },
             // The remaining time is needed to terminate the session.
-            _ = forced.wait_for(|stage| *stage == ShutdownMode::Forced) => {}
+            _ = forced.wait_for(|mode| *mode == ShutdownMode::Forced) => {}
         }
         self.forward.shutdown().await;
-        self.shutdown_mode.send_if_modified(|stage| {
-            let is_later = *stage < shutdown_mode;
-            *stage = (*stage).max(shutdown_mode);
+        self.shutdown_mode.send_if_modified(|mode| {
+            let is_later = *mode < shutdown_mode;
+            *mode = (*mode).max(shutdown_mode);
             is_later
         });
         matches!(self.dispatcher.join_next().await, Some(Ok(0)))
@@ -175,9 +176,9 @@ impl OneShot {
 }
 
 /// Forces the shutdown at the first signal; returns at the third.
-async fn forced(signals: &mut Signals, stage: &watch::Sender<ShutdownMode>) {
+async fn forced(signals: &mut Signals, shutdown_mode: &watch::Sender<ShutdownMode>) {
     signals.next_stop_number().await;
-    stage.send_replace(ShutdownMode::Forced);
+    shutdown_mode.send_replace(ShutdownMode::Forced);
     signals.next_stop_number().await;
     signals.next_stop_number().await;
 }

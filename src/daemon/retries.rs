@@ -47,9 +47,9 @@ impl Retries {
     pub(super) async fn loaded(&mut self) -> Result<AwsClients, StartError> {
         match self.task.join_next().await {
             Some(Ok(loaded)) => loaded,
-            Some(Err(fault)) => Err(StartError::Unfinished {
+            Some(Err(panic)) => Err(StartError::Unfinished {
                 what: "a retry",
-                why: format!("internal error ({fault}); please report it"),
+                why: format!("internal error ({panic}); please report it"),
             }),
             None => std::future::pending().await,
         }

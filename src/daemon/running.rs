@@ -98,7 +98,7 @@ impl RunningForward {
     }
 
     /// Replaces the settings; addresses and metrics stay.
-    pub(super) fn listed_as(&mut self, settings: config::Forward) {
+    pub(super) fn set_settings(&mut self, settings: config::Forward) {
         self.info = Arc::new(ForwardInfo {
             settings,
             addresses: self.info.addresses.clone(),

@@ -118,8 +118,8 @@ pub(super) async fn rebind(
         let released = &mut Listeners::default();
         rebound.http = Some(HttpSockets::default().prepare(http, passed, released).await);
     }
-    if let Some(place) = admin {
-        rebound.admin = Some(Admin::bind(&place).await);
+    if let Some(location) = admin {
+        rebound.admin = Some(Admin::bind(&location).await);
     }
     rebound
 }

@@ -251,12 +251,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loops_that_are_silent_for_long_are_dead_until_they_answer() {
+    fn loops_that_do_not_answer_for_long_are_dead_until_they_answer() {
         let mut stats = DaemonStats::new();
         let alive_in = |stats: &DaemonStats, seconds| {
             stats.is_alive(clock::now() + Duration::from_secs(seconds))
         };
-        assert!(alive_in(&stats, 3600), "nobody was asked");
+        assert!(alive_in(&stats, 3600), "no probe was sent");
 
         assert!(!stats.record_liveness(false));
         assert!(!stats.record_liveness(false));

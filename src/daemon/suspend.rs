@@ -14,7 +14,7 @@ pub(super) struct SuspendDetector {
     monotonic: Instant,
     wall: SystemTime,
     /// An interval keeps its deadline when [`SuspendDetector::resumed`] is cancelled.
-    looks: Interval,
+    ticks: Interval,
 }
 
 impl SuspendDetector {
@@ -23,19 +23,19 @@ impl SuspendDetector {
     }
 
     fn every(period: Duration) -> Self {
-        let mut looks = interval(period);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             monotonic: clock::now(),
             wall: clock::wall(),
-            looks,
+            ticks,
         }
     }
 
     /// Waits until the machine has resumed from a suspend. Cancel safe.
     pub(super) async fn resumed(&mut self) {
         loop {
-            self.looks.tick().await;
+            self.ticks.tick().await;
             if self.check(clock::now(), clock::wall()) {
                 return;
             }
@@ -63,10 +63,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_sleep_is_noticed_by_a_caller_that_is_often_interrupted() {
+    async fn a_suspend_is_detected_although_the_wait_is_often_cancelled() {
         let mut suspend_detector = SuspendDetector::every(Duration::from_millis(50));
         // The first tick of an interval completes immediately.
-        suspend_detector.looks.tick().await;
+        suspend_detector.ticks.tick().await;
         suspend_detector.wall -= Duration::from_secs(3600);
 
         let mut interruptions = 0;
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wall_clock_that_ran_ahead_is_a_sleep_and_is_told_once() {
+    async fn a_wall_clock_that_ran_ahead_is_a_suspend_and_is_reported_once() {
         let mut suspend_detector = SuspendDetector::new();
         let (monotonic, wall) = (
             suspend_detector.monotonic + INTERVAL,
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wall_clock_that_is_set_back_is_none() {
+    async fn a_wall_clock_that_is_set_back_is_no_suspend() {
         let mut suspend_detector = SuspendDetector::new();
 
         assert!(!suspend_detector.check(

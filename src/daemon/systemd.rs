@@ -27,7 +27,7 @@ pub(super) struct SdNotify {
 impl SdNotify {
     pub(super) fn new() -> Self {
         let watchdog = sd_notify::watchdog_enabled();
-        let often = watchdog.map_or(REFRESH, |patience| REFRESH.min(patience / 4));
+        let often = watchdog.map_or(REFRESH, |timeout| REFRESH.min(timeout / 4));
         let mut ticks = interval(often.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
@@ -73,12 +73,12 @@ pub(super) fn reloading() {
     }
 }
 
-/// Reports that the daemon is stopping, which takes at most `most`.
-pub(super) fn stopping(most: Duration) {
-    let most = u32::try_from(most.as_micros()).unwrap_or(u32::MAX);
+/// Reports that the daemon is stopping, which takes at most `max`.
+pub(super) fn stopping(max: Duration) {
+    let max = u32::try_from(max.as_micros()).unwrap_or(u32::MAX);
     notify(&[
         NotifyState::Stopping,
-        NotifyState::ExtendTimeoutUsec(most),
+        NotifyState::ExtendTimeoutUsec(max),
         NotifyState::Status("waiting for open connections"),
     ]);
 }

@@ -123,22 +123,22 @@ pub(super) async fn run(
 ) -> Result<(), SimulateError> {
     let certificate = args.certificate.clone();
     let simulator = Simulator::start(args.options()).await?;
-    let to_json = to_json(&simulator, certificate.as_deref());
+    let ready_line = to_json(&simulator, certificate.as_deref());
     let pem = simulator.certificate_pem().map(str::to_owned);
     // Both files may be pipes that nobody reads.
-    let telling = spawn_blocking(move || {
+    let printing = spawn_blocking(move || {
         if let Some((path, pem)) = certificate.zip(pem) {
             let written = std::fs::write(&path, pem);
             written.map_err(|source| SimulateError::Certificate { path, source })?;
         }
-        stdout::print_line(&to_json)?;
-        terminal::send(&hint(&to_json));
+        stdout::print_line(&ready_line)?;
+        terminal::send(&hint(&ready_line));
         Ok::<_, SimulateError>(())
     });
     let mut shutdown = pin!(shutdown);
     tokio::select! {
-        told = telling => {
-            told??;
+        printed = printing => {
+            printed??;
             shutdown.await;
         }
         () = shutdown.as_mut() => {}

@@ -41,15 +41,15 @@ pub(super) fn to_json(simulator: &Simulator, certificate: Option<&Path>) -> Valu
 }
 
 /// Returns instructions for pointing a client at the simulator.
-pub(super) fn hint(to_json: &Value) -> String {
+pub(super) fn hint(ready_line: &Value) -> String {
     let mut hint =
         String::from("simulating AWS Session Manager; to use it with an AWS SDK or the AWS CLI:\n");
-    for (name, value) in to_json["environment"].as_object().into_iter().flatten() {
+    for (name, value) in ready_line["environment"].as_object().into_iter().flatten() {
         let value = value.as_str().unwrap_or_default();
         hint.push_str(&format!("  export {name}={value}\n"));
     }
-    let page = |name: &str| to_json[name].as_str().unwrap_or_default();
-    let curl = curl(to_json);
+    let page = |name: &str| ready_line[name].as_str().unwrap_or_default();
+    let curl = curl(ready_line);
     hint.push_str(&format!(
         "all targets, for example i-0123456789abcdef0, are online; sessions reach ports of this machine,\n\
          and hosts mapped at the start: --map db.internal:5432=127.0.0.1:5432\n\
@@ -63,9 +63,9 @@ pub(super) fn hint(to_json: &Value) -> String {
 }
 
 /// Returns the curl command, with the option to trust the simulator's certificate if needed.
-fn curl(to_json: &Value) -> String {
-    let bundle = to_json["environment"]["AWS_CA_BUNDLE"].as_str();
-    match (bundle, to_json["certificate"].is_string()) {
+fn curl(ready_line: &Value) -> String {
+    let bundle = ready_line["environment"]["AWS_CA_BUNDLE"].as_str();
+    match (bundle, ready_line["certificate"].is_string()) {
         (Some(bundle), _) => format!("curl --cacert {bundle}"),
         (None, true) => "curl --insecure".to_owned(),
         (None, false) => "curl".to_owned(),

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_is_taken_away_byte_for_byte() {
+    fn remove_restores_the_file_byte_for_byte() {
         let own = Path::new("/home/u/.ssh/ssm-proxyd.config");
         for user in [
             &b""[..],
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_user_moved_or_wrote_behind_is_left() {
+    fn lines_that_the_user_moved_or_added_are_kept() {
         let own = Path::new("/o");
         let added = insert_include(Some(b"Host a\n"), own).unwrap();
         let moved = [b"User me\n", &added[..]].concat();

@@ -35,7 +35,7 @@ impl Client {
         let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let stream = connected.map_err(fail)?;
         let peer = stream.peer_cred().map_err(fail)?;
-        if !is_believed(peer.uid()) {
+        if !is_trusted(peer.uid()) {
             return Err(fail(io::ErrorKind::PermissionDenied.into()));
         }
         Ok(Self {
@@ -45,20 +45,20 @@ impl Client {
         })
     }
 
-    /// Sends a request and waits for the answer: for ten seconds, or for a reload or a stop as
+    /// Sends a request and waits for the response: for ten seconds, or for a reload or a stop as
     /// long as the daemon answers other clients.
     ///
     /// # Errors
     ///
-    /// If the daemon ends, does not respond, or sends an invalid answer.
+    /// If the daemon ends, does not respond, or sends an invalid response.
     pub async fn ask(&mut self, request: &Request) -> Result<Response, ClientError> {
         let path = self.path.clone();
         let asked = match request {
             Request::Status | Request::Log { .. } => {
-                self.answer_within(RESPONSE_TIMEOUT, request).await
+                self.exchange_within(RESPONSE_TIMEOUT, request).await
             }
             Request::Reload | Request::Stop { .. } => tokio::select! {
-                answer = self.exchange(request) => answer,
+                response = self.exchange(request) => response,
                 () = unresponsive(&path, RESPONSE_TIMEOUT) => Err(io::ErrorKind::TimedOut.into()),
             },
         };
@@ -69,24 +69,28 @@ impl Client {
         })
     }
 
-    async fn answer_within(&mut self, limit: Duration, request: &Request) -> io::Result<Response> {
-        let answer = timeout(limit, self.exchange(request)).await;
-        answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    async fn exchange_within(
+        &mut self,
+        limit: Duration,
+        request: &Request,
+    ) -> io::Result<Response> {
+        let response = timeout(limit, self.exchange(request)).await;
+        response.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     async fn exchange(&mut self, request: &Request) -> io::Result<Response> {
         let mut line = serde_json::to_string(request)?;
         line.push('\n');
         self.stream.write_all(line.as_bytes()).await?;
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         let mut limited = (&mut self.stream).take(MAX_RESPONSE);
-        match limited.read_until(b'\n', &mut answer).await? {
+        match limited.read_until(b'\n', &mut response).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            read if read as u64 == MAX_RESPONSE && !answer.ends_with(b"\n") => {
+            read if read as u64 == MAX_RESPONSE && !response.ends_with(b"\n") => {
                 let why = format!("its response is longer than {MAX_RESPONSE} bytes");
                 Err(io::Error::new(io::ErrorKind::InvalidData, why))
             }
-            _ => Ok(serde_json::from_slice(&answer)?),
+            _ => Ok(serde_json::from_slice(&response)?),
         }
     }
 }
@@ -99,7 +103,7 @@ async fn unresponsive(path: &Path, limit: Duration) {
     let mut failures = 0;
     while failures < MAX_FAILURES {
         match Client::connect(path).await {
-            Ok(mut client) => match client.answer_within(limit, &Request::Status).await {
+            Ok(mut client) => match client.exchange_within(limit, &Request::Status).await {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return,
                 Ok(_) => failures = 0,
                 Err(_) => failures += 1,
@@ -112,9 +116,9 @@ async fn unresponsive(path: &Path, limit: Duration) {
 }
 
 /// Returns true if the daemon runs as this user. In a directory such as /tmp another user could
-/// listen at the expected path and give any answer; a daemon of another user would not accept our
+/// listen at the expected path and give any response; a daemon of another user would not accept our
 /// requests either. Root may connect to any daemon.
-fn is_believed(daemon: u32) -> bool {
+fn is_trusted(daemon: u32) -> bool {
     let own = rustix::process::geteuid();
     own.is_root() || daemon == own.as_raw()
 }
@@ -140,7 +144,7 @@ impl ClientError {
         )
     }
 
-    /// Returns what to do about a daemon that does not answer. Empty for other errors.
+    /// Returns what to do about a daemon that does not respond. Empty for other errors.
     pub fn hint(&self) -> String {
         match (self.source.kind(), self.pid) {
             (io::ErrorKind::TimedOut, Some(pid)) => format!(
@@ -166,8 +170,8 @@ fn describe(path: &Path, pid: Option<i32>, source: &io::Error) -> String {
 
 /// Error texts by kind: the text before the path, and the text after it.
 const KNOWN: &[(io::ErrorKind, &str, &str)] = &[
-    (io::ErrorKind::NotFound, NOBODY, ""),
-    (io::ErrorKind::ConnectionRefused, NOBODY, ""),
+    (io::ErrorKind::NotFound, NO_DAEMON, ""),
+    (io::ErrorKind::ConnectionRefused, NO_DAEMON, ""),
     (
         io::ErrorKind::PermissionDenied,
         DAEMON,
@@ -178,11 +182,11 @@ const KNOWN: &[(io::ErrorKind, &str, &str)] = &[
     (io::ErrorKind::BrokenPipe, DAEMON, DISCONNECTED),
     (io::ErrorKind::TimedOut, DAEMON, " does not respond"),
 ];
-const NOBODY: &str = "no daemon is listening at";
+const NO_DAEMON: &str = "no daemon is listening at";
 const DAEMON: &str = "the daemon at";
 const DISCONNECTED: &str = " exited before it responded, or rejects this user";
 
-/// Timeout for an answer. A healthy daemon answers within a millisecond, but a reload may be in
+/// Timeout for a response. A healthy daemon responds within a millisecond, but a reload may be in
 /// progress.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -190,7 +194,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// daemon that closed its socket counts as unresponsive.
 const MAX_FAILURES: u32 = 6;
 
-/// Maximum length of an answer in bytes, enough for the status of thousands of forwards.
+/// Maximum length of a response in bytes, enough for the status of thousands of forwards.
 const MAX_RESPONSE: u64 = 16 * 1024 * 1024;
 
 /// Timeout for connecting to a local socket.
@@ -206,7 +210,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_daemon_that_answers_nobody_is_not_waited_for_for_ever() {
+    async fn waiting_ends_when_the_daemon_answers_no_client() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
         let listener = UnixListener::bind(&path).unwrap();
@@ -219,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_without_an_end_is_an_error() {
+    async fn a_response_without_an_end_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("admin.sock");
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();

@@ -41,14 +41,14 @@ pub(super) struct Admin {
     server: JoinSet<()>,
 }
 
-/// A request and the channel for its answer.
+/// A request and the channel for its response.
 #[derive(Debug)]
 pub(super) struct PendingRequest {
     pub(super) request: Request,
     pub(super) reply: ResponseSender,
 }
 
-/// Sender of an answer; the receiver may have been dropped.
+/// Sender of a response; the receiver may have been dropped.
 pub(super) type ResponseSender = oneshot::Sender<Response>;
 
 /// The path at which the socket is bound.
@@ -56,7 +56,7 @@ pub(super) type ResponseSender = oneshot::Sender<Response>;
 pub(super) struct SocketLocation {
     pub(super) path: PathBuf,
     /// This is the default path: its directory is created if missing.
-    pub(super) usual: bool,
+    pub(super) is_default: bool,
 }
 
 impl Admin {
@@ -65,14 +65,14 @@ impl Admin {
     /// # Errors
     ///
     /// The error that prevented the bind.
-    pub(super) async fn bind(place: &SocketLocation) -> Result<Self, ListenError> {
-        let directory = place.path.parent().filter(|_| place.usual);
+    pub(super) async fn bind(location: &SocketLocation) -> Result<Self, ListenError> {
+        let directory = location.path.parent().filter(|_| location.is_default);
         if let Some(Err(error)) = directory.map(make_directory) {
             debug!(%error, "cannot create the directory of the admin socket");
         }
-        let socket = SocketFile::bind(&place.path, MODE).await;
+        let socket = SocketFile::bind(&location.path, MODE).await;
         let socket = socket.map_err(|kind| ListenError {
-            address: Listen::Unix(place.path.clone()),
+            address: Listen::Unix(location.path.clone()),
             kind,
         })?;
         let (requests, calls) = mpsc::channel(1);
@@ -80,7 +80,7 @@ impl Admin {
         server.spawn(serve(socket, requests));
         Ok(Self {
             calls,
-            path: place.path.clone(),
+            path: location.path.clone(),
             server,
         })
     }
@@ -98,7 +98,7 @@ impl Admin {
         }
     }
 
-    /// Stops accepting requests, and waits until pending answers are written, for
+    /// Stops accepting requests, and waits until pending responses are written, for
     /// [`SHUTDOWN_TIMEOUT`] at most.
     pub(super) async fn close(mut self) {
         self.calls.close();
@@ -182,7 +182,7 @@ async fn accept_one(socket: &SocketFile, spare: &mut Option<File>) -> io::Result
     }
 }
 
-/// Answers `Busy` and closes: every other client waits for an answer.
+/// Responds with `Busy` and closes: every other client waits for a response.
 fn refuse(stream: &UnixStream) {
     let busy = error_response(
         ErrorKind::Busy,
@@ -275,7 +275,7 @@ pub(super) fn filter(log: Option<&LogHandle>) -> String {
     log.map(LogHandle::filter).unwrap_or_default()
 }
 
-/// Changes the log filter if `level` is given, and answers with the current one.
+/// Changes the log filter if `level` is given, and responds with the current one.
 pub(super) fn set_log(log: Option<&LogHandle>, level: Option<String>) -> Response {
     let changed = match (log, &level) {
         (Some(log), Some(level)) => log.set_filter(level),
@@ -292,7 +292,7 @@ pub(super) fn set_log(log: Option<&LogHandle>, level: Option<String>) -> Respons
     Response::Log { filter }
 }
 
-/// Creates an error answer.
+/// Creates an error response.
 pub(super) fn error_response(kind: ErrorKind, message: impl Into<String>, hint: &str) -> Response {
     Response::Error(ErrorResponse {
         kind,
@@ -313,10 +313,10 @@ pub(super) const MAX_CLIENTS: usize = 64;
 /// Maximum length of a request in bytes.
 const MAX_LINE: u64 = 4096;
 
-/// Timeout for receiving a request, and for writing its answer.
+/// Timeout for receiving a request, and for writing its response.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Timeout for writing the last answers at shutdown.
+/// Timeout for writing the last responses at shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -21,7 +21,7 @@ pub enum Request {
     Status,
     /// Reload the configuration.
     Reload,
-    /// Stop the daemon. The answer is sent when it has stopped.
+    /// Stop the daemon. The response is sent when it has stopped.
     Stop {
         /// Do not wait for open connections.
         #[serde(default)]
@@ -35,7 +35,7 @@ pub enum Request {
     },
 }
 
-/// An answer of the daemon.
+/// A response of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Response {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_left_out_has_a_meaning() {
+    fn omitted_values_have_defaults() {
         assert_eq!(
             read(r#"{"command":"stop"}"#).unwrap(),
             Request::Stop { now: false }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn unknown_requests_are_rejected() {
         for bad in [
             "",
             "status",
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_read_as_they_were_written() {
+    fn responses_are_parsed_as_they_were_written() {
         let error_response = ErrorResponse {
             kind: ErrorKind::Listen,
             message: "no".to_owned(),

@@ -28,8 +28,8 @@ use tracing::{debug, warn};
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
     /// Name of the server in the log.
-    ssm: &'static str,
-    places: Arc<Semaphore>,
+    server: &'static str,
+    permits: Arc<Semaphore>,
     state: Arc<Mutex<ClientTable>>,
     /// Notified when a connection becomes replaceable.
     settled: Arc<Notify>,
@@ -73,11 +73,11 @@ pub(super) enum ClientKey {
 }
 
 impl Clients {
-    /// Creates an empty set of at most `most` connections.
-    pub(super) fn new(ssm: &'static str, most: usize) -> Self {
+    /// Creates an empty set of at most `max` connections.
+    pub(super) fn new(server: &'static str, max: usize) -> Self {
         Self {
-            ssm,
-            places: Arc::new(Semaphore::new(most)),
+            server,
+            permits: Arc::new(Semaphore::new(max)),
             state: Arc::default(),
             settled: Arc::default(),
         }
@@ -86,7 +86,7 @@ impl Clients {
     /// Admits a connection, and closes an idle one for it if necessary. Returns `None` if no
     /// connection becomes replaceable or ends within [`TIMEOUT`].
     pub(super) async fn admit(&self, peer: ClientKey) -> Option<AdmittedClient> {
-        let place = self.place(peer).await?;
+        let permit = self.acquire_permit(peer).await?;
         let close = Arc::new(Notify::new());
         let mut state = self.state();
         let id = state.next_event();
@@ -102,21 +102,21 @@ impl Clients {
             clients: self.clone(),
             close,
             changed: Notify::new(),
-            _place: place,
+            _place: permit,
         })
     }
 
     /// Waits for a permit, and closes an idle connection if there is none. [`TIMEOUT`] ends when
     /// one is closed, as its permit is then on its way.
-    async fn place(&self, newcomer: ClientKey) -> Option<OwnedSemaphorePermit> {
-        let mut freed = pin!(Arc::clone(&self.places).acquire_owned());
+    async fn acquire_permit(&self, newcomer: ClientKey) -> Option<OwnedSemaphorePermit> {
+        let mut freed = pin!(Arc::clone(&self.permits).acquire_owned());
         loop {
             tokio::select! {
                 biased;
                 freed = freed.as_mut() => return freed.ok(),
                 closed = timeout(TIMEOUT, self.close_idle(newcomer)) => closed.ok()?,
             }
-            // A caller that has waited for longer gets the permit first.
+            // A connection that has waited longer gets the permit first.
             if let Ok(freed) = timeout(TIMEOUT, freed.as_mut()).await {
                 return freed.ok();
             }
@@ -138,18 +138,18 @@ impl Clients {
         };
         let entry = state.entries.remove(&id).expect("it was just found");
         state.closed += 1;
-        let (ssm, closed) = (self.ssm, state.closed);
+        let (server, closed) = (self.server, state.closed);
         drop(state);
         entry.close.notify_one();
         // Logged at powers of two only, so that many connections do not flood the log.
         if closed.is_power_of_two() {
             warn!(
-                ssm,
+                server,
                 closed, "too many connections: closing idle ones to accept new ones"
             );
         } else {
             debug!(
-                ssm,
+                server,
                 closed, "closing an idle connection to accept a new one"
             );
         }

@@ -27,7 +27,7 @@ impl Idle {
 }
 
 #[tokio::test]
-async fn the_one_that_is_idle_for_longest_gives_way() {
+async fn the_longest_idle_connection_is_replaced() {
     let clients = Clients::new("test", 3);
     let mut idle = Idle::default();
     for name in ["first", "second", "third"] {
@@ -47,7 +47,7 @@ async fn the_one_that_is_idle_for_longest_gives_way() {
 }
 
 #[tokio::test]
-async fn the_peer_with_most_connections_loses_one_whoever_came_last() {
+async fn the_peer_with_most_connections_loses_one_in_any_order() {
     let clients = Clients::new("test", 4);
     let mut idle = Idle::default();
     for _ in 0..3 {
@@ -61,7 +61,7 @@ async fn the_peer_with_most_connections_loses_one_whoever_came_last() {
 }
 
 #[tokio::test]
-async fn a_peer_with_many_connections_costs_no_other_its_one() {
+async fn a_peer_with_many_connections_does_not_displace_other_peers() {
     let clients = Clients::new("test", 4);
     let mut idle = Idle::default();
     idle.keep("one", clients.admit(peer(1)).await.unwrap());
@@ -75,7 +75,7 @@ async fn a_peer_with_many_connections_costs_no_other_its_one() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_being_answered_is_not_cut() {
+async fn a_request_that_is_being_answered_is_not_interrupted() {
     let clients = Clients::new("test", 2);
     let first = clients.admit(peer(1)).await.unwrap();
     let second = clients.admit(peer(1)).await.unwrap();
@@ -89,14 +89,14 @@ async fn a_request_that_is_being_answered_is_not_cut() {
 
     tokio::select! {
         third = clients.admit(peer(1)) => assert!(third.is_none(), "refused after a while"),
-        () = replaced => panic!("an answer was cut"),
+        () = replaced => panic!("a response was interrupted"),
     }
 
     drop(answers);
 }
 
 #[tokio::test]
-async fn one_that_has_just_come_may_ask_before_it_is_replaced() {
+async fn a_new_connection_has_time_for_a_request_before_it_is_replaced() {
     let clients = Clients::new("test", 1);
     let mut idle = Idle::default();
     idle.keep("first", clients.admit(peer(1)).await.unwrap());
@@ -109,7 +109,7 @@ async fn one_that_has_just_come_may_ask_before_it_is_replaced() {
 }
 
 #[tokio::test]
-async fn one_is_not_closed_in_vain() {
+async fn a_new_connection_is_admitted_although_the_closed_one_ends_late() {
     let clients = Clients::new("test", 1);
     let first = clients.admit(peer(1)).await.unwrap();
     let leaving = async {
@@ -125,7 +125,7 @@ async fn one_is_not_closed_in_vain() {
 }
 
 #[tokio::test]
-async fn one_that_has_left_makes_room() {
+async fn a_closed_connection_frees_its_permit() {
     let clients = Clients::new("test", 1);
     for _ in 0..3 {
         let client = clients.admit(ClientKey::Local).await.unwrap();

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_localhost_and_configured_names_are_answered_to() {
+    fn addresses_localhost_and_configured_names_are_accepted() {
         for host in [
             "127.0.0.1",
             "127.0.0.1:9187",
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_not() {
+    fn other_names_are_rejected() {
         for host in [
             "evil.example",
             "evil.example:9187",
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_missing_or_malformed_is_an_error_of_the_request() {
+    fn a_missing_or_malformed_host_is_a_request_error() {
         let malformed = Err(HostError::Malformed);
         assert_eq!(check(Version::HTTP_11, "/", &[]), malformed);
         assert_eq!(check(Version::HTTP_11, "http://localhost/", &[]), malformed);

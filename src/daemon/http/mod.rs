@@ -99,7 +99,7 @@ impl Http {
         served.map(|s| s.sockets.clone()).unwrap_or_default()
     }
 
-    /// Applies a plan. The returned future finishes the last responses of the former server.
+    /// Applies a plan. The returned future finishes the last responses of the previous server.
     pub(super) fn commit(&mut self, plan: HttpPlan) -> impl Future<Output = ()> + use<> {
         let mut previous = JoinSet::new();
         if let HttpPlan::Other(wanted) = plan {

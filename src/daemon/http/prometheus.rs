@@ -112,8 +112,8 @@ fn sample(text: &mut String, name: &str, labels: &[(&str, &str)], value: u64) {
     add(text, format_args!("{PREFIX}{name}{labels} {value}\n"));
 }
 
-fn add(text: &mut String, words: fmt::Arguments<'_>) {
-    text.write_fmt(words)
+fn add(text: &mut String, line: fmt::Arguments<'_>) {
+    text.write_fmt(line)
         .expect("writing to a String does not fail");
 }
 
@@ -135,14 +135,14 @@ impl Display for Escaped<'_> {
 }
 
 /// A metric of each forward: name, kind, help and value.
-type Measure = (
+type ForwardMetric = (
     &'static str,
     &'static str,
     &'static str,
     fn(&ForwardReport) -> u64,
 );
 
-const FORWARD: [Measure; 11] = [
+const FORWARD: [ForwardMetric; 11] = [
     ("connections", GAUGE, "Connections with a session", |f| {
         f.connections as u64
     }),
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_a_label_holds_stays_in_its_quotes() {
+    fn label_values_are_escaped() {
         let mut text = String::new();
 
         sample(&mut text, "x", &[("a", "1"), ("b", "q\"b\\n\nä")], 7);

@@ -41,8 +41,8 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
 }
 
 /// Returns the response for a request without a page.
-pub(super) fn render_error(refusal: RouteError) -> Response {
-    if refusal == RouteError::Unknown {
+pub(super) fn render_error(error: RouteError) -> Response {
+    if error == RouteError::Unknown {
         let paths: Vec<&str> = ROUTES.iter().map(|(path, _)| *path).collect();
         let text = format!("unknown path; known paths: {}\n", paths.join(", "));
         return plain(StatusCode::NOT_FOUND, text);
@@ -55,8 +55,8 @@ pub(super) fn render_error(refusal: RouteError) -> Response {
 }
 
 /// Returns the response for a request with an invalid or unknown host.
-pub(super) fn misdirected(fault: HostError) -> Response {
-    match fault {
+pub(super) fn misdirected(error: HostError) -> Response {
+    match error {
         HostError::Malformed => plain(
             StatusCode::BAD_REQUEST,
             "the request needs one well-formed Host header\n",
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_that_stops_lives_and_is_not_ready() {
+    fn a_stopping_daemon_is_alive_and_not_ready() {
         let stopping = StatusReport {
             stopping: true,
             ..report()
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn accept_loops_that_do_not_answer_are_not_alive() {
+    fn unresponsive_accept_loops_are_not_alive() {
         let dead = StatusReport {
             alive: false,
             ..report()

@@ -105,19 +105,19 @@ async fn serve_client(
     names: Option<&AllowedHosts>,
     requests: mpsc::Sender<PendingRequest>,
 ) {
-    let ssm = service_fn(|request| async {
+    let service = service_fn(|request| async {
         let _answering = client.answering();
         answer(request, names, &requests).await
     });
-    let mut speech = http1::Builder::new();
-    speech
+    let mut builder = http1::Builder::new();
+    builder
         .timer(TokioTimer::new())
         // `nc -N` closes its sending side before it reads the response.
         .half_close(true)
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS);
-    let mut connection = pin!(speech.serve_connection(TokioIo::new(stream), ssm));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         ended = connection.as_mut() => return log_end(ended),
         () = requests.closed() => {}
@@ -146,9 +146,9 @@ async fn answer(
     names: Option<&AllowedHosts>,
     requests: &mpsc::Sender<PendingRequest>,
 ) -> Result<Response, Infallible> {
-    if let Some(Err(fault)) = names.map(|names| names.check(&request)) {
-        debug!(?fault, "rejected an HTTP request because of its host");
-        return Ok(routes::misdirected(fault));
+    if let Some(Err(error)) = names.map(|names| names.check(&request)) {
+        debug!(?error, "rejected an HTTP request because of its host");
+        return Ok(routes::misdirected(error));
     }
     let page = match routes::route(request.method(), request.uri().path()) {
         Ok(page) => page,
@@ -166,7 +166,7 @@ async fn answer(
     })
 }
 
-/// Requests the status of the daemon. Returns `None` if the daemon no longer answers.
+/// Requests the status of the daemon. Returns `None` if the daemon no longer responds.
 async fn report(requests: &mpsc::Sender<PendingRequest>) -> Option<StatusReport> {
     let (reply, answer) = oneshot::channel();
     let request = AdminRequest::Status;
@@ -201,7 +201,7 @@ const TIMEOUT: Duration = Duration::from_secs(8);
 /// Maximum lifetime of a connection, which also bounds clients that do not read their response.
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(60);
 
-/// Timeout for the daemon's answer.
+/// Timeout for the daemon's response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Timeout for the last responses when the server closes.
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_client_that_sends_no_request_is_disconnected_long_before_its_life_ends() {
+    async fn a_client_that_sends_no_request_is_disconnected_long_before_the_maximum_age() {
         let client = Clients::new("test", 1)
             .admit(ClientKey::Local)
             .await
