@@ -19,6 +19,7 @@ mod guard;
 mod limits;
 mod machine;
 mod mfa;
+mod origin;
 mod place;
 mod process;
 mod profiles;
@@ -34,7 +35,6 @@ mod web_identity;
 
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,7 +61,6 @@ pub(super) use self::start::Started;
 pub(super) use self::tag_lookup::Resolved;
 use self::tag_lookup::TagCache;
 use super::error::{Error, ErrorKind};
-use super::journal::Origin;
 use super::sigv4::{Signature, Upgrade, presigned, signed};
 use super::stream_url::{EndpointOverride, StreamUrl, StreamUrlError};
 use super::{ChannelAccess, Token};
@@ -321,54 +320,6 @@ impl SsmClient {
     /// cancelled and repeated.
     pub fn retry_now(&self) {
         self.0.api_clients.retry_now();
-    }
-
-    /// Returns region, identity and endpoint of its sessions.
-    pub fn origin(&self) -> Origin {
-        let Settings {
-            profile,
-            profile_first,
-            role,
-            ssm_endpoint,
-            ..
-        } = &self.0.settings;
-        Origin {
-            region: self.0.region.clone(),
-            profile: profile.clone(),
-            profile_first: *profile_first,
-            role: role.clone(),
-            endpoint: ssm_endpoint.clone(),
-        }
-    }
-
-    /// Returns the client that a session was started with: the origin's region, identity and
-    /// endpoint, `ca_bundle`, and the proxy and other settings of this client.
-    ///
-    /// # Errors
-    ///
-    /// As [`SsmClient::load`].
-    pub async fn for_origin(
-        &self,
-        origin: &Origin,
-        ca_bundle: Option<PathBuf>,
-    ) -> Result<Self, Error> {
-        let Origin {
-            region,
-            profile,
-            profile_first,
-            role,
-            endpoint,
-        } = origin.clone();
-        let settings = Settings {
-            region: Some(region),
-            profile,
-            profile_first,
-            role,
-            ssm_endpoint: endpoint,
-            ca_bundle,
-            ..self.0.settings.clone()
-        };
-        self.with_settings(settings).await
     }
 }
 
