@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ssm_proxyd::config::settings::{DefaultValue, Kind, SECTIONS, Setting};
+use ssm_proxyd::config::settings::{Default, Kind, SECTIONS, Setting};
 use ssm_proxyd::config::{
     Config, Forward, Log, LogFormat, LogLevel, SessionMode, Upload, format_size, parse, read,
 };
@@ -181,18 +181,18 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
 
     for setting in supported() {
         let line = match setting.absent {
-            DefaultValue::Required => format!("\n{} = ", setting.key),
-            DefaultValue::None => format!("\n#{} = ", setting.key),
+            Default::Required => format!("\n{} = ", setting.key),
+            Default::None => format!("\n#{} = ", setting.key),
             // Valid only in combination with others, in forwards that are examples.
-            DefaultValue::Text(value) if is_only_shown(setting) => {
+            Default::Text(value) if is_only_shown(setting) => {
                 format!("\n#{} = \"{value}\"\n", setting.key)
             }
-            DefaultValue::Number(value) if is_only_shown(setting) => {
+            Default::Number(value) if is_only_shown(setting) => {
                 format!("\n#{} = {value}\n", setting.key)
             }
-            DefaultValue::Text(value) => format!("\n{} = \"{value}\"\n", setting.key),
-            DefaultValue::Number(value) => format!("\n{} = {value}\n", setting.key),
-            DefaultValue::Flag(value) => format!("\n{} = {value}\n", setting.key),
+            Default::Text(value) => format!("\n{} = \"{value}\"\n", setting.key),
+            Default::Number(value) => format!("\n{} = {value}\n", setting.key),
+            Default::Flag(value) => format!("\n{} = {value}\n", setting.key),
         };
         assert!(text.contains(&line), "{line}");
     }
@@ -225,11 +225,11 @@ fn the_table_of_keys_in_the_documentation_has_every_default_and_range() {
             };
             let (_, _, words) = documented.iter().find(is_row).expect(&key);
             let default = match setting.absent {
-                DefaultValue::Required => "required".to_owned(),
-                DefaultValue::None => String::new(),
-                DefaultValue::Text(text) => text.to_owned(),
-                DefaultValue::Number(number) => number.to_string(),
-                DefaultValue::Flag(flag) => flag.to_string(),
+                Default::Required => "required".to_owned(),
+                Default::None => String::new(),
+                Default::Text(text) => text.to_owned(),
+                Default::Number(number) => number.to_string(),
+                Default::Flag(flag) => flag.to_string(),
             };
             let range = match setting.kind {
                 Kind::Number(min, max) => format!("{min} to {max}"),

@@ -4,9 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::exit::Exit;
 use super::stdout;
-use crate::config::settings::{
-    Cardinality, DefaultValue, FORWARD, Kind, SECTIONS, Section, Setting,
-};
+use crate::config::settings::{Cardinality, Default, FORWARD, Kind, SECTIONS, Section, Setting};
 
 /// Prints the JSON Schema of a configuration.
 pub(super) fn schema() -> Exit {
@@ -62,10 +60,10 @@ fn of_setting(setting: &Setting) -> Value {
     let mut schema = of_kind(setting.kind);
     schema["description"] = json!(setting.doc);
     match setting.absent {
-        DefaultValue::Text(text) => schema["default"] = json!(text),
-        DefaultValue::Number(number) => schema["default"] = json!(number),
-        DefaultValue::Flag(flag) => schema["default"] = json!(flag),
-        DefaultValue::Required | DefaultValue::None => {}
+        Default::Text(text) => schema["default"] = json!(text),
+        Default::Number(number) => schema["default"] = json!(number),
+        Default::Flag(flag) => schema["default"] = json!(flag),
+        Default::Required | Default::None => {}
     }
     schema
 }

@@ -5,14 +5,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::config::check::address::{normalized, overlap};
-use crate::config::check::section::CheckedSection;
+use crate::config::check::section::SectionKeys;
 use crate::config::check::value::Addresses;
 use crate::config::diagnostic::{Finding, Findings};
 use crate::config::model::{HOST_DOCUMENT, Listen, PER_CONNECTION, PORT_DOCUMENT, Remote, SHARED};
 use crate::config::source::quoted;
 
 /// Checks the settings of one forward against each other.
-pub(super) fn check_forward(section: &CheckedSection<'_>, findings: &mut Findings) {
+pub(super) fn check_forward(section: &SectionKeys<'_>, findings: &mut Findings) {
     check_remote_clients(section, findings);
     check_mode(section, findings);
     check_window(section, findings);
@@ -22,39 +22,30 @@ pub(super) fn check_forward(section: &CheckedSection<'_>, findings: &mut Finding
 
 /// Checks the tables against each other: names, addresses to listen on, and the admin socket.
 pub(super) fn check_tables(
-    forwards: &[CheckedSection<'_>],
-    http: &CheckedSection<'_>,
-    admin: &CheckedSection<'_>,
+    forwards: &[SectionKeys<'_>],
+    http: &SectionKeys<'_>,
+    admin: &SectionKeys<'_>,
     findings: &mut Findings,
 ) {
     check_names(forwards, findings);
     check_remote_clients(http, findings);
     // A disabled forward does not listen, so another one may use its address.
-    let is_served = |section: &&CheckedSection<'_>| section.get("enabled") != Some(false);
+    let is_served = |section: &&SectionKeys<'_>| section.get("enabled") != Some(false);
     let listeners: Vec<_> = forwards.iter().chain([http]).filter(is_served).collect();
     check_addresses(&listeners, findings);
     check_admin(admin, &listeners, findings);
 }
 
 /// Reports listeners on the path of the admin socket.
-fn check_admin(
-    admin: &CheckedSection<'_>,
-    listeners: &[&CheckedSection<'_>],
-    findings: &mut Findings,
-) {
+fn check_admin(admin: &SectionKeys<'_>, listeners: &[&SectionKeys<'_>], findings: &mut Findings) {
     let socket = admin.get::<String>("socket");
     let Some((path, span)) = socket.zip(admin.span("socket")) else {
         return;
     };
     let path = normalized(Path::new(&path));
     for other in listeners {
-        let equal_ignoring_line =
-            |listen: &Listen| listen.path().is_some_and(|own| normalized(own) == path);
-        if other
-            .addresses()
-            .iter()
-            .any(|(listen, _)| equal_ignoring_line(listen))
-        {
+        let is_same = |listen: &Listen| listen.path().is_some_and(|own| normalized(own) == path);
+        if other.addresses().iter().any(|(listen, _)| is_same(listen)) {
             let what = format!("{} listens on the same socket", other.scope);
             let hint = "choose another path for one of them";
             findings.add(admin.finding(span.clone(), what, hint));
@@ -62,7 +53,7 @@ fn check_admin(
     }
 }
 
-fn check_remote_clients(section: &CheckedSection<'_>, findings: &mut Findings) {
+fn check_remote_clients(section: &SectionKeys<'_>, findings: &mut Findings) {
     if section.get("allow_remote_clients") != Some(false) {
         return;
     }
@@ -78,7 +69,7 @@ fn check_remote_clients(section: &CheckedSection<'_>, findings: &mut Findings) {
 }
 
 /// Reports `mode` where it has no effect, as the user may rely on it for protection.
-fn check_mode(section: &CheckedSection<'_>, findings: &mut Findings) {
+fn check_mode(section: &SectionKeys<'_>, findings: &mut Findings) {
     let addresses = section.get::<Addresses>("listen");
     let Some((span, addresses)) = section.span("mode").zip(addresses) else {
         return;
@@ -90,7 +81,7 @@ fn check_mode(section: &CheckedSection<'_>, findings: &mut Findings) {
     }
 }
 
-fn check_window(section: &CheckedSection<'_>, findings: &mut Findings) {
+fn check_window(section: &SectionKeys<'_>, findings: &mut Findings) {
     let (window, payload) = ("upload_window", "upload_payload");
     let sizes = section.get::<u64>(window).zip(section.get::<u64>(payload));
     let Some((bytes, least)) = sizes.filter(|(bytes, least)| bytes < least) else {
@@ -106,7 +97,7 @@ fn check_window(section: &CheckedSection<'_>, findings: &mut Findings) {
 }
 
 /// Reports keys of the other session mode, and more warm sessions than connections.
-fn check_sessions(section: &CheckedSection<'_>, findings: &mut Findings) {
+fn check_sessions(section: &SectionKeys<'_>, findings: &mut Findings) {
     let Some(sessions) = section.get::<String>("sessions") else {
         return;
     };
@@ -137,7 +128,7 @@ fn check_sessions(section: &CheckedSection<'_>, findings: &mut Findings) {
 }
 
 /// AWS documents either require a host or accept none (docs/protocol.md, section 1.3).
-fn check_document(section: &CheckedSection<'_>, findings: &mut Findings) {
+fn check_document(section: &SectionKeys<'_>, findings: &mut Findings) {
     let document = section.get::<String>("document");
     let Some((document, remote)) = document.zip(section.get("remote")) else {
         return;
@@ -163,7 +154,7 @@ const OTHER_DOCUMENTS: [&str; 5] = [
     "SSM-SessionManagerRunShell",
 ];
 
-fn check_names(forwards: &[CheckedSection<'_>], findings: &mut Findings) {
+fn check_names(forwards: &[SectionKeys<'_>], findings: &mut Findings) {
     let mut seen: BTreeMap<String, Range<usize>> = BTreeMap::new();
     for section in forwards {
         let name = section.get::<String>("name");
@@ -185,10 +176,10 @@ struct AddressOwner<'a> {
     listen: Listen,
     span: Range<usize>,
     table: usize,
-    section: &'a CheckedSection<'a>,
+    section: &'a SectionKeys<'a>,
 }
 
-fn check_addresses(listeners: &[&CheckedSection<'_>], findings: &mut Findings) {
+fn check_addresses(listeners: &[&SectionKeys<'_>], findings: &mut Findings) {
     let mut owners: BTreeMap<(Option<u16>, Option<PathBuf>), Vec<AddressOwner<'_>>> =
         BTreeMap::new();
     for (table, section) in listeners.iter().enumerate() {

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::check::conflict::{check_forward, check_tables};
-use crate::config::check::section::CheckedSection;
+use crate::config::check::section::SectionKeys;
 pub use crate::config::check::units::{duration, format_size};
 use crate::config::check::value::Addresses;
 pub use crate::config::check::value::argument;
@@ -108,8 +108,8 @@ fn read(text: &str, source: &SourceText<'_>, findings: &mut Findings) -> Option<
 #[derive(Debug, Default)]
 struct Tables<'a> {
     /// Tables that occur once, by name.
-    single: BTreeMap<&'static str, CheckedSection<'a>>,
-    forwards: Vec<CheckedSection<'a>>,
+    single: BTreeMap<&'static str, SectionKeys<'a>>,
+    forwards: Vec<SectionKeys<'a>>,
 }
 
 impl<'a> Tables<'a> {
@@ -135,7 +135,7 @@ impl<'a> Tables<'a> {
     fn take(&mut self, section: Section, entry: &'a KeyValue, findings: &mut Findings) {
         match (section.shape, &entry.value.data) {
             (Cardinality::Single, ValueData::Table(table)) => {
-                let checked = CheckedSection::read(table, section, section.header(), findings);
+                let checked = SectionKeys::read(table, section, section.header(), findings);
                 self.single.insert(section.name, checked);
             }
             (Cardinality::Array, ValueData::Array(values)) => {
@@ -162,7 +162,7 @@ impl<'a> Tables<'a> {
                 findings.add(Finding::new(value.span.clone(), what, hint));
                 break;
             }
-            let checked = CheckedSection::read(table, section, scope(table, index), findings)
+            let checked = SectionKeys::read(table, section, scope(table, index), findings)
                 .with_defaults(self.single.get(DEFAULTS.name));
             check_forward(&checked, findings);
             self.forwards.push(checked);
@@ -170,10 +170,10 @@ impl<'a> Tables<'a> {
     }
 
     /// Returns a table that occurs once. If it is absent, every key has its default.
-    fn of(&self, section: Section) -> Cow<'_, CheckedSection<'a>> {
+    fn of(&self, section: Section) -> Cow<'_, SectionKeys<'a>> {
         match self.single.get(section.name) {
             Some(checked) => Cow::Borrowed(checked),
-            None => Cow::Owned(CheckedSection::absent(section)),
+            None => Cow::Owned(SectionKeys::absent(section)),
         }
     }
 }
@@ -189,7 +189,7 @@ fn scope(table: &Table, index: usize) -> String {
     }
 }
 
-fn aws(section: &CheckedSection<'_>) -> Aws {
+fn aws(section: &SectionKeys<'_>) -> Aws {
     let text = |key| section.get::<String>(key);
     Aws {
         region: text("region"),
@@ -203,7 +203,7 @@ fn aws(section: &CheckedSection<'_>) -> Aws {
     }
 }
 
-fn limits(section: &CheckedSection<'_>) -> Option<Limits> {
+fn limits(section: &SectionKeys<'_>) -> Option<Limits> {
     Some(Limits {
         max_connections: section.number("max_connections")?,
         session_start_rate: section.number("session_start_rate")?,
@@ -211,7 +211,7 @@ fn limits(section: &CheckedSection<'_>) -> Option<Limits> {
 }
 
 /// The default is below the ten seconds after which `docker stop` kills.
-fn shutdown(section: &CheckedSection<'_>) -> Shutdown {
+fn shutdown(section: &SectionKeys<'_>) -> Shutdown {
     let given = section.get("drain_timeout");
     Shutdown {
         drain_timeout: given.unwrap_or(Duration::from_secs(8)),
@@ -219,7 +219,7 @@ fn shutdown(section: &CheckedSection<'_>) -> Shutdown {
     }
 }
 
-fn log(section: &CheckedSection<'_>) -> Option<Log> {
+fn log(section: &SectionKeys<'_>) -> Option<Log> {
     let (format, level): (String, String) = (section.get("format")?, section.get("level")?);
     let mut formats = LogFormat::ALL.into_iter();
     let mut levels = LogLevel::ALL.into_iter();
@@ -230,7 +230,7 @@ fn log(section: &CheckedSection<'_>) -> Option<Log> {
 }
 
 /// Returns the HTTP settings, if enabled.
-fn http(section: &CheckedSection<'_>) -> Option<Http> {
+fn http(section: &SectionKeys<'_>) -> Option<Http> {
     Some(Http {
         listen: listen(section)?,
         allow_remote_clients: section.get("allow_remote_clients")?,
@@ -238,14 +238,14 @@ fn http(section: &CheckedSection<'_>) -> Option<Http> {
     })
 }
 
-fn admin(section: &CheckedSection<'_>) -> Admin {
+fn admin(section: &SectionKeys<'_>) -> Admin {
     Admin {
         socket: section.get::<String>(SOCKET).map(Into::into),
     }
 }
 
 /// Returns the forward, unless a setting is missing or invalid.
-fn forward(section: &CheckedSection<'_>, source: &SourceText<'_>) -> Option<Forward> {
+fn forward(section: &SectionKeys<'_>, source: &SourceText<'_>) -> Option<Forward> {
     Some(Forward {
         name: section.get("name")?,
         enabled: section.get("enabled")?,
@@ -275,12 +275,12 @@ fn forward(section: &CheckedSection<'_>, source: &SourceText<'_>) -> Option<Forw
     })
 }
 
-fn listen(section: &CheckedSection<'_>) -> Option<Vec<Listen>> {
+fn listen(section: &SectionKeys<'_>) -> Option<Vec<Listen>> {
     let addresses = section.get::<Addresses>("listen")?.into_iter();
     Some(addresses.map(|(listen, _)| listen).collect())
 }
 
-fn sessions(section: &CheckedSection<'_>) -> Option<SessionMode> {
+fn sessions(section: &SectionKeys<'_>) -> Option<SessionMode> {
     Some(match section.get::<String>("sessions")?.as_str() {
         SHARED => SessionMode::Shared {
             max_streams: section.number("max_streams")?,

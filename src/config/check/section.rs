@@ -12,7 +12,7 @@ use crate::config::suggest::closest_match;
 
 /// A table, checked key by key.
 #[derive(Clone, Debug)]
-pub(super) struct CheckedSection<'a> {
+pub(super) struct SectionKeys<'a> {
     /// How messages refer to this table.
     pub(super) scope: String,
     section: Section,
@@ -24,7 +24,7 @@ pub(super) struct CheckedSection<'a> {
 
 type Values<'a> = BTreeMap<&'static str, &'a Value>;
 
-impl<'a> CheckedSection<'a> {
+impl<'a> SectionKeys<'a> {
     /// Checks each key and value of a table.
     pub(super) fn read(
         table: &'a Table,

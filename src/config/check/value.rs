@@ -9,7 +9,7 @@ use crate::config::check::units::{duration, format_size, size};
 use crate::config::diagnostic::ValueError;
 use crate::config::document::{Value, ValueData};
 use crate::config::model::{Listen, Remote, Targets};
-use crate::config::settings::{DefaultValue, Kind, Section, Setting};
+use crate::config::settings::{Default, Kind, Section, Setting};
 use crate::config::source::quoted;
 use crate::config::suggest::closest_match;
 use crate::duration::written;
@@ -50,10 +50,10 @@ pub(super) fn errors(setting: &Setting, value: &Value) -> Vec<SpannedError> {
 /// Returns the default of a setting; `None` if it has none.
 pub(super) fn default(setting: &Setting) -> Option<Value> {
     let data = match setting.absent {
-        DefaultValue::Required | DefaultValue::None => return None,
-        DefaultValue::Text(text) => ValueData::Text(text.to_owned()),
-        DefaultValue::Number(number) => ValueData::Number(number.into()),
-        DefaultValue::Flag(flag) => ValueData::Flag(flag),
+        Default::Required | Default::None => return None,
+        Default::Text(text) => ValueData::Text(text.to_owned()),
+        Default::Number(number) => ValueData::Number(number.into()),
+        Default::Flag(flag) => ValueData::Flag(flag),
     };
     Some(Value { span: 0..0, data })
 }

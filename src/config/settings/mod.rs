@@ -72,7 +72,7 @@ pub struct Setting {
     /// Accepted values.
     pub kind: Kind,
     /// Behaviour if absent.
-    pub absent: DefaultValue,
+    pub absent: Default,
     /// Description: one sentence without a full stop.
     pub doc: &'static str,
     /// A valid value, as written in the file; empty: the default is the example.
@@ -81,12 +81,7 @@ pub struct Setting {
 
 impl Setting {
     /// Creates a row without description.
-    const fn new(
-        key: &'static str,
-        kind: Kind,
-        absent: DefaultValue,
-        example: &'static str,
-    ) -> Self {
+    const fn new(key: &'static str, kind: Kind, absent: Default, example: &'static str) -> Self {
         let doc = "";
         Self {
             key,
@@ -104,14 +99,14 @@ impl Setting {
 
     /// Returns whether the setting must be present in its section.
     pub fn is_required(&self) -> bool {
-        matches!(self.absent, DefaultValue::Required)
+        matches!(self.absent, Default::Required)
     }
 
     /// Returns a line with a valid value, as written in the file.
     pub fn example(&self) -> String {
         match (self.example, self.absent) {
-            ("", DefaultValue::Text(default)) => format!("{} = \"{default}\"", self.key),
-            ("", DefaultValue::Number(default)) => format!("{} = {default}", self.key),
+            ("", Default::Text(default)) => format!("{} = \"{default}\"", self.key),
+            ("", Default::Number(default)) => format!("{} = {default}", self.key),
             (example, _) => format!("{} = {example}", self.key),
         }
     }
@@ -147,7 +142,7 @@ pub type TextCheck = fn(&str) -> Result<(), ValueError>;
 
 /// Behaviour if a setting is absent.
 #[derive(Clone, Copy, Debug)]
-pub enum DefaultValue {
+pub enum Default {
     /// The setting is required.
     Required,
     /// No default; the description says what absence means.

@@ -9,7 +9,7 @@ use crate::config::check::identifiers::{
 };
 use crate::config::check::version::check_client_version;
 use crate::config::model::{PER_CONNECTION, SHARED};
-use crate::config::settings::{Cardinality, DefaultValue, Kind, Section, Setting};
+use crate::config::settings::{Cardinality, Default, Kind, Section, Setting};
 
 /// All tables of a file.
 pub const SECTIONS: &[Section] = &[AWS, FORWARD, LIMITS, SHUTDOWN, LOG, HTTP, ADMIN, DEFAULTS];
@@ -159,7 +159,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
     Setting::new(
         "mode",
         Kind::Text("^[0-7]{1,4}$", check_mode),
-        DefaultValue::Text("0600"),
+        Default::Text("0600"),
         "",
     )
     .doc("Permissions of a Unix socket in octal digits"),
@@ -192,7 +192,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
     Setting::new(
         "upload_window",
         Kind::Size(1 << 10, 64 << 20),
-        DefaultValue::Text("256KiB"),
+        Default::Text("256KiB"),
         "",
     )
     .doc("Maximum unacknowledged bytes to the agent; at least one upload_payload"),
@@ -227,25 +227,20 @@ const fn once(name: &'static str, settings: &'static [Setting], doc: &'static st
 }
 
 const fn required(key: &'static str, kind: Kind, example: &'static str) -> Setting {
-    Setting::new(key, kind, DefaultValue::Required, example)
+    Setting::new(key, kind, Default::Required, example)
 }
 
 const fn optional(key: &'static str, kind: Kind, example: &'static str) -> Setting {
-    Setting::new(key, kind, DefaultValue::None, example)
+    Setting::new(key, kind, Default::None, example)
 }
 
 const fn flag(key: &'static str, default: bool) -> Setting {
     let example = if default { "false" } else { "true" };
-    Setting::new(key, Kind::Flag, DefaultValue::Flag(default), example)
+    Setting::new(key, Kind::Flag, Default::Flag(default), example)
 }
 
 const fn number(key: &'static str, min: u64, max: u64, default: u32) -> Setting {
-    Setting::new(
-        key,
-        Kind::Number(min, max),
-        DefaultValue::Number(default),
-        "",
-    )
+    Setting::new(key, Kind::Number(min, max), Default::Number(default), "")
 }
 
 const fn duration(
@@ -254,12 +249,7 @@ const fn duration(
     max: Duration,
     default: &'static str,
 ) -> Setting {
-    Setting::new(
-        key,
-        Kind::Duration(min, max),
-        DefaultValue::Text(default),
-        "",
-    )
+    Setting::new(key, Kind::Duration(min, max), Default::Text(default), "")
 }
 
 const fn choice(
@@ -267,7 +257,7 @@ const fn choice(
     words: &'static [&'static str],
     default: &'static str,
 ) -> Setting {
-    Setting::new(key, Kind::Choice(words), DefaultValue::Text(default), "")
+    Setting::new(key, Kind::Choice(words), Default::Text(default), "")
 }
 
 const SECOND: Duration = Duration::from_secs(1);
