@@ -215,6 +215,14 @@ fn contradictory_options_are_bad_usage_with_a_hint() {
         ),
         (&["--document", "Nope"], "expected NAME=AWS-DOCUMENT"),
         (
+            &["--document", "Own-Ssh=AWS-StartSSHSession,port"],
+            "expected PARAMETER=VALUE",
+        ),
+        (
+            &["--document", "Own-Ssh=AWS-StartSSHSession,host=db.internal"],
+            "takes no parameter host",
+        ),
+        (
             &["--document", "a b=AWS-StartSSHSession"],
             "invalid document name \"a b\"",
         ),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::agent::Job;
-use super::documents::{DOCUMENT_NAME, Document, documents, is_document_name};
+use super::documents::{DOCUMENT_NAME, Document, is_document_name};
 use super::faults::Operation;
 use super::history::{self, SessionsRequest};
 use super::nodes::{self, DescribeRequest};
@@ -173,7 +173,7 @@ fn start(
     )?;
     let parameters = request.parameters.unwrap_or_default();
     let properties = find_document(service, &document)?
-        .properties(&parameters)
+        .properties(&document, &parameters)
         .map_err(|problem| ApiError::new("InvalidParameters", problem))?;
     if !is_target(&target) || service.is_offline(&target) {
         return Err(ApiError::new(
@@ -226,15 +226,14 @@ fn job(
     )
 }
 
-fn find_document(service: &Service, name: &str) -> Result<&'static Document, ApiError> {
-    let alias = service.options.documents.get(name);
-    let found = Document::find(alias.map_or(name, String::as_str));
-    found.ok_or_else(|| {
-        // AWS has many more documents, such as the shell, which are not supported here.
-        let known: Vec<_> = documents().collect();
-        let known = known.join(", ");
+fn find_document(service: &Service, name: &str) -> Result<Document, ApiError> {
+    if let Some(own) = service.options.documents.get(name) {
+        return Ok(own.clone());
+    }
+    // AWS has many more documents, such as the shell, which are not supported here.
+    Document::like(name).map_err(|error| {
         let message = format!(
-            "Document with name {name} does not exist. The simulator implements {known}, and the documents given by --document."
+            "Document with name {name} does not exist: {error}, or one given by --document."
         );
         ApiError::new("InvalidDocument", message)
     })

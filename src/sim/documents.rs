@@ -4,59 +4,87 @@
 
 use std::collections::BTreeMap;
 
-/// A document that the simulator supports.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Document {
-    /// Name of the document.
-    pub(super) name: &'static str,
-    parameters: &'static [Parameter],
-    /// Properties that are not parameters.
-    fixed: &'static [(&'static str, &'static str)],
+/// A document: one of AWS that the simulator supports, or one like it, which fixes some parameters.
+#[derive(Clone, Debug)]
+pub struct Document {
+    base: &'static AwsDocument,
+    /// Values of parameters of `base`, which this document does not take.
+    fixed: BTreeMap<String, String>,
 }
 
 impl Document {
-    /// Returns the document with this name.
-    pub(super) fn find(name: &str) -> Option<&'static Self> {
-        DOCUMENTS.iter().find(|document| document.name == name)
+    /// Returns a document that behaves like this one of AWS.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a text for the user if the simulator does not support it.
+    pub fn like(name: &str) -> Result<Self, String> {
+        let known = AWS_DOCUMENTS.iter().find(|document| document.name == name);
+        let base = known.ok_or_else(|| {
+            let known = AWS_DOCUMENTS.each_ref().map(|document| document.name);
+            let known = known.join(", ");
+            format!("the simulator does not implement {name:?}; expected one of {known}")
+        })?;
+        let fixed = BTreeMap::new();
+        Ok(Self { base, fixed })
     }
 
-    /// Returns the properties that the agent and the client receive.
+    /// Fixes a parameter: it has this value, and StartSession refuses it.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a text for the user if the document does not take this parameter and value.
+    pub fn fixing(mut self, name: &str, value: &str) -> Result<Self, String> {
+        let parameter = self.parameters().find(|parameter| parameter.name == name);
+        let given = vec![value.to_owned()];
+        let value = match parameter {
+            Some(parameter) => parameter.value(Some(&given))?,
+            None => return Err(format!("{} takes no parameter {name}", self.base.name)),
+        };
+        self.fixed.insert(name.to_owned(), value);
+        Ok(self)
+    }
+
+    /// Returns the properties that the agent and the client receive. `name` is how the document was
+    /// called.
     ///
     /// # Errors
     ///
     /// Fails with a text about the first invalid parameter.
     pub(super) fn properties(
         &self,
+        name: &str,
         given: &BTreeMap<String, Vec<String>>,
     ) -> Result<BTreeMap<String, String>, String> {
-        if let Some(unknown) = given.keys().find(|name| !self.takes(name)) {
+        let takes = |given: &str| self.parameters().any(|parameter| parameter.name == given);
+        if let Some(unknown) = given.keys().find(|given| !takes(given)) {
             return Err(format!(
-                "Parameter {unknown} is not defined in document {}.",
-                self.name
+                "Parameter {unknown} is not defined in document {name}."
             ));
         }
-        let fixed = self
-            .fixed
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        let mut properties: BTreeMap<_, _> = fixed.collect();
-        for parameter in self.parameters {
+        let constants = self.base.constants.iter();
+        let constants = constants.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let mut properties: BTreeMap<_, _> = constants.chain(self.fixed.clone()).collect();
+        for parameter in self.parameters() {
             let value = parameter.value(given.get(parameter.name))?;
             properties.insert(parameter.name.to_owned(), value);
         }
         Ok(properties)
     }
 
-    fn takes(&self, name: &str) -> bool {
-        self.parameters
-            .iter()
-            .any(|parameter| parameter.name == name)
+    /// Returns the parameters that it takes.
+    fn parameters(&self) -> impl Iterator<Item = &'static Parameter> {
+        let all = self.base.parameters.iter();
+        all.filter(|parameter| !self.fixed.contains_key(parameter.name))
     }
 }
 
-/// Returns the names of the supported documents.
-pub fn documents() -> impl Iterator<Item = &'static str> {
-    DOCUMENTS.iter().map(|document| document.name)
+#[derive(Debug)]
+struct AwsDocument {
+    name: &'static str,
+    parameters: &'static [Parameter],
+    /// Properties that are not parameters.
+    constants: &'static [(&'static str, &'static str)],
 }
 
 /// Returns true if the name is a valid document name; AWS requires 3 to 128 characters.
@@ -146,13 +174,13 @@ const PORT_FORWARDING: (&str, &str) = ("type", "LocalPortForwarding");
 /// Valid length of a document name.
 pub(super) const DOCUMENT_NAME: std::ops::RangeInclusive<usize> = 3..=128;
 
-const DOCUMENTS: [Document; 4] = [
-    Document {
+static AWS_DOCUMENTS: [AwsDocument; 4] = [
+    AwsDocument {
         name: "AWS-StartPortForwardingSession",
         parameters: &[port("80"), LOCAL_PORT],
-        fixed: &[PORT_FORWARDING],
+        constants: &[PORT_FORWARDING],
     },
-    Document {
+    AwsDocument {
         name: "AWS-StartPortForwardingSessionToRemoteHost",
         parameters: &[
             port("22"),
@@ -163,9 +191,9 @@ const DOCUMENTS: [Document; 4] = [
                 pattern: Pattern::Host,
             },
         ],
-        fixed: &[PORT_FORWARDING],
+        constants: &[PORT_FORWARDING],
     },
-    Document {
+    AwsDocument {
         name: "AWS-StartPortForwardingSessionToSocket",
         parameters: &[
             port("80"),
@@ -175,12 +203,12 @@ const DOCUMENTS: [Document; 4] = [
                 pattern: Pattern::Path,
             },
         ],
-        fixed: &[PORT_FORWARDING, ("localConnectionType", "unix")],
+        constants: &[PORT_FORWARDING, ("localConnectionType", "unix")],
     },
-    Document {
+    AwsDocument {
         name: "AWS-StartSSHSession",
         parameters: &[port("22")],
-        fixed: &[],
+        constants: &[],
     },
 ];
 
@@ -196,7 +224,7 @@ mod tests {
             let values = values.iter().map(|value| (*value).to_owned());
             ((*name).to_owned(), values.collect())
         });
-        Document::find(name).unwrap().properties(&given.collect())
+        Document::like(name)?.properties(name, &given.collect())
     }
 
     #[test]
@@ -227,6 +255,30 @@ mod tests {
                 .unwrap()
                 .contains_key("type")
         );
+    }
+
+    #[test]
+    fn a_fixed_parameter_has_its_value_and_is_not_taken() {
+        let fixing = |name, value| {
+            let document = Document::like("AWS-StartPortForwardingSessionToRemoteHost");
+            document?.fixing("host", "db.internal")?.fixing(name, value)
+        };
+        let own = fixing("portNumber", "5432").unwrap();
+        let given = |name: &str| [(name.to_owned(), vec!["1".to_owned()])].into();
+
+        let properties = own.properties("Own", &BTreeMap::new()).unwrap();
+        let refused = own.properties("Own", &given("portNumber"));
+
+        assert_eq!(
+            (&*properties["host"], &*properties["portNumber"]),
+            ("db.internal", "5432")
+        );
+        let expected = "Parameter portNumber is not defined in document Own.".to_owned();
+        assert_eq!(refused, Err(expected));
+        assert!(own.properties("Own", &given("localPortNumber")).is_ok());
+        for (name, value) in [("portNumber", "0"), ("colour", "red"), ("host", "other")] {
+            assert!(fixing(name, value).is_err(), "{name}");
+        }
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub use api::is_target;
 pub use one_off_fault::{DisconnectKind, OneOffFault, ScheduledFault};
 
 use certificate::Certificate;
-pub use documents::{documents, is_document_name};
+pub use documents::{Document, is_document_name};
 pub use duration::parse_duration;
 pub use faults::{
     Action, ApiFault, BreakEvery, Direction, DroppedResponses, Faults, Join, MessageFault,

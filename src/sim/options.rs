@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::agent;
+use super::documents::Document;
 use super::faults::Faults;
 use super::nodes::Nodes;
 use super::resolver::Resolver;
@@ -36,8 +37,8 @@ pub struct Options {
     pub seed: u64,
     /// Names that agents can resolve, with their loopback addresses.
     pub resolver: Resolver,
-    /// Custom documents: their name, and the AWS document that they behave like.
-    pub documents: BTreeMap<String, String>,
+    /// Custom documents, by name.
+    pub documents: BTreeMap<String, Document>,
     /// Managed nodes for lookups by tags. Sessions may be started on other nodes too.
     pub nodes: Nodes,
     /// Targets whose agent is offline.

@@ -15,7 +15,8 @@ use tokio::task::spawn_blocking;
 use super::{stdout, terminal};
 use crate::sim::agent::{self, FAITHFUL_INTERVAL, Version};
 use crate::sim::{
-    Credentials, Faults, MANUAL, Options, Resolver, ScheduledFault, Simulator, parse_duration,
+    Credentials, Document, Faults, MANUAL, Options, Resolver, ScheduledFault, Simulator,
+    parse_duration,
 };
 
 mod error;
@@ -65,9 +66,11 @@ pub(super) struct Args {
     /// resolve no other hosts. For example db.internal:5432=127.0.0.1:15432
     #[arg(long, value_name = "HOST[:PORT]=ADDR", value_parser = mapping)]
     map: Vec<Mapping>,
-    /// A custom document: NAME=AWS-DOCUMENT that it behaves like
-    #[arg(long, value_name = "NAME=AWS-DOCUMENT", value_parser = document)]
-    document: Vec<(String, String)>,
+    /// A custom document: NAME=AWS-DOCUMENT that it behaves like, and the parameters that it fixes
+    /// and does not take, for example
+    /// Own-Db=AWS-StartPortForwardingSessionToRemoteHost,host=db.internal,portNumber=5432
+    #[arg(long, value_name = "NAME=AWS-DOCUMENT,…", value_parser = document)]
+    document: Vec<(String, Document)>,
     /// A node with tags, for example i-0123456789abcdef0=Name=bastion,Env=prod
     #[arg(long, value_name = "TARGET=KEY=VALUE,…", value_parser = node)]
     node: Vec<(String, BTreeMap<String, String>)>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};
 
 use crate::sim::agent::Version;
-use crate::sim::{Faults, Resolver, documents, is_document_name, is_target};
+use crate::sim::{Document, Faults, Resolver, is_document_name, is_target};
 
 /// Maps a host, as seen by the agents, to a loopback address.
 #[derive(Clone, Debug)]
@@ -60,22 +60,24 @@ pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// Parses `NAME=AWS-DOCUMENT`.
-pub(super) fn document(text: &str) -> Result<(String, String), String> {
+/// Parses `NAME=AWS-DOCUMENT`, and `,PARAMETER=VALUE` for each parameter that it fixes.
+pub(super) fn document(text: &str) -> Result<(String, Document), String> {
     let (name, alike) = text.split_once('=').ok_or(
         "expected NAME=AWS-DOCUMENT, for example Own-Forward=AWS-StartPortForwardingSession",
     )?;
+    let mut parts = alike.split(',');
+    let alike = parts.next().unwrap_or_default();
     if !is_document_name(name) {
         return Err(format!("invalid document name {name:?}"));
     }
-    if !documents().any(|known| known == alike) {
-        let known: Vec<_> = documents().collect();
-        let known = known.join(", ");
-        return Err(format!(
-            "the simulator does not implement {alike:?}; expected one of {known}"
-        ));
+    let mut document = Document::like(alike)?;
+    for fixed in parts {
+        let parameter = fixed.split_once('=').ok_or_else(|| {
+            format!("{fixed:?}: expected PARAMETER=VALUE, for example portNumber=5432")
+        })?;
+        document = document.fixing(parameter.0, parameter.1)?;
     }
-    Ok((name.to_owned(), alike.to_owned()))
+    Ok((name.to_owned(), document))
 }
 
 /// Parses the id of a target.
@@ -199,8 +201,12 @@ mod tests {
 
     #[test]
     fn a_custom_document_behaves_like_an_implemented_one() {
-        let good = document("Own-Forward=AWS-StartSSHSession").unwrap();
-        assert_eq!(good.1, "AWS-StartSSHSession");
+        for good in [
+            "Own-Forward=AWS-StartSSHSession",
+            "Own-Forward=AWS-StartSSHSession,portNumber=2222",
+        ] {
+            assert_eq!(document(good).unwrap().0, "Own-Forward");
+        }
 
         let error = document("X-Y-Z=Nope").unwrap_err();
 
@@ -209,7 +215,14 @@ mod tests {
             error.contains("AWS-StartPortForwardingSessionToRemoteHost"),
             "{error}"
         );
-        for bad in ["X-Y-Z", "=AWS-StartSSHSession", "a b c=AWS-StartSSHSession"] {
+        for bad in [
+            "X-Y-Z",
+            "=AWS-StartSSHSession",
+            "a b c=AWS-StartSSHSession",
+            "X-Y-Z=AWS-StartSSHSession,portNumber",
+            "X-Y-Z=AWS-StartSSHSession,portNumber=0",
+            "X-Y-Z=AWS-StartSSHSession,host=db.internal",
+        ] {
             assert!(document(bad).is_err(), "{bad}");
         }
     }
