@@ -33,6 +33,8 @@ pub enum Event {
     Ready {
         /// The agent's version.
         agent_version: Printable,
+        /// Host and port that it connects to, from the resolved properties of the document.
+        destination: Option<Printable>,
     },
     /// A read that returned [`Read::Blocked`] would now return something.
     Readable(StreamId),

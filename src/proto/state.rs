@@ -23,6 +23,8 @@ pub(super) enum State {
     Opening,
     Probing {
         agent_version: Printable,
+        /// Destination that the agent reported, if any.
+        destination: Option<Printable>,
         readiness: Readiness,
         /// When the agent is assumed to be ready if no refusal was seen.
         settled: Option<Instant>,

@@ -106,13 +106,13 @@ impl Error {
             Self::Dial(error) => error.hint().unwrap_or(NETWORK_HINT),
             Self::Refused { .. } | Self::Broken(_) => NETWORK_HINT,
             Self::Ended(Reason::Refused) => {
-                "check `remote`: the destination must be listening and reachable from the target"
+                "check `remote`, or what `document` leads to: the destination must be listening and reachable from the target"
             }
             Self::Ended(Reason::NoAnswer | Reason::ClosedAtOnce) => {
                 "check the port: a process on the target must be listening on it"
             }
             Self::Ended(Reason::ClosedBecause { .. }) => {
-                "this is the agent's message; check `remote`, and that the target can reach it"
+                "this is the agent's message; check `remote`, or what `document` leads to, and that the target can reach it"
             }
             Self::Ended(Reason::Closed) => {
                 "`aws ssm describe-sessions --state History` shows how it ended: by a user, a timeout, or the target"

@@ -162,9 +162,7 @@ mod tests {
     #[tokio::test]
     async fn a_tunnel_is_resumed_by_the_first_message_and_not_by_the_upgrade() {
         let (heartbeat, shared) = (Heartbeat::new(), shared());
-        shared.lock().phase.send_replace(Phase::Disconnected {
-            agent_version: "3.3.0.0".into(),
-        });
+        shared.lock().phase.send_replace(Phase::Disconnected);
         let state = || State::of(&shared.lock().phase.borrow());
         shared.connect(clock::now(), "token");
         let mut reporting =

@@ -60,7 +60,7 @@ impl Tunnel {
             .wait_for(|phase| !matches!(phase, Phase::Opening(_)))
             .await;
         let ended = match phase.as_deref() {
-            Ok(Phase::Ready { .. } | Phase::Disconnected { .. }) => return Ok(()),
+            Ok(Phase::Ready | Phase::Disconnected) => return Ok(()),
             Ok(Phase::Ended(error)) => Arc::clone(error),
             Ok(Phase::Opening(_)) | Err(_) => Arc::new(Error::Ended(Reason::Finished)),
         };
@@ -82,7 +82,7 @@ impl Tunnel {
     pub fn step(&self) -> Step {
         match &*self.phase.borrow() {
             Phase::Opening(step) => step.clone(),
-            Phase::Ready { .. } | Phase::Disconnected { .. } => Step::of("the tunnel"),
+            Phase::Ready | Phase::Disconnected => Step::of("the tunnel"),
             Phase::Ended(_) => Step::of("the end of the tunnel"),
         }
     }
@@ -108,6 +108,11 @@ impl Tunnel {
         &self.session_id
     }
 
+    /// Returns the destination that the agent reported, once the tunnel is ready.
+    pub fn destination(&self) -> Option<Printable> {
+        self.shared.lock().destination.clone()
+    }
+
     /// Returns true if it is not ready yet.
     pub fn is_opening(&self) -> bool {
         State::of(&self.phase.borrow()) == State::Opening
@@ -117,7 +122,7 @@ impl Tunnel {
     pub fn failure(&self) -> Option<Arc<Error>> {
         match &*self.phase.borrow() {
             Phase::Ended(error) => Some(Arc::clone(error)),
-            Phase::Opening(_) | Phase::Ready { .. } | Phase::Disconnected { .. } => None,
+            Phase::Opening(_) | Phase::Ready | Phase::Disconnected => None,
         }
     }
 
@@ -171,8 +176,8 @@ impl State {
     fn of(phase: &Phase) -> Self {
         match phase {
             Phase::Opening(_) => Self::Opening,
-            Phase::Ready { .. } => Self::Ready,
-            Phase::Disconnected { .. } => Self::Disconnected,
+            Phase::Ready => Self::Ready,
+            Phase::Disconnected => Self::Disconnected,
             Phase::Ended(_) => Self::Ended,
         }
     }
@@ -183,13 +188,9 @@ impl State {
 enum Phase {
     /// Not ready; the step that it is waiting for.
     Opening(Step),
-    Ready {
-        agent_version: Printable,
-    },
+    Ready,
     /// Ready, but without a websocket that is known to work.
-    Disconnected {
-        agent_version: Printable,
-    },
+    Disconnected,
     Ended(Arc<Error>),
 }
 
@@ -210,6 +211,7 @@ struct Inner {
     readers: BTreeMap<StreamId, Waker>,
     writers: BTreeMap<StreamId, Waker>,
     phase: watch::Sender<Phase>,
+    destination: Option<Printable>,
     /// The owner wants the session to end. Never reset.
     closing: bool,
     /// The core was closed.
@@ -227,6 +229,7 @@ impl Shared {
             readers: BTreeMap::new(),
             writers: BTreeMap::new(),
             phase,
+            destination: None,
             closing: false,
             is_core_closed: false,
             stale: None,
@@ -307,9 +310,14 @@ impl Inner {
             match event {
                 proto::Event::Readable(id) => wake(&mut self.readers, id),
                 proto::Event::Writable(id) => wake(&mut self.writers, id),
-                proto::Event::Ready { agent_version } => {
-                    debug!(agent_version = agent_version.as_str(), "tunnel ready");
-                    self.phase.send_replace(Phase::Ready { agent_version });
+                proto::Event::Ready {
+                    agent_version,
+                    destination,
+                } => {
+                    let (agent_version, reported) = (&*agent_version, destination.as_deref());
+                    debug!(agent_version, destination = reported, "tunnel ready");
+                    self.destination = destination;
+                    self.phase.send_replace(Phase::Ready);
                 }
                 proto::Event::Notice(text) => {
                     info!(text = text.as_str(), "message from the target");
@@ -349,36 +357,26 @@ impl Inner {
 
     /// Records the end of the tunnel. Only the first error is kept.
     fn end(&mut self, error: Error) {
-        self.phase.send_if_modified(|phase| {
-            let first = !matches!(phase, Phase::Ended(_));
-            if first {
-                *phase = Phase::Ended(Arc::new(error));
-            }
-            first
-        });
+        self.change(|state| state != State::Ended, Phase::Ended(Arc::new(error)));
     }
 
     /// The websocket of a ready tunnel broke.
     fn mark_disconnected(&mut self) {
-        self.phase.send_if_modified(|phase| {
-            let Phase::Ready { agent_version } = phase else {
-                return false;
-            };
-            let agent_version = std::mem::take(agent_version);
-            *phase = Phase::Disconnected { agent_version };
-            true
-        });
+        self.change(|state| state == State::Ready, Phase::Disconnected);
     }
 
     /// The session was resumed: its new websocket works.
     fn mark_resumed(&mut self) {
+        self.change(|state| state == State::Disconnected, Phase::Ready);
+    }
+
+    fn change(&mut self, is_due: impl Fn(State) -> bool, to: Phase) {
         self.phase.send_if_modified(|phase| {
-            let Phase::Disconnected { agent_version } = phase else {
-                return false;
-            };
-            let agent_version = std::mem::take(agent_version);
-            *phase = Phase::Ready { agent_version };
-            true
+            let is_due = is_due(State::of(phase));
+            if is_due {
+                *phase = to;
+            }
+            is_due
         });
     }
 

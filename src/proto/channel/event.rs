@@ -5,9 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::handshake::Mode;
-use super::version::AgentVersion;
-use crate::printable::Printable;
+use super::handshake::Completed;
 use crate::wire::message::{Message, MessageId, Seq};
 use crate::wire::payload::Flag;
 
@@ -15,13 +13,7 @@ use crate::wire::payload::Flag;
 #[derive(Debug)]
 pub(crate) enum ChannelEvent {
     /// The handshake is complete; the agent may not be ready yet.
-    HandshakeComplete {
-        version: AgentVersion,
-        /// Content of the session's payloads.
-        mode: Mode,
-        /// A message for the user; may be empty.
-        notice: Printable,
-    },
+    HandshakeComplete(Completed),
     /// The next bytes of the agent's mux, or of its single connection.
     Output(Bytes),
     /// The agent sent a flag.

@@ -16,7 +16,7 @@ use crate::printable::Printable;
 use crate::proto::error::Reason;
 use crate::wire::payload::{
     self, ACTION_SUCCESS, ACTION_UNSUPPORTED, HandshakeComplete, HandshakeRequest,
-    HandshakeResponse, ProcessedAction, RequestedAction,
+    HandshakeResponse, ProcessedAction, RequestedAction, SessionType,
 };
 
 /// Handshake of one data channel.
@@ -54,11 +54,15 @@ impl Handshake {
         check_size(&request.requested_client_actions)?;
         let version = AgentVersion::new(&request.agent_version);
         let mut processed = Vec::new();
-        let mut mode = Mode::Mux;
+        let (mut mode, mut destination) = (Mode::Mux, None);
         for action in &request.requested_client_actions {
-            processed.push(answer(action, &version, &mut mode)?);
+            processed.push(answer(action, &version, &mut mode, &mut destination)?);
         }
-        self.state = HandshakeState::Answered { version, mode };
+        self.state = HandshakeState::Answered {
+            version,
+            mode,
+            destination,
+        };
         Ok(Some(payload::encode(&HandshakeResponse {
             client_version: self.client_version.to_string(),
             processed_client_actions: processed,
@@ -75,9 +79,14 @@ impl Handshake {
         let complete: HandshakeComplete = payload::decode(complete)
             .map_err(|error| Reason::unreadable("HandshakeComplete", &error))?;
         match std::mem::replace(&mut self.state, HandshakeState::Complete) {
-            HandshakeState::Answered { version, mode } => Ok(Completed {
+            HandshakeState::Answered {
                 version,
                 mode,
+                destination,
+            } => Ok(Completed {
+                version,
+                mode,
+                destination,
                 notice: Printable::cut(&complete.customer_message, MAX_NOTICE),
             }),
             HandshakeState::Waiting | HandshakeState::Complete => Err(Reason::Handshake {
@@ -104,6 +113,8 @@ pub(crate) struct Completed {
     pub version: AgentVersion,
     /// Content of the session's payloads.
     pub mode: Mode,
+    /// Host and port in the resolved properties of the document; `None` if they have no port.
+    pub destination: Option<Printable>,
     /// A message for the user; may be empty.
     pub notice: Printable,
 }
@@ -120,7 +131,11 @@ pub(crate) enum Mode {
 #[derive(Debug)]
 enum HandshakeState {
     Waiting,
-    Answered { version: AgentVersion, mode: Mode },
+    Answered {
+        version: AgentVersion,
+        mode: Mode,
+        destination: Option<Printable>,
+    },
     Complete,
 }
 
@@ -148,10 +163,15 @@ fn answer(
     action: &RequestedAction,
     version: &AgentVersion,
     mode: &mut Mode,
+    destination: &mut Option<Printable>,
 ) -> Result<ProcessedAction, Reason> {
     let (status, error) = match action.action_type.as_str() {
         "SessionType" => {
-            *mode = session_mode(action, version)?;
+            let session = action
+                .session_type()
+                .map_err(|error| Reason::unreadable("session type", &error))?;
+            *mode = session_mode(&session, version)?;
+            *destination = self::destination(&session);
             (ACTION_SUCCESS, String::new())
         }
         other => (
@@ -168,10 +188,7 @@ fn answer(
 
 /// Returns the mode of the session. A mux is used with exactly one `type`; with any other, a port
 /// session carries one connection (docs/protocol.md, section 1.3).
-fn session_mode(action: &RequestedAction, version: &AgentVersion) -> Result<Mode, Reason> {
-    let session = action
-        .session_type()
-        .map_err(|error| Reason::unreadable("session type", &error))?;
+fn session_mode(session: &SessionType, version: &AgentVersion) -> Result<Mode, Reason> {
     if session.session_type != "Port" {
         let got = Printable::cut(&session.session_type, MAX_NAME);
         return Err(Reason::Handshake {
@@ -193,11 +210,28 @@ fn session_mode(action: &RequestedAction, version: &AgentVersion) -> Result<Mode
     Ok(Mode::Mux)
 }
 
+/// Returns where the agent connects to, in the form of the configuration.
+fn destination(session: &SessionType) -> Option<Printable> {
+    let host = Some(session.property("host")).filter(|host| !host.is_empty());
+    let host = Printable::cut(host.unwrap_or("localhost"), MAX_HOST);
+    let port = Printable::cut(session.property("portNumber"), MAX_PORT);
+    (!port.is_empty()).then(|| match host.contains(':') {
+        true => Printable::of(format_args!("[{host}]:{port}")),
+        false => Printable::of(format_args!("{host}:{port}")),
+    })
+}
+
 /// Maximum length of a message for the user, in characters.
 const MAX_NOTICE: usize = 500;
 
 /// Maximum length of a session type in an error, in characters.
 const MAX_NAME: usize = 40;
+
+/// Maximum length of a host, in characters; that of a name in DNS.
+const MAX_HOST: usize = 255;
+
+/// Maximum length of a port, in characters.
+const MAX_PORT: usize = 5;
 
 /// Maximum number of actions in a request. Agents use two.
 const MAX_ACTIONS: usize = 16;
@@ -308,6 +342,35 @@ mod tests {
         assert!(answer(&empty(MAX_ACTIONS + 1)).is_err());
         assert!(answer(&long(MAX_ACTION_TYPE)).is_ok());
         assert!(answer(&long(MAX_ACTION_TYPE + 1)).is_err());
+    }
+
+    #[test]
+    fn the_destination_is_that_of_the_resolved_properties() {
+        let destination = |properties: &str| {
+            let mut handshake = Handshake::new();
+            let action = PORT.replace("\"portNumber\":\"9001\"", properties);
+            let request = request("3.3.987.0", &action);
+            handshake.handle_request(request.as_bytes()).unwrap();
+            let destination = handshake.handle_complete(b"{}").unwrap().destination;
+            destination.map(|text| text.to_string())
+        };
+        let hostile = format!(
+            r#""host":"a\u001b[2J{}","portNumber":"1\n2""#,
+            "b".repeat(9000)
+        );
+
+        for (properties, expected) in [
+            (r#""portNumber":"5432""#, Some("localhost:5432")),
+            (r#""host":"db","portNumber":"5432""#, Some("db:5432")),
+            (r#""host":"fd00::1","portNumber":"1""#, Some("[fd00::1]:1")),
+            (r#""host":"db""#, None),
+            (r#""host":"db","portNumber":5432"#, None),
+        ] {
+            assert_eq!(destination(properties).as_deref(), expected);
+        }
+        let shown = destination(&hostile).unwrap();
+        assert!(shown.chars().all(is_printable), "{shown:?}");
+        assert!(shown.len() < 300, "{} bytes", shown.len());
     }
 
     #[test]

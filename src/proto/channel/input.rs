@@ -8,7 +8,6 @@ use tracing::{debug, trace};
 use super::Channel;
 use super::ack_watchdog::WatchdogState;
 use super::event::{AckMarker, ChannelEvent, PendingAck};
-use super::handshake;
 use super::rate_limit_detector::RateVerdict;
 use super::receiver::{Item, ReceiveOutcome};
 use crate::proto::error::Reason;
@@ -176,18 +175,10 @@ impl Channel {
             }
             PayloadType::HandshakeComplete => {
                 let completed = self.handshake.handle_complete(&item.payload)?;
-                let handshake::Completed {
-                    version,
-                    mode,
-                    notice,
-                } = completed;
-                self.reacknowledges = version.acknowledges_duplicates();
-                self.accounts.handle_version(&version);
-                self.deliveries.push_back(ChannelEvent::HandshakeComplete {
-                    version,
-                    mode,
-                    notice,
-                });
+                self.reacknowledges = completed.version.acknowledges_duplicates();
+                self.accounts.handle_version(&completed.version);
+                self.deliveries
+                    .push_back(ChannelEvent::HandshakeComplete(completed));
             }
             PayloadType::EncChallengeRequest => return Err(Reason::encryption()),
             // Acknowledged, but without meaning in a port session (docs/protocol.md, section 4.2).

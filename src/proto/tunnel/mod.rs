@@ -128,13 +128,9 @@ impl Tunnel {
                 ChannelEvent::Flag(
                     Flag::DisconnectToPort | Flag::TerminateSession | Flag::Other(_),
                 ) => {}
-                ChannelEvent::HandshakeComplete {
-                    version,
-                    mode,
-                    notice,
-                } => {
-                    self.begin(mode)?;
-                    self.probe(now, version, notice);
+                ChannelEvent::HandshakeComplete(completed) => {
+                    self.begin(completed.mode)?;
+                    self.probe(now, completed);
                 }
                 ChannelEvent::Acknowledged(AckMarker::Probe(probe), sent) => {
                     self.handle_probed(now, probe, sent);

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Tunnel;
-use crate::printable::Printable;
-use crate::proto::channel::{AgentVersion, Mode};
+use crate::proto::channel::{Completed, Mode};
 use crate::proto::error::Reason;
 use crate::proto::event::Event;
 use crate::proto::readiness::Readiness;
@@ -27,7 +26,13 @@ impl Tunnel {
         Ok(())
     }
 
-    pub(super) fn probe(&mut self, now: Instant, version: AgentVersion, notice: Printable) {
+    pub(super) fn probe(&mut self, now: Instant, completed: Completed) {
+        let Completed {
+            version,
+            mode: _,
+            destination,
+            notice,
+        } = completed;
         if !notice.is_empty() {
             self.emit(Event::Notice(notice));
         }
@@ -38,6 +43,7 @@ impl Tunnel {
         if matches!(self.state, State::Opening) {
             self.state = State::Probing {
                 agent_version: version.text().clone(),
+                destination,
                 readiness: Readiness::new(now, !is_single),
                 settled: (!version.proves_readiness()).then(|| now + SETTLING),
                 refused: None,
@@ -117,14 +123,22 @@ impl Tunnel {
 
     /// The agent is assumed to be ready; this is certain if `is_proved`.
     pub(super) fn handle_ready(&mut self, is_proved: bool) {
-        if let State::Probing { agent_version, .. } = &mut self.state {
+        if let State::Probing {
+            agent_version,
+            destination,
+            ..
+        } = &mut self.state
+        {
             if let (Streams::Mux(mux), false) = (&mut self.streams, is_proved) {
                 mux.enter_discard_phase();
             }
-            let agent_version = std::mem::take(agent_version);
+            let (agent_version, destination) = (std::mem::take(agent_version), destination.take());
             self.channel.handle_ready();
             self.state = State::Ready;
-            self.emit(Event::Ready { agent_version });
+            self.emit(Event::Ready {
+                agent_version,
+                destination,
+            });
         }
     }
 }

@@ -155,7 +155,7 @@ impl Pair {
             self.moved = true;
             assert_eq!(self.closed, None, "no message may follow the end");
             match event {
-                Event::Ready { agent_version } => self.ready = Some(agent_version.to_string()),
+                Event::Ready { agent_version, .. } => self.ready = Some(agent_version.to_string()),
                 Event::Readable(id) => self.local(id).handle_readable(),
                 Event::Writable(id) => self.local(id).handle_writable(),
                 Event::Notice(text) => self.notices.push(text.to_string()),
