@@ -81,7 +81,15 @@ fn row(forward: &ForwardReport) -> Vec<String> {
         forward.waiting.to_string(),
         forward.sessions.to_string(),
         forward.listen.join(", "),
-        format!("{} via {}", forward.remote, forward.target),
+        match &forward.destination {
+            Some(actual) => {
+                format!(
+                    "{} (leads to {actual}) via {}",
+                    forward.remote, forward.target
+                )
+            }
+            None => format!("{} via {}", forward.remote, forward.target),
+        },
     ]
 }
 

@@ -125,6 +125,7 @@ impl ForwardInfo {
             listen: addresses.iter().map(Printable::of).collect(),
             target: Printable::of(&settings.target),
             remote: Printable::of(&settings.remote),
+            destination: metrics.destination(),
             state: match (settings.enabled, stopping) {
                 (false, _) => ForwardState::Disabled,
                 (true, true) => ForwardState::Stopping,

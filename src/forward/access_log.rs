@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::relay::{ByteCounters, Outcome};
-use crate::config::Remote;
+use crate::printable::Printable;
 use crate::proto::Reason;
 use crate::tunnel;
 
@@ -23,7 +23,7 @@ pub(super) struct AccessLog<'a> {
 
 impl AccessLog<'_> {
     /// Logs the record in one line.
-    pub(super) fn log(self, destination: &Remote) {
+    pub(super) fn log(self, destination: &Printable) {
         let (sent, received) = (self.counters.sent(), self.counters.received());
         let time = self.time;
         match self.outcome {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pool::Severity;
-use crate::config::Remote;
 use crate::printable::Printable;
 use crate::proto::Reason;
 use crate::session::{self, ErrorKind, HoldTime};
@@ -92,7 +91,7 @@ impl fmt::Display for ConnectFailure {
 }
 
 /// Status entry for a destination that the agent could not connect to.
-pub(super) fn refusal(destination: &Remote, now: Instant) -> FailureStatus {
+pub(super) fn refusal(destination: &Printable, now: Instant) -> FailureStatus {
     FailureStatus {
         code: "DestinationRefused",
         error: Printable::of(format_args!("the agent could not connect to {destination}")),

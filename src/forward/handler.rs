@@ -26,6 +26,7 @@ use super::shutdown::ShutdownWatch;
 use crate::clock;
 use crate::config;
 use crate::panics;
+use crate::printable::Printable;
 use crate::proto::{OpenError, Reason};
 use crate::telemetry::ForwardMetrics;
 use crate::tunnel::{self, Step, Stream, TriggerReceiver};
@@ -161,7 +162,7 @@ impl Handler {
             counters: &counters,
             time: clock::since(begin),
         };
-        record.log(&self.settings.remote);
+        record.log(&self.destination());
         if let (Err(error), Some(Outcome::UploadIncomplete | Outcome::HalfCloseTimeout)) =
             (delivered, &outcome)
         {
@@ -196,13 +197,19 @@ impl Handler {
         }
     }
 
+    /// Returns the destination: as reported by the agent, else as configured.
+    fn destination(&self) -> Printable {
+        let reported = self.metrics.destination();
+        reported.unwrap_or_else(|| Printable::of(&self.settings.remote))
+    }
+
     /// Records in the metrics whether the destination answered or refused.
     fn record_outcome(&self, outcome: Option<&Outcome>, counters: &ByteCounters<'_>) {
         if counters.received() > 0 {
             self.metrics.record_answer();
         } else if let Some(Outcome::StreamLost(Reason::Refused)) = outcome {
             self.metrics
-                .record_refusal(refusal(&self.settings.remote, clock::now()));
+                .record_refusal(refusal(&self.destination(), clock::now()));
         }
     }
 }

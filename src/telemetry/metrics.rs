@@ -42,6 +42,8 @@ struct Past {
     failure: Option<FailureStatus>,
     /// Failure to reach the destination.
     refusal: Option<FailureStatus>,
+    /// Destination reported by the agent, if it is not the configured one.
+    destination: Option<Printable>,
 }
 
 /// A failure of a forward.
@@ -86,6 +88,20 @@ impl ForwardMetrics {
     pub fn failure(&self) -> Option<FailureStatus> {
         let past = self.past();
         past.failure.clone().or_else(|| past.refusal.clone())
+    }
+
+    /// Records the destination that the agent reported; `None` if it is the configured one. Returns
+    /// true if it differs from that of the session before.
+    pub fn record_destination(&self, destination: Option<Printable>) -> bool {
+        let mut past = self.past();
+        let is_new = past.destination != destination;
+        past.destination = destination;
+        is_new
+    }
+
+    /// Returns the destination that the agent reported, if it is not the configured one.
+    pub fn destination(&self) -> Option<Printable> {
+        self.past().destination.clone()
     }
 
     /// Returns true if a session has ever been established.
@@ -180,6 +196,17 @@ mod tests {
         metrics.handle_success();
         assert_eq!(metrics.failure(), None);
         assert!(metrics.was_ready());
+    }
+
+    #[test]
+    fn a_reported_destination_is_new_once() {
+        let metrics = ForwardMetrics::default();
+        let mut record = |text: &str| metrics.record_destination(Some(text.into()));
+
+        assert!(record("db:1") && !record("db:1") && record("db:2"));
+
+        assert_eq!(metrics.destination(), Some("db:2".into()));
+        assert!(metrics.record_destination(None) && !metrics.record_destination(None));
     }
 
     #[test]

@@ -60,8 +60,11 @@ pub struct ForwardReport {
     pub listen: Vec<Listening>,
     /// The managed node.
     pub target: Printable,
-    /// Destination that the agent connects to.
+    /// Destination that the agent connects to, as configured; else `document` and its name.
     pub remote: Printable,
+    /// Destination according to the agent of the last session, if `remote` does not say it.
+    #[serde(default)]
+    pub destination: Option<Printable>,
     /// State of the forward.
     pub state: ForwardState,
     /// Connections that have a session.

@@ -11,6 +11,7 @@
 //! sessions are terminated, and the task restarts after a pause.
 
 mod ends;
+mod ready;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep_until, timeout};
-use tracing::{Instrument, Span, debug, error, info};
+use tracing::{Instrument, Span, debug, error};
 
 use crate::clock;
 use crate::config;
@@ -242,14 +243,7 @@ impl PoolTask {
             // Event of a tunnel that was dropped meanwhile.
             TunnelEvent::Ready if !self.tunnels.contains_key(&id) => {}
             TunnelEvent::Ready if self.is_wasted(id) => self.handle_wasted(now, id),
-            TunnelEvent::Ready => {
-                self.throttled = None;
-                self.metrics.handle_success();
-                if let Some((after, connections_reset)) = self.log_dedup.handle_success(now) {
-                    info!(?after, connections_reset, "session starts succeed again");
-                }
-                self.pool.handle_ready(now, id);
-            }
+            TunnelEvent::Ready => self.handle_ready(now, id),
             TunnelEvent::Disconnected => self.pool.handle_disconnected(id),
             TunnelEvent::Resumed => {
                 self.metrics.resumed.fetch_add(1, Relaxed);

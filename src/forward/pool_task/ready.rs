@@ -1,0 +1,36 @@
+//! Handling of tunnels that become ready: the end of an outage, and where their sessions lead.
+
+use std::time::Instant;
+
+use tracing::info;
+
+use super::PoolTask;
+use crate::forward::pool::TunnelId;
+
+impl PoolTask {
+    pub(super) fn handle_ready(&mut self, now: Instant, id: TunnelId) {
+        self.throttled = None;
+        self.metrics.handle_success();
+        if let Some((after, connections_reset)) = self.log_dedup.handle_success(now) {
+            info!(?after, connections_reset, "session starts succeed again");
+        }
+        self.record_destination(id);
+        self.pool.handle_ready(now, id);
+    }
+
+    /// Records the destination that the agent reported, if it is not the configured one, and logs
+    /// it unless it is that of the session before.
+    fn record_destination(&self, id: TunnelId) {
+        let record = self.tunnels.get(&id);
+        let tunnel = record.and_then(|record| record.tunnel.as_ref());
+        let configured = self.settings.remote.to_string();
+        let reported = tunnel.and_then(|tunnel| tunnel.destination());
+        let reported = reported.filter(|reported| *reported != configured);
+        if self.metrics.record_destination(reported.clone())
+            && let Some(destination) = reported
+        {
+            let document = self.settings.document();
+            info!(%destination, document, "the document leads to this destination");
+        }
+    }
+}
