@@ -94,6 +94,38 @@ fn check_prints_the_same_as_json_with_the_keys_of_the_file() {
 }
 
 #[test]
+fn check_prints_the_document_and_its_parameters_where_there_is_no_destination() {
+    let forward = "[[forward]]\nlisten = 0\ntarget = \"i-01234567\"\ndocument = \"Ours\"\n";
+    let forward = |name: &str, more: &str| format!("{forward}name = \"{name}\"\n{more}\n");
+    let some = forward("some", "parameters = { b = [\"1\", \"2\"], a = \"x\" }");
+    let file = File::new(&(some + &forward("none", "") + &forward("remote", "remote = 1")));
+
+    let (code, out, err) = checked(&file, &[]);
+    let (_, json, _) = checked(&file, &["--json"]);
+
+    assert_eq!((code, err.as_str()), (0, ""));
+    let line = "  document              Ours\n";
+    assert!(out.contains(&format!(
+        "{line}  parameters            {{ a = x, b = 1, 2 }}\n"
+    )));
+    assert_eq!(out.matches(line).count(), 3, "{out}");
+    assert_eq!(out.matches("  parameters ").count(), 1, "{out}");
+    assert_eq!(out.matches("  remote  ").count(), 1, "{out}");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let of = |key: &str| [0, 1, 2].map(|index| json["forwards"][index][key].clone());
+    let parameters = [
+        serde_json::json!({ "a": ["x"], "b": ["1", "2"] }),
+        serde_json::json!({}),
+        Value::Null,
+    ];
+    assert_eq!(of("parameters"), parameters);
+    assert_eq!(
+        of("remote"),
+        [Value::Null, Value::Null, "localhost:1".into()]
+    );
+}
+
+#[test]
 fn problems_are_reported_as_by_run() {
     let file = File::new("[[forward]]\nname = \"f\"\nlisten = 1\n");
 

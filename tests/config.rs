@@ -119,6 +119,31 @@ fn unset_values_of_a_forward_come_from_the_defaults() {
 }
 
 #[test]
+fn a_document_without_a_remote_gets_exactly_its_parameters() {
+    let config = good(&shared("tests/config/good/documents.toml"));
+
+    let requests = config.forwards.iter().map(|forward| {
+        let parameters = forward.remote.parameters().into_iter();
+        let parameters = parameters.map(|(name, values)| format!(" {name}={}", values.join(",")));
+        let (name, document) = (&forward.name, forward.document());
+        format!("{name}: {document}{}", parameters.collect::<String>())
+    });
+    assert_eq!(
+        requests.collect::<Vec<_>>(),
+        [
+            "inherited: Our-Database database=orders",
+            "own: Our-Database database=stock user=a,b",
+            "none: Our-Cache",
+            "remote: Our-Database host=db.internal portNumber=5432",
+        ]
+    );
+    assert_eq!(
+        config.forwards[0].remote.to_string(),
+        "document Our-Database"
+    );
+}
+
+#[test]
 fn addresses_may_be_written_in_many_ways() {
     let config = good(&shared("tests/config/good/addresses.toml"));
 
@@ -181,7 +206,7 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
 
     for setting in supported() {
         let line = match setting.absent {
-            Default::Required => format!("\n{} = ", setting.key),
+            Default::Required | Default::Unless(_) => format!("\n{} = ", setting.key),
             Default::None => format!("\n#{} = ", setting.key),
             // Valid only in combination with others, in forwards that are examples.
             Default::Text(value) if is_only_shown(setting) => {
@@ -226,6 +251,7 @@ fn the_table_of_keys_in_the_documentation_has_every_default_and_range() {
             let (_, _, words) = documented.iter().find(is_row).expect(&key);
             let default = match setting.absent {
                 Default::Required => "required".to_owned(),
+                Default::Unless(_) => "required unless".to_owned(),
                 Default::None => String::new(),
                 Default::Text(text) => text.to_owned(),
                 Default::Number(number) => number.to_string(),
@@ -241,7 +267,8 @@ fn the_table_of_keys_in_the_documentation_has_every_default_and_range() {
                 | Kind::Listen
                 | Kind::Hosts
                 | Kind::Target
-                | Kind::Remote => String::new(),
+                | Kind::Remote
+                | Kind::Parameters => String::new(),
             };
             assert!(
                 words.contains(&default) && words.contains(&range),
@@ -267,9 +294,10 @@ fn the_commented_settings_of_the_shipped_file_are_valid() {
     assert!(config.aws.ssm_endpoint.is_some() && config.aws.ca_bundle.is_some());
     assert!(config.http.is_some() && config.admin.socket.is_some());
     assert!(config.forwards[0].document.is_some());
-    assert!(config.forwards[2].listen[0].path().is_some());
+    assert_eq!(config.forwards[2].remote.parameters().len(), 1);
+    assert!(config.forwards[3].listen[0].path().is_some());
     assert!(matches!(
-        config.forwards[3].sessions,
+        config.forwards[4].sessions,
         SessionMode::Shared { .. }
     ));
 }

@@ -5,7 +5,7 @@ use std::io;
 
 use super::exit::Exit;
 use super::{environment, paths, terminal};
-use crate::config::{self, Config, Forward};
+use crate::config::{self, Config, Forward, Parameters, Remote};
 
 /// Basis for a forward that is not in the file.
 #[derive(Debug)]
@@ -60,6 +60,17 @@ fn is_closed_to_us(error: &config::Error) -> bool {
     is_closed && !is_named
 }
 
+/// Returns the destination of a document with these arguments of `--parameter`. One that is repeated
+/// has several values.
+pub(super) fn by_document(name: &str, arguments: &[(String, String)]) -> Remote {
+    let mut parameters = Parameters::new();
+    for (parameter, value) in arguments.iter().cloned() {
+        parameters.entry(parameter).or_default().push(value);
+    }
+    let name = name.to_owned();
+    Remote::Document { name, parameters }
+}
+
 /// Splits a target from the region that may follow it, as in `i-….eu-west-1`.
 pub(super) fn split_target(host: &str) -> (&str, Option<&str>) {
     match host.split_once('.') {
@@ -89,6 +100,17 @@ mod tests {
         );
         assert_eq!(split_target("i-0123"), ("i-0123", None));
         assert_eq!(split_target("ecs:a.b_c_d"), ("ecs:a.b_c_d", None));
+    }
+
+    #[test]
+    fn a_repeated_parameter_has_several_values() {
+        let arguments = [("a", "1"), ("b", "2"), ("a", "3")];
+        let arguments = arguments.map(|(name, value)| (name.to_owned(), value.to_owned()));
+
+        let parameters = by_document("Ours", &arguments).parameters();
+
+        assert_eq!(parameters["a"], ["1", "3"]);
+        assert_eq!(parameters["b"], ["2"]);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::{environment, paths, run, stdout, terminal};
-use crate::config::{Aws, Config, Forward, Listen, SessionMode, Target, Targets, format_size};
+use crate::config::{
+    Aws, Config, Forward, Listen, Remote, SessionMode, Target, Targets, format_size,
+};
 use crate::daemon::StartError;
 use crate::duration::written;
 use crate::network::{self, Network};
@@ -143,7 +145,8 @@ fn shown(value: &Value) -> Option<String> {
             let members: Vec<_> = members
                 .map(|(key, value)| format!("{key} = {value}"))
                 .collect();
-            Some(format!("{{ {} }}", members.join(", ")))
+            let members = members.join(", ");
+            Some(format!("{{ {members} }}")).filter(|_| !members.is_empty())
         }
     }
 }
@@ -205,17 +208,24 @@ fn tables(config: &Config) -> [(&'static str, Option<Rows>); 6] {
 
 fn forward_rows(aws: &Aws, forward: &Forward) -> Rows {
     let aws = forward.account.merged_into(aws);
+    let (remote, parameters) = match &forward.remote {
+        Remote::Document { parameters, .. } => (Value::Null, json!(parameters)),
+        remote @ (Remote::Port(_) | Remote::Host { .. }) => {
+            (json!(remote.to_string()), Value::Null)
+        }
+    };
     let mut rows = vec![
         ("name", json!(forward.name)),
         ("enabled", json!(forward.enabled)),
         ("listen", addresses(&forward.listen)),
         ("mode", json!(format!("{:04o}", forward.mode))),
         ("target", targets(&forward.target)),
-        ("remote", json!(forward.remote.to_string())),
+        ("remote", remote),
         ("region", json!(aws.region)),
         ("profile", json!(aws.profile)),
         ("role_arn", json!(aws.role_arn)),
         ("document", json!(forward.document())),
+        ("parameters", parameters),
         ("sessions", json!(forward.sessions.as_str())),
     ];
     rows.extend(match forward.sessions {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::timeout;
 
-use super::ad_hoc::{AdHocConfig, blocking, load_ad_hoc, split_target};
+use super::ad_hoc::{AdHocConfig, blocking, by_document, load_ad_hoc, split_target};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::{paths, run, terminal};
@@ -24,15 +24,25 @@ pub(super) struct ConnectArgs {
     /// The managed node: i-…, mi-… or ecs:…; i-….REGION also sets the region
     #[arg(value_name = "TARGET")]
     target: String,
-    /// A port of the target itself
-    #[arg(value_name = "PORT", default_value_t = SSH, value_parser = clap::value_parser!(u16).range(1..))]
-    port: u16,
+    /// A port of the target itself [default: 22, unless a document of your own decides]
+    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
     /// A destination reachable from the target, instead of a port of the target
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "port")]
     remote: Option<String>,
-    /// The SSM document [default: AWS-StartSSHSession, or with --remote the document for remote hosts]
+    /// The SSM document [default: AWS-StartSSHSession, or with --remote the document for remote
+    /// hosts]; one of your own gets only the parameters given by PORT, --remote or --parameter
     #[arg(long, value_name = "DOCUMENT", value_parser = config::argument("document"))]
     document: Option<String>,
+    /// A parameter of the document, instead of PORT and --remote; may be repeated
+    #[arg(
+        long,
+        value_name = "NAME=VALUE",
+        requires = "document",
+        conflicts_with_all = ["port", "remote"],
+        value_parser = config::parameter,
+    )]
+    parameter: Vec<(String, String)>,
     #[command(flatten)]
     aws: AwsOptions,
 }
@@ -167,6 +177,7 @@ fn configuration(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
         port,
         remote,
         document,
+        parameter,
         aws: mut options,
     } = args;
     let (target, region) = split_target(&target);
@@ -177,9 +188,15 @@ fn configuration(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
         .transpose()
         .map_err(usage)?;
     let remote = remote.map(|remote| remote.parse().map_err(usage));
-    let (remote, own_document) = match remote.transpose()? {
-        Some(remote) => (remote, None),
-        None => (Remote::Port(port), Some(SSH_DOCUMENT.to_owned())),
+    let (remote, document) = match (remote.transpose()?, port, document) {
+        (Some(remote), _, document) => (remote, document),
+        (None, None, Some(name)) if !parameter.is_empty() || !name.starts_with(AWS) => {
+            (by_document(&name, &parameter), None)
+        }
+        (None, port, document) => {
+            let document = document.unwrap_or_else(|| SSH_DOCUMENT.to_owned());
+            (Remote::Port(port.unwrap_or(SSH)), Some(document))
+        }
     };
     // A region in the host name overrides the options that an `ssh_config` sets for all hosts.
     options.region = region.or(options.region);
@@ -189,7 +206,7 @@ fn configuration(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
         account: options.account(),
         target: target.into(),
         remote,
-        document: document.or(own_document),
+        document,
         ..forward
     };
     Ok(OneShotConfig {
@@ -205,6 +222,9 @@ const ONE: &str = "sessions = \"per_connection\"\nwarm = 0\n";
 
 /// Port of sshd.
 const SSH: u16 = 22;
+
+/// Begin of the names of AWS's own documents, which fix no port.
+const AWS: &str = "AWS-";
 
 /// Document for one connection to a port of the target (docs/protocol.md, section 10).
 const SSH_DOCUMENT: &str = "AWS-StartSSHSession";

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::ad_hoc::{AdHocConfig, blocking, load_ad_hoc, split_target};
+use super::ad_hoc::{AdHocConfig, blocking, by_document, load_ad_hoc, split_target};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::local_forward::LocalForward;
 use super::ready_file::ReadyFile;
 use super::{live_status, paths, run, stdout, terminal};
-use crate::config::{self, Config, Forward, Target, Targets};
+use crate::config::{self, Config, Forward, Remote, Target, Targets};
 use crate::daemon::{Cause, Daemon, DaemonEnvironment, ReloadError, Signals, StartError};
 use crate::forward::ActivatedSockets;
 use crate::panics::caught;
@@ -42,15 +42,41 @@ pub(super) struct ForwardArgs {
 #[derive(Clone, Debug, Args)]
 pub(super) struct ForwardOptions {
     /// A local port and the destination it forwards to, as in ssh; port 0 selects a free port,
-    /// HOST localhost is the target itself
+    /// HOST localhost is the target itself. With --document, [BIND:]PORT alone forwards to the
+    /// destination of the document
     #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:HOSTPORT")]
     pub(super) local: Vec<LocalForward>,
     /// Allow other machines to connect to a BIND address that is not a loopback address
     #[arg(short = 'g', long)]
     allow_remote_clients: bool,
     /// The SSM document [default: depends on the destination]
-    #[arg(long, value_name = "DOCUMENT", value_parser = config::argument("document"))]
+    #[arg(long, value_name = "DOCUMENT", requires = "local", value_parser = config::argument("document"))]
     document: Option<String>,
+    /// A parameter of the document, instead of the destination in -L; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", requires = "document", value_parser = config::parameter)]
+    parameter: Vec<(String, String)>,
+}
+
+impl ForwardOptions {
+    /// Returns the destination and the document of a `-L`.
+    fn destination(&self, local: &LocalForward) -> Result<(Remote, Option<String>), Exit> {
+        let (why, hint) = match (&local.remote, &self.document) {
+            (Some(remote), document) if self.parameter.is_empty() => {
+                return Ok((remote.clone(), document.clone()));
+            }
+            (None, Some(name)) => return Ok((by_document(name, &self.parameter), None)),
+            (Some(_), _) => (
+                "has a destination, but so has the document with --parameter",
+                "write [BIND:]PORT alone, or remove --parameter",
+            ),
+            (None, None) => (
+                "has no destination",
+                "write [BIND:]PORT:HOST:HOSTPORT, or add the --document that fixes host and port",
+            ),
+        };
+        let error = format!("-L {local} {why}");
+        Err(terminal::fail(Exit::Usage, &error, hint))
+    }
 }
 
 /// Runs the forwards until a signal.
@@ -178,6 +204,7 @@ pub(super) fn configuration(
             let hint = "remove BIND, or add `--allow-remote-clients` if this is intended";
             return Err(terminal::fail(Exit::Usage, &error, hint));
         }
+        let (remote, document) = options.destination(local)?;
         let is_repeated = options.local[..index].contains(local);
         let is_taken = |other: &LocalForward| other.listen == local.listen;
         if local.listen.port() != Some(0) && options.local[..index].iter().any(is_taken) {
@@ -198,8 +225,8 @@ pub(super) fn configuration(
             listen: vec![local.listen.clone()],
             allow_remote_clients: options.allow_remote_clients,
             target: Targets::from(target.clone()),
-            remote: local.remote.clone(),
-            document: options.document.clone(),
+            remote,
+            document,
             account: aws.clone().account(),
             ..forward.clone()
         });

@@ -6,6 +6,7 @@
 //!   [::1]:8080:[2001:db8::1]:80        IPv6 in brackets
 //!   /run/user/1000/db.sock:db:5432     a Unix socket
 //!   8080:localhost:80                  a port of the target itself
+//!   5432, 127.0.0.1:0, /run/db.sock    the destination of `--document`
 //! ```
 
 use std::fmt;
@@ -19,21 +20,26 @@ use crate::config::{Listen, Remote};
 pub(super) struct LocalForward {
     text: String,
     pub(super) listen: Listen,
-    pub(super) remote: Remote,
+    /// `None`: that of the document.
+    pub(super) remote: Option<Remote>,
 }
 
 impl FromStr for LocalForward {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut parts = parts(text)?;
-        let (Some(port), Some(host)) = (parts.pop(), parts.pop()) else {
-            return Err(FORM.to_owned());
+        let parts = parts(text)?;
+        let (listen, remote) = match &parts[..] {
+            [local @ .., host, port] if !local.is_empty() => {
+                (listen(local)?, Some(remote(host, port)?))
+            }
+            // Two parts are more often an incomplete destination than a local address alone.
+            local => (listen(local).map_err(|_| FORM.to_owned())?, None),
         };
         Ok(Self {
             text: text.to_owned(),
-            listen: listen(&parts)?,
-            remote: remote(&host, &port)?,
+            listen,
+            remote,
         })
     }
 }
@@ -108,7 +114,8 @@ mod tests {
 
     fn read(text: &str) -> (String, String) {
         let read: LocalForward = text.parse().unwrap_or_else(|why| panic!("{text}: {why}"));
-        (read.listen.to_string(), read.remote.to_string())
+        let remote = read.remote.map(|remote| remote.to_string());
+        (read.listen.to_string(), remote.unwrap_or_default())
     }
 
     #[test]
@@ -123,6 +130,10 @@ mod tests {
             ("[::1]:1:[2001:db8::1]:2", "[::1]:1", "[2001:db8::1]:2"),
             ("/run/db.sock:db:2", "unix:/run/db.sock", "db:2"),
             ("80:localhost:8080", "localhost:80", "localhost:8080"),
+            ("5432", "localhost:5432", ""),
+            ("127.0.0.2:0", "127.0.0.2:0", ""),
+            ("[::1]:1", "[::1]:1", ""),
+            ("/run/db.sock", "unix:/run/db.sock", ""),
         ] {
             assert_eq!(read(text), (listen.to_owned(), remote.to_owned()), "{text}");
         }
@@ -132,8 +143,10 @@ mod tests {
     fn invalid_forwards_are_rejected() {
         for bad in [
             "",
-            "1",
             "1:2",
+            "5432:db",
+            "db:5432",
+            "65536",
             "a:db:1",
             "1:db:",
             "1:db:0",

@@ -63,7 +63,7 @@ fn of_setting(setting: &Setting) -> Value {
         Default::Text(text) => schema["default"] = json!(text),
         Default::Number(number) => schema["default"] = json!(number),
         Default::Flag(flag) => schema["default"] = json!(flag),
-        Default::Required | Default::None => {}
+        Default::Required | Default::Unless(_) | Default::None => {}
     }
     schema
 }
@@ -84,6 +84,11 @@ fn of_kind(kind: Kind) -> Value {
             let node = text("^(i-([0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}|ecs:.+)$");
             let targets = many(json!({ "anyOf": [node, by_tags()] }));
             json!({ "anyOf": [node, by_tags(), targets] })
+        }
+        Kind::Parameters => {
+            let value = json!({ "type": "string", "minLength": 1 });
+            let values = json!({ "anyOf": [value, many(value.clone())] });
+            json!({ "type": "object", "additionalProperties": values })
         }
         Kind::Remote => json!({ "anyOf": [port(1), text("^.+$")] }),
         Kind::Listen => {

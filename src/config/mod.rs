@@ -30,11 +30,11 @@ use std::path::{Path, PathBuf};
 use std::string::FromUtf8Error;
 
 use crate::config::check::MAX_LENGTH;
-pub use crate::config::check::{argument, duration, format_size, parse};
+pub use crate::config::check::{argument, duration, format_size, parameter, parse};
 pub use crate::config::diagnostic::{Diagnostics, ValueError};
 pub use crate::config::model::{
     Account, Admin, Aws, ClientVersion, Config, Forward, Http, Limits, Listen, Log, LogFormat,
-    LogLevel, Proxy, Remote, SessionMode, Shutdown, Target, Targets, Upload,
+    LogLevel, Parameters, Proxy, Remote, SessionMode, Shutdown, Target, Targets, Upload,
 };
 use crate::files::{self, Pipes};
 

@@ -141,7 +141,9 @@ impl Error {
             ErrorKind::Invalid if self.what == DESCRIBE => {
                 "check the tags of `target`; AWS allows every character in tags of EC2, and letters, digits, spaces and `_.:/=+-@` elsewhere"
             }
-            ErrorKind::Invalid => "check `target`, `remote` and `document` of this forward",
+            ErrorKind::Invalid => {
+                "check `target`, `remote`, `document` and `parameters` of this forward"
+            }
             ErrorKind::InvalidEndpoint => {
                 "check `region`, `ssm_endpoint` and `ssmmessages_endpoint`, AWS_ENDPOINT_URL_SSM and the profile's `endpoint_url`: each must be an endpoint of this region with TLS, or a loopback address"
             }

@@ -32,6 +32,7 @@ mod terminate;
 #[cfg(test)]
 mod unanswered;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -65,8 +66,8 @@ pub struct StartRequest {
     pub target: String,
     /// The name of the SSM document.
     pub document: String,
-    /// Parameters of the document, each with one value.
-    pub parameters: Vec<(&'static str, String)>,
+    /// Parameters of the document, each with its values.
+    pub parameters: BTreeMap<String, Vec<String>>,
     /// The `Reason` of the session, 1 to 256 characters: who starts it and what for. It is used to
     /// find a session whose id was lost.
     pub reason: String,

@@ -1,5 +1,6 @@
 //! `connect`: bytes, ends, signals, exit codes and messages, without ssh.
 
+mod documents;
 mod ends;
 mod refusals;
 mod unread_input;

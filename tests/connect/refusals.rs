@@ -84,6 +84,44 @@ fn bad_usage_exits_with_2_and_shows_the_valid_form() {
             &["connect", TARGET, "22", "--remote", "db:1"],
             "cannot be used with",
         ),
+        (&["connect", TARGET, "--parameter", "a=b"], "--document"),
+        (
+            &[
+                "connect",
+                TARGET,
+                "--document",
+                "Ours",
+                "--parameter",
+                "a=b",
+                "22",
+            ],
+            "cannot be used with",
+        ),
+        (
+            &[
+                "connect",
+                TARGET,
+                "--document",
+                "Ours",
+                "--parameter",
+                "a=b",
+                "--remote",
+                "db:1",
+            ],
+            "cannot be used with",
+        ),
+        (
+            &["connect", TARGET, "--document", "Ours", "--parameter", "a"],
+            "NAME=VALUE",
+        ),
+        (
+            &["connect", TARGET, "--document", "Ours", "--parameter", "=a"],
+            "not a valid parameter name",
+        ),
+        (
+            &["connect", TARGET, "--document", "Ours", "--parameter", "a="],
+            "not a valid parameter value",
+        ),
     ] {
         let mut process = Process::start(ssm_proxyd().args(arguments));
 

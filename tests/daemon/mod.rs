@@ -9,6 +9,7 @@ mod aws_accounts;
 mod certificates;
 mod container;
 mod disconnects;
+mod documents;
 mod drain;
 mod environment;
 mod failures;

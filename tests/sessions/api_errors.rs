@@ -278,7 +278,7 @@ impl Fixture {
         let request = StartRequest {
             target: TARGET.to_owned(),
             document: "AWS-StartPortForwardingSession".to_owned(),
-            parameters: vec![("portNumber", "1".to_owned())],
+            parameters: [("portNumber".to_owned(), vec!["1".to_owned()])].into(),
             reason: "a test".to_owned(),
         };
         start_session(&self.sessions, &service, request).await

@@ -45,7 +45,7 @@ fn request() -> StartRequest {
     StartRequest {
         target: TARGET.to_owned(),
         document: "AWS-StartPortForwardingSession".to_owned(),
-        parameters: vec![("portNumber", "1".to_owned())],
+        parameters: [("portNumber".to_owned(), vec!["1".to_owned()])].into(),
         reason: "a test".to_owned(),
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod connect_proxy;
 pub(crate) mod core_fixture;
 pub(crate) mod credential_endpoints;
 pub(crate) mod daemon_process;
+pub(crate) mod documents;
 pub(crate) mod fake_api;
 pub(crate) mod in_process;
 pub(crate) mod login_services;

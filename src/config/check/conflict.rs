@@ -8,7 +8,9 @@ use crate::config::check::address::{normalized, overlap};
 use crate::config::check::section::SectionKeys;
 use crate::config::check::value::Addresses;
 use crate::config::diagnostic::{Finding, Findings};
-use crate::config::model::{HOST_DOCUMENT, Listen, PER_CONNECTION, PORT_DOCUMENT, Remote, SHARED};
+use crate::config::model::{
+    HOST_DOCUMENT, Listen, PER_CONNECTION, PORT_DOCUMENT, Parameters, Remote, SHARED,
+};
 use crate::config::source::quoted;
 
 /// Checks the settings of one forward against each other.
@@ -18,6 +20,7 @@ pub(super) fn check_forward(section: &SectionKeys<'_>, findings: &mut Findings) 
     check_window(section, findings);
     check_sessions(section, findings);
     check_document(section, findings);
+    check_parameters(section, findings);
 }
 
 /// Checks the tables against each other: names, addresses to listen on, and the admin socket.
@@ -127,22 +130,53 @@ fn check_sessions(section: &SectionKeys<'_>, findings: &mut Findings) {
     }
 }
 
-/// AWS documents either require a host or accept none (docs/protocol.md, section 1.3).
+/// AWS documents either require a host or accept none, and fix no port (docs/protocol.md, section
+/// 1.3).
 fn check_document(section: &SectionKeys<'_>, findings: &mut Findings) {
-    let document = section.get::<String>("document");
-    let Some((document, remote)) = document.zip(section.get("remote")) else {
+    let Some(document) = section.get::<String>("document") else {
         return;
     };
-    let why = match (remote, document.as_str()) {
-        (Remote::Host { .. }, PORT_DOCUMENT) => "accepts no host, but `remote` has one",
-        (Remote::Port(_), HOST_DOCUMENT) => "requires a host, but `remote` is a port of the target",
+    let parameters = section.get::<Parameters>("parameters").unwrap_or_default();
+    let lacks = |key| section.span("remote").is_none() && !parameters.contains_key(key);
+    let why = match (section.get("remote"), document.as_str()) {
+        (Some(Remote::Host { .. }), PORT_DOCUMENT) => "accepts no host, but `remote` has one",
+        (Some(Remote::Port(_)), HOST_DOCUMENT) => {
+            "requires a host, but `remote` is a port of the target"
+        }
         (_, other) if OTHER_DOCUMENTS.contains(&other) => "does not support port forwarding",
+        (_, PORT_DOCUMENT) if lacks("portNumber") => "fixes no port, and `remote` is missing",
+        (_, HOST_DOCUMENT) if lacks("portNumber") || lacks("host") => {
+            "fixes no host and port, and `remote` is missing"
+        }
         _ => return,
     };
     let span = section.span_or_inherited("document").unwrap_or_default();
     let what = format!("`document`: {} {why}", quoted(&document));
-    let hint = "remove `document`: the default is derived from `remote`";
+    let hint = match section.span("remote") {
+        Some(_) => "remove `document`: the default is derived from `remote`",
+        None => "write `remote` instead of `document`, which is then derived from it",
+    };
     findings.add(section.finding(span, what, hint));
+}
+
+/// Parameters replace those derived from `remote`, and have no meaning without a document. Those of
+/// `[defaults]` concern forwards without `remote` only.
+fn check_parameters(section: &SectionKeys<'_>, findings: &mut Findings) {
+    let remote = section.span("remote");
+    let own = section.span("parameters");
+    if let (Some(span), Some(remote)) = (own, &remote) {
+        let what = "`parameters` are sent instead of host and port, but `remote` is present";
+        let hint = "remove `remote` if the document needs only these parameters, else `parameters`";
+        let finding = section.finding(span, what, hint);
+        findings.add(finding.with_label(remote.clone(), "`remote` is here"));
+    } else if let Some(span) = section.span_or_inherited("parameters")
+        && remote.is_none()
+        && section.span_or_inherited("document").is_none()
+    {
+        let what = "`parameters` have no meaning without `document`";
+        let hint = "add the document that takes them: `document = \"Our-Database\"`";
+        findings.add(section.finding(span, what, hint));
+    }
 }
 
 /// AWS documents whose sessions are not port forwarding (docs/protocol.md, sections 1.3 and 10).

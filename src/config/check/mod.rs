@@ -8,6 +8,7 @@ pub(super) mod address;
 mod conflict;
 mod hosts;
 pub(super) mod identifiers;
+mod parameters;
 mod section;
 mod target;
 mod units;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::check::conflict::{check_forward, check_tables};
+pub use crate::config::check::parameters::parameter;
 use crate::config::check::section::SectionKeys;
 pub use crate::config::check::units::{duration, format_size};
 use crate::config::check::value::Addresses;
@@ -135,7 +137,7 @@ impl<'a> Tables<'a> {
     fn take(&mut self, section: Section, entry: &'a KeyValue, findings: &mut Findings) {
         match (section.shape, &entry.value.data) {
             (Cardinality::Single, ValueData::Table(table)) => {
-                let checked = SectionKeys::read(table, section, section.header(), findings);
+                let checked = SectionKeys::read(table, section, section.header(), None, findings);
                 self.single.insert(section.name, checked);
             }
             (Cardinality::Array, ValueData::Array(values)) => {
@@ -148,11 +150,8 @@ impl<'a> Tables<'a> {
     fn take_forwards(&mut self, section: Section, values: &'a [Value], findings: &mut Findings) {
         for (index, value) in values.iter().enumerate() {
             let ValueData::Table(table) = &value.data else {
-                let what = format!(
-                    "forward #{}: expected a table, found {}",
-                    index + 1,
-                    value.data.type_name()
-                );
+                let (number, type_name) = (index + 1, value.data.type_name());
+                let what = format!("forward #{number}: expected a table, found {type_name}");
                 findings.add(Finding::new(value.span.clone(), what, EXAMPLE));
                 continue;
             };
@@ -162,8 +161,9 @@ impl<'a> Tables<'a> {
                 findings.add(Finding::new(value.span.clone(), what, hint));
                 break;
             }
-            let checked = SectionKeys::read(table, section, scope(table, index), findings)
-                .with_defaults(self.single.get(DEFAULTS.name));
+            let defaults = self.single.get(DEFAULTS.name);
+            let scope = scope(table, index);
+            let checked = SectionKeys::read(table, section, scope, defaults, findings);
             check_forward(&checked, findings);
             self.forwards.push(checked);
         }
@@ -246,19 +246,20 @@ fn admin(section: &SectionKeys<'_>) -> Admin {
 
 /// Returns the forward, unless a setting is missing or invalid.
 fn forward(section: &SectionKeys<'_>, source: &SourceText<'_>) -> Option<Forward> {
+    let (remote, document) = parameters::destination(section)?;
     Some(Forward {
         name: section.get("name")?,
         enabled: section.get("enabled")?,
         listen: listen(section)?,
         mode: u32::from_str_radix(&section.get::<String>("mode")?, 8).ok()?,
         target: section.get("target")?,
-        remote: section.get("remote")?,
+        remote,
         account: Account {
             region: section.get("region"),
             profile: section.get("profile"),
             role_arn: section.get("role_arn"),
         },
-        document: section.get("document"),
+        document,
         sessions: sessions(section)?,
         keep_alive: section.get("keep_alive")?,
         connect_timeout: section.get("connect_timeout")?,
@@ -334,17 +335,9 @@ fn closest_section(key: &str) -> Option<&'static Section> {
 }
 
 fn holds_tables(value: &Value) -> bool {
-    match &value.data {
-        ValueData::Table(_) => true,
-        ValueData::Array(values) => values
-            .iter()
-            .any(|value| matches!(value.data, ValueData::Table(_))),
-        ValueData::Text(_)
-        | ValueData::Number(_)
-        | ValueData::Float
-        | ValueData::Flag(_)
-        | ValueData::Date => false,
-    }
+    let is_table = |value: &Value| matches!(value.data, ValueData::Table(_));
+    let is_array = matches!(&value.data, ValueData::Array(values) if values.iter().any(is_table));
+    is_array || is_table(value)
 }
 
 fn wrong_shape(section: Section, entry: &KeyValue) -> Finding {
@@ -358,11 +351,8 @@ fn wrong_shape(section: Section, entry: &KeyValue) -> Finding {
             format!("write `{}`, in single brackets, once", section.header()),
         ),
     };
-    let what = format!(
-        "`{}` {what}, found {}",
-        entry.key,
-        entry.value.data.type_name()
-    );
+    let type_name = entry.value.data.type_name();
+    let what = format!("`{}` {what}, found {type_name}", entry.key);
     Finding::new(entry.span.clone(), what, hint)
 }
 

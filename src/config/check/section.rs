@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::config::check::value::{Addresses, FromValue, default, errors};
 use crate::config::diagnostic::{Finding, Findings};
 use crate::config::document::{KeyValue, Table, Value};
-use crate::config::settings::{Cardinality, Section, Setting};
+use crate::config::settings::{Cardinality, Default, Section, Setting};
 use crate::config::source::truncated;
 use crate::config::suggest::closest_match;
 
@@ -25,15 +25,17 @@ pub(super) struct SectionKeys<'a> {
 type Values<'a> = BTreeMap<&'static str, &'a Value>;
 
 impl<'a> SectionKeys<'a> {
-    /// Checks each key and value of a table.
+    /// Checks each key and value of a table. Settings that are absent are taken from `defaults`.
     pub(super) fn read(
         table: &'a Table,
         section: Section,
         scope: String,
+        defaults: Option<&Self>,
         findings: &mut Findings,
     ) -> Self {
         let mut checked = Self {
             scope,
+            inherited: defaults.map(|d| d.own.clone()).unwrap_or_default(),
             ..Self::absent(section)
         };
         let mut meant = Vec::new();
@@ -47,10 +49,10 @@ impl<'a> SectionKeys<'a> {
             }
         }
         // A required key that was probably misspelled is not missing.
-        let is_missing = |setting: &&Setting| {
-            setting.is_required()
-                && !checked.own.contains_key(setting.key)
-                && !meant.contains(&setting.key)
+        let is_meant = |key: &&str| checked.set(key).is_some() || meant.contains(key);
+        let is_missing = |setting: &&Setting| match setting.absent {
+            Default::Unless(others) => !is_meant(&setting.key) && !others.iter().any(is_meant),
+            _ => setting.is_required() && !is_meant(&setting.key),
         };
         let missing: Vec<_> = section.settings.iter().filter(is_missing).collect();
         if !missing.is_empty() {
@@ -67,12 +69,6 @@ impl<'a> SectionKeys<'a> {
             own: BTreeMap::new(),
             inherited: BTreeMap::new(),
         }
-    }
-
-    /// Takes settings that are absent here from `defaults`.
-    pub(super) fn with_defaults(mut self, defaults: Option<&Self>) -> Self {
-        self.inherited = defaults.map(|d| d.own.clone()).unwrap_or_default();
-        self
     }
 
     fn take(&mut self, setting: &'static Setting, value: &'a Value, findings: &mut Findings) {

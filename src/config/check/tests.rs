@@ -80,6 +80,7 @@ fn every_example_is_valid() {
             let others = match setting.key {
                 "mode" => others.replace("listen = 5432", "listen = \"unix:/run/db.sock\""),
                 "max_streams" | "max_session_age" => format!("{others}\nsessions = \"shared\""),
+                "parameters" => others.replace("remote = \"", "document = \"Ours:"),
                 _ => others,
             };
             let with_label = match setting.key {

@@ -8,7 +8,7 @@ use crate::config::check::address::port_number;
 use crate::config::check::units::{duration, format_size, size};
 use crate::config::diagnostic::ValueError;
 use crate::config::document::{Value, ValueData};
-use crate::config::model::{Listen, Remote, Targets};
+use crate::config::model::{Listen, Parameters, Remote, Targets};
 use crate::config::settings::{Default, Kind, Section, Setting};
 use crate::config::source::quoted;
 use crate::config::suggest::closest_match;
@@ -43,6 +43,7 @@ pub(super) fn errors(setting: &Setting, value: &Value) -> Vec<SpannedError> {
         Kind::Hosts => of::<Vec<String>>,
         Kind::Target => of::<Targets>,
         Kind::Remote => of::<Remote>,
+        Kind::Parameters => of::<Parameters>,
     };
     errors(setting, value)
 }
@@ -50,7 +51,7 @@ pub(super) fn errors(setting: &Setting, value: &Value) -> Vec<SpannedError> {
 /// Returns the default of a setting; `None` if it has none.
 pub(super) fn default(setting: &Setting) -> Option<Value> {
     let data = match setting.absent {
-        Default::Required | Default::None => return None,
+        Default::Required | Default::Unless(_) | Default::None => return None,
         Default::Text(text) => ValueData::Text(text.to_owned()),
         Default::Number(number) => ValueData::Number(number.into()),
         Default::Flag(flag) => ValueData::Flag(flag),
@@ -233,6 +234,7 @@ pub(super) fn wrong_type<T>(setting: &Setting, value: &Value) -> Checked<T> {
         Kind::Hosts => "an array of strings",
         Kind::Target => "the id of a node, a table of tags or an array of them",
         Kind::Remote => "a string \"host:port\" or a port",
+        Kind::Parameters => "a table of strings",
     };
     let what = format!("expected {wanted}, found {}", value.data.type_name());
     let hint = match rewritten(setting, &value.data) {

@@ -7,6 +7,7 @@
 mod aws;
 mod target;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -196,7 +197,7 @@ pub struct Forward {
     pub remote: Remote,
     /// AWS settings that override `[aws]`.
     pub account: Account,
-    /// SSM document, if not the default for `remote`; see [`Forward::document`].
+    /// SSM document, if not that of `remote`; see [`Forward::document`].
     pub document: Option<String>,
     /// How connections are mapped to sessions.
     pub sessions: SessionMode,
@@ -229,7 +230,7 @@ impl Forward {
         *self == other
     }
 
-    /// Returns the SSM document of its sessions: the configured one, else the default for `remote`
+    /// Returns the SSM document of its sessions: the configured one, else that of `remote`
     /// (docs/protocol.md, section 1.3).
     pub fn document(&self) -> &str {
         self.document
@@ -302,35 +303,47 @@ pub enum Remote {
         /// Port, from 1.
         port: u16,
     },
+    /// Whatever a document resolves to.
+    Document {
+        /// Name or ARN.
+        name: String,
+        /// Its parameters; those that it does not take are an error of StartSession.
+        parameters: Parameters,
+    },
 }
 
+/// Parameters of a document, each with its values.
+pub type Parameters = BTreeMap<String, Vec<String>>;
+
 impl Remote {
-    /// Returns the document parameters, by name.
-    pub fn parameters(&self) -> Vec<(&'static str, String)> {
-        match self {
-            Self::Port(port) => vec![("portNumber", port.to_string())],
-            Self::Host { host, port } => {
-                vec![("host", host.clone()), ("portNumber", port.to_string())]
-            }
-        }
+    /// Returns the document parameters.
+    pub fn parameters(&self) -> Parameters {
+        let (host, port) = match self {
+            Self::Port(port) => (None, port),
+            Self::Host { host, port } => (Some(("host".to_owned(), vec![host.clone()])), port),
+            Self::Document { parameters, .. } => return parameters.clone(),
+        };
+        let port = ("portNumber".to_owned(), vec![port.to_string()]);
+        host.into_iter().chain([port]).collect()
     }
 
-    fn document(&self) -> &'static str {
+    fn document(&self) -> &str {
         match self {
             Self::Port(_) => PORT_DOCUMENT,
             Self::Host { .. } => HOST_DOCUMENT,
+            Self::Document { name, .. } => name,
         }
     }
 }
 
-/// Formats as the user would write it. A port of the target itself is `localhost:PORT`, as in `ssh
-/// -L`.
+/// Formats as the user would write it; a port of the target itself as in `ssh -L`.
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Port(port) => write!(f, "localhost:{port}"),
             Self::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Host { host, port } => write!(f, "{host}:{port}"),
+            Self::Document { name, .. } => write!(f, "document {name}"),
         }
     }
 }

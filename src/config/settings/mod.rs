@@ -135,6 +135,8 @@ pub enum Kind {
     Target,
     /// A destination.
     Remote,
+    /// A table of document parameters, each with a string or an array of strings.
+    Parameters,
 }
 
 /// Checks a string.
@@ -145,6 +147,8 @@ pub type TextCheck = fn(&str) -> Result<(), ValueError>;
 pub enum Default {
     /// The setting is required.
     Required,
+    /// The setting is required unless one of these is present.
+    Unless(&'static [&'static str]),
     /// No default; the description says what absence means.
     None,
     /// Default text.

@@ -153,8 +153,13 @@ const FORWARD_SETTINGS: &[Setting] = &[
     listen("5432"),
     required("target", Kind::Target, "\"i-0123456789abcdef0\"")
         .doc("The managed node that runs the agent: an instance (i-…), a hybrid node (mi-…), an ECS task, or { tags = { … } }; or an array, tried in order"),
-    required("remote", Kind::Remote, "\"db.internal:5432\"")
-        .doc("Destination that the agent connects to: host and port, or a port alone for the target itself"),
+    Setting::new(
+        "remote",
+        Kind::Remote,
+        Default::Unless(&["document", "parameters"]),
+        "\"db.internal:5432\"",
+    )
+    .doc("Destination that the agent connects to: host and port, or a port alone for the target itself; optional with `document`"),
     flag("enabled", true).doc("Start this forward; false: it is validated and listed only"),
     Setting::new(
         "mode",
@@ -169,6 +174,8 @@ const FORWARD_SETTINGS: &[Setting] = &[
         "\"AWS-StartPortForwardingSessionToRemoteHost\"",
     )
     .doc("SSM document; absent: AWS-StartPortForwardingSession, or AWS-StartPortForwardingSessionToRemoteHost if `remote` has a host"),
+    optional("parameters", Kind::Parameters, "{ database = \"orders\" }")
+        .doc("Parameters of `document`, sent exactly, instead of those derived from `remote`; absent without `remote`: none"),
     choice("sessions", &[PER_CONNECTION, SHARED], PER_CONNECTION)
         .doc("One session per connection, or one session shared by several connections"),
     number("warm", 0, 64, 0).doc("Number of warm sessions (per_connection)"),

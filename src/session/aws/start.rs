@@ -17,11 +17,10 @@ impl SsmClient {
     ) -> Result<Started, Error> {
         let transmission = Transmission::default();
         let call = async {
-            let mut call = api_client.client.start_session();
-            for (name, value) in &request.parameters {
-                call = call.parameters(*name, vec![value.clone()]);
-            }
+            let parameters = request.parameters.clone().into_iter().collect();
+            let call = api_client.client.start_session();
             call.target(&request.target)
+                .set_parameters(Some(parameters))
                 .document_name(&request.document)
                 .reason(&request.reason)
                 .customize()
