@@ -42,7 +42,7 @@ pub(super) struct ForwardArgs {
 #[derive(Clone, Debug, Args)]
 pub(super) struct ForwardOptions {
     /// A local port and the destination it forwards to, as in ssh; port 0 selects a free port,
-    /// HOST localhost is the target itself. With --document, [BIND:]PORT alone forwards to the
+    /// HOST localhost is the target itself. With --document, the local part alone forwards to the
     /// destination of the document
     #[arg(short = 'L', value_name = "[BIND:]PORT:HOST:HOSTPORT")]
     pub(super) local: Vec<LocalForward>,

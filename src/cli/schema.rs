@@ -87,7 +87,7 @@ fn of_kind(kind: Kind) -> Value {
         }
         Kind::Parameters => {
             let value = json!({ "type": "string", "minLength": 1 });
-            let values = json!({ "anyOf": [value, many(value.clone())] });
+            let values = json!({ "anyOf": [value, many(value)] });
             json!({ "type": "object", "additionalProperties": values })
         }
         Kind::Remote => json!({ "anyOf": [port(1), text("^.+$")] }),

@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn a_reported_destination_is_new_once() {
         let metrics = ForwardMetrics::default();
-        let mut record = |text: &str| metrics.record_destination(Some(text.into()));
+        let record = |text: &str| metrics.record_destination(Some(text.into()));
 
         assert!(record("db:1") && !record("db:1") && record("db:2"));
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::config::check::value::{Addresses, FromValue, default, errors};
 use crate::config::diagnostic::{Finding, Findings};
 use crate::config::document::{KeyValue, Table, Value};
-use crate::config::settings::{Cardinality, Default, Section, Setting};
+use crate::config::settings::{Cardinality, Section, Setting};
 use crate::config::source::truncated;
 use crate::config::suggest::closest_match;
 
@@ -50,9 +50,9 @@ impl<'a> SectionKeys<'a> {
         }
         // A required key that was probably misspelled is not missing.
         let is_meant = |key: &&str| checked.set(key).is_some() || meant.contains(key);
-        let is_missing = |setting: &&Setting| match setting.absent {
-            Default::Unless(others) => !is_meant(&setting.key) && !others.iter().any(is_meant),
-            _ => setting.is_required() && !is_meant(&setting.key),
+        let is_missing = |setting: &&Setting| {
+            let others = setting.alternatives();
+            others.is_some_and(|others| !is_meant(&setting.key) && !others.iter().any(is_meant))
         };
         let missing: Vec<_> = section.settings.iter().filter(is_missing).collect();
         if !missing.is_empty() {

@@ -99,7 +99,16 @@ impl Setting {
 
     /// Returns whether the setting must be present in its section.
     pub fn is_required(&self) -> bool {
-        matches!(self.absent, Default::Required)
+        self.alternatives().is_some_and(<[_]>::is_empty)
+    }
+
+    /// Returns the keys one of which must be present if the setting is not; `None`: it is optional.
+    pub fn alternatives(&self) -> Option<&'static [&'static str]> {
+        match self.absent {
+            Default::Required => Some(&[]),
+            Default::Unless(others) => Some(others),
+            Default::None | Default::Text(_) | Default::Number(_) | Default::Flag(_) => None,
+        }
     }
 
     /// Returns a line with a valid value, as written in the file.

@@ -25,7 +25,7 @@ fn request() -> StartRequest {
     StartRequest {
         target: "i-0123456789abcdef0".to_owned(),
         document: "d".to_owned(),
-        parameters: BTreeMap::new(),
+        parameters: [].into(),
         reason: "a test".to_owned(),
     }
 }
