@@ -144,17 +144,15 @@ fn check_document(section: &SectionKeys<'_>, findings: &mut Findings) {
             "requires a host, but `remote` is a port of the target"
         }
         (_, other) if OTHER_DOCUMENTS.contains(&other) => "does not support port forwarding",
-        (_, PORT_DOCUMENT) if lacks("portNumber") => "fixes no port, and `remote` is missing",
-        (_, HOST_DOCUMENT) if lacks("portNumber") || lacks("host") => {
-            "fixes no host and port, and `remote` is missing"
-        }
+        (_, PORT_DOCUMENT | HOST_DOCUMENT) if lacks("portNumber") => "fixes no port",
+        (_, HOST_DOCUMENT) if lacks("host") => "fixes no host",
         _ => return,
     };
     let span = section.span_or_inherited("document").unwrap_or_default();
     let what = format!("`document`: {} {why}", quoted(&document));
     let hint = match section.span("remote") {
         Some(_) => "remove `document`: the default is derived from `remote`",
-        None => "write `remote` instead of `document`, which is then derived from it",
+        None => "write `remote` instead: the default of `document` is derived from it",
     };
     findings.add(section.finding(span, what, hint));
 }

@@ -15,25 +15,15 @@ impl FromStr for ClientVersion {
         let version = numbers.map(Self).filter(|v| v.to_string() == text);
         let hint =
             "write four numbers, as printed by `session-manager-plugin --version`: \"1.2.835.0\"";
-        let Some(version) = version else {
-            let what = format!(
-                "{} is not a valid session-manager-plugin version",
-                quoted(text)
-            );
-            return Err(ValueError::new(what, hint));
-        };
+        let error = |what: &str, hint| ValueError::new(format!("{} {what}", quoted(text)), hint);
+        let version =
+            version.ok_or_else(|| error("is not a valid session-manager-plugin version", hint))?;
         if version.0 <= TOO_OLD {
-            let what = format!("{} is too old", quoted(text));
-            return Err(ValueError::new(
-                what,
-                "agents terminate idle sessions of clients up to 1.2.331.0; remove the setting, or use a newer version",
-            ));
+            let hint = "agents terminate idle sessions of clients up to 1.2.331.0; remove the setting, or use a newer version";
+            return Err(error("is too old", hint));
         }
         if version.0.iter().any(|number| *number > MAX_NUMBER) {
-            return Err(ValueError::new(
-                format!("{} has a number above {MAX_NUMBER}", quoted(text)),
-                hint,
-            ));
+            return Err(error(&format!("has a number above {MAX_NUMBER}"), hint));
         }
         Ok(version)
     }
