@@ -105,11 +105,15 @@ impl SharedRecord {
     }
 
     /// Records the end of a session; only the first call has an effect.
+    ///
+    /// A client that saw the acknowledgement of its flag may call TerminateSession before the agent
+    /// reports its end: the flag remains the cause.
     pub(super) fn end(&self, at: u64, how: EndedBy, output: &str) {
         let mut record = self.lock();
         if record.is_open() {
+            let is_late = record.has_flag && how == EndedBy::Api;
             record.ended_us = Some(at);
-            record.ended_by = Some(how);
+            record.ended_by = Some(if is_late { EndedBy::Flag } else { how });
             output.clone_into(&mut record.output);
         }
     }
@@ -206,6 +210,9 @@ pub struct SessionRecord {
     /// Duration of the first dial.
     pub first_dial_us: Option<u64>,
 
+    /// The agent has processed the TerminateSession flag.
+    #[serde(skip)]
+    pub(super) has_flag: bool,
     /// Cause of the end.
     pub ended_by: Option<EndedBy>,
     /// Text of `channel_closed`.

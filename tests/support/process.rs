@@ -164,7 +164,7 @@ impl Lines {
     }
 
     /// All of the output so far.
-    fn rest(&mut self) -> String {
+    pub(crate) fn rest(&mut self) -> String {
         self.seen.extend(self.incoming.try_iter());
         self.seen.iter().map(|line| format!("{line}\n")).collect()
     }

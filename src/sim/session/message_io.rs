@@ -144,6 +144,7 @@ impl Session {
 
     /// Moves messages from the agent to the client in one batch, or to `held` without a client.
     pub(super) fn poll_output(&mut self, cx: &mut Context<'_>) -> bool {
+        self.record_flag();
         let mut moved = false;
         for _ in 0..MAX_MESSAGES {
             let attached = self.client.as_mut().map(|client| client.has_room(cx));

@@ -33,6 +33,13 @@ impl Session {
             .get_or_insert_with(|| micros(took));
     }
 
+    /// Records that the agent has processed the flag; called before its acknowledgement is sent.
+    pub(super) fn record_flag(&self) {
+        if self.agent.is_terminated_by_flag() {
+            self.record.lock().has_flag = true;
+        }
+    }
+
     pub(super) fn record_end(&self, end: &End) {
         let at = self.service.ledger.micros(self.now);
         let how = match end.outcome {
