@@ -57,7 +57,7 @@ fn parse_checked(text: &str) -> Option<Duration> {
 /// 130 minutes.
 fn has_split_number(text: &str) -> bool {
     let words: Vec<_> = text.split_whitespace().collect();
-    let is_digit = |c: char| c.is_ascii_digit();
+    let is_digit = |c: char| c.is_ascii_digit() || c == '.';
     words
         .windows(2)
         .any(|pair| pair[0].ends_with(is_digit) && pair[1].starts_with(is_digit))
@@ -134,6 +134,8 @@ mod tests {
             "３s",
             "30\u{3bc}s",
             "1 30m",
+            "1 .5s",
+            "1. 5s",
             "1m 30",
             "soon",
             "1s\0",
