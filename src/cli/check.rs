@@ -226,6 +226,7 @@ fn forward_rows(aws: &Aws, forward: &Forward) -> Rows {
         ("role_arn", json!(aws.role_arn)),
         ("document", json!(forward.document())),
         ("parameters", parameters),
+        ("reason", json!(forward.reason)),
         ("sessions", json!(forward.sessions.as_str())),
     ];
     rows.extend(match forward.sessions {

@@ -9,13 +9,22 @@ use crate::tunnel::TunnelOptions;
 /// Returns the request without its target. `origin` identifies this program in the list of
 /// sessions.
 pub(super) fn request(settings: &config::Forward, origin: &str) -> StartRequest {
-    let reason = format!("{origin}, forward {}", settings.name);
     StartRequest {
         target: String::new(),
         document: settings.document().to_owned(),
         parameters: settings.remote.parameters(),
-        reason: reason.chars().take(MAX_REASON).collect(),
+        reason: reason(origin, &settings.name, settings.reason.as_deref()),
     }
+}
+
+/// Returns the `Reason` without its unique suffix. If it is too long, `origin` is cut first, so that
+/// the text of the user is complete.
+fn reason(origin: &str, name: &str, text: Option<&str>) -> String {
+    let text = text.map(|text| format!(": {text}")).unwrap_or_default();
+    let rest = format!(", forward {name}{text}");
+    let space = MAX_REASON.saturating_sub(rest.chars().count());
+    let origin: String = origin.chars().take(space).collect();
+    format!("{origin}{rest}").chars().take(MAX_REASON).collect()
 }
 
 /// Returns the targets in the order in which they are tried.
@@ -49,5 +58,36 @@ pub(super) fn tunnel_options(settings: &config::Forward, context: &Context) -> T
     }
 }
 
-/// Maximum length of a reason in the API, in characters.
-const MAX_REASON: usize = 256;
+/// Maximum length of a reason in characters: 256 in the API, less the suffix that `session` adds.
+const MAX_REASON: usize = 256 - 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_the_user_follows_program_and_forward() {
+        assert_eq!(
+            reason("ssm-proxyd 1 on host", "db", None),
+            "ssm-proxyd 1 on host, forward db"
+        );
+        assert_eq!(
+            reason("ssm-proxyd 1 on host", "db", Some("INC-1")),
+            "ssm-proxyd 1 on host, forward db: INC-1"
+        );
+    }
+
+    #[test]
+    fn a_long_host_name_is_cut_before_the_text_of_the_user() {
+        let (name, text) = ("n".repeat(64), "ä".repeat(100));
+
+        let reason = reason(&"o".repeat(300), &name, Some(&text));
+
+        assert!(reason.starts_with("ooo"), "{reason}");
+        assert!(
+            reason.ends_with(&format!("o, forward {name}: {text}")),
+            "{reason}"
+        );
+        assert_eq!(reason.chars().count(), MAX_REASON);
+    }
+}

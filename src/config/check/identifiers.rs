@@ -7,6 +7,7 @@ use crate::config::check::address::MAX_PATH;
 use crate::config::diagnostic::ValueError;
 use crate::config::model::Target;
 use crate::config::source::quoted;
+use crate::printable::is_printable;
 
 impl FromStr for Target {
     type Err = ValueError;
@@ -136,6 +137,19 @@ pub(in crate::config) fn check_document(text: &str) -> Result<(), ValueError> {
     or(is_good, text, "is not a valid document name", hint)
 }
 
+/// Checks the text for the `Reason` of sessions. The API allows 256 characters; the rest is for this
+/// program.
+pub(in crate::config) fn check_reason(text: &str) -> Result<(), ValueError> {
+    let length = text.chars().count();
+    let is_good =
+        (1..=MAX_REASON).contains(&length) && text.trim() == text && text.chars().all(is_printable);
+    let hint = match length {
+        0..=MAX_REASON => "write one line without control characters: \"on call, INC-4711\"",
+        _ => "write at most 100 characters: \"on call, INC-4711\"",
+    };
+    or(is_good, text, "is not a valid reason", hint)
+}
+
 /// Checks file permissions in octal digits.
 pub(in crate::config) fn check_mode(text: &str) -> Result<(), ValueError> {
     let is_octal = text.len() <= MAX_MODE && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
@@ -199,6 +213,9 @@ const MAX_PROFILE: usize = 256;
 
 /// Maximum bytes of a role ARN, as in IAM.
 const MAX_ROLE: usize = 2048;
+
+/// Maximum length of a reason in characters.
+const MAX_REASON: usize = 100;
 
 /// Maximum length of a mode: four digits, the first of which is 0.
 const MAX_MODE: usize = 4;

@@ -260,6 +260,7 @@ fn forward(section: &SectionKeys<'_>, source: &SourceText<'_>) -> Option<Forward
             role_arn: section.get("role_arn"),
         },
         document,
+        reason: section.get("reason"),
         sessions: sessions(section)?,
         keep_alive: section.get("keep_alive")?,
         connect_timeout: section.get("connect_timeout")?,

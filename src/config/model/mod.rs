@@ -199,6 +199,8 @@ pub struct Forward {
     pub account: Account,
     /// SSM document, if not that of `remote`; see [`Forward::document`].
     pub document: Option<String>,
+    /// Text in the `Reason` of its sessions: 1 to 100 printable characters.
+    pub reason: Option<String>,
     /// How connections are mapped to sessions.
     pub sessions: SessionMode,
     /// Whether an open connection prevents the idle timeout of its session.

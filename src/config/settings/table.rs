@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::config::check::address::{check_endpoint, check_gateway, check_proxy};
 use crate::config::check::identifiers::{
-    check_document, check_mode, check_name, check_path, check_profile, check_region, check_role,
-    check_socket,
+    check_document, check_mode, check_name, check_path, check_profile, check_reason, check_region,
+    check_role, check_socket,
 };
 use crate::config::check::version::check_client_version;
 use crate::config::model::{PER_CONNECTION, SHARED};
@@ -176,6 +176,8 @@ const FORWARD_SETTINGS: &[Setting] = &[
     .doc("SSM document; absent: AWS-StartPortForwardingSession, or AWS-StartPortForwardingSessionToRemoteHost if `remote` has a host"),
     optional("parameters", Kind::Parameters, "{ database = \"orders\" }")
         .doc("Parameters of `document`, sent exactly, instead of those derived from `remote`; absent without `remote`: none"),
+    optional("reason", Kind::Text("^.{1,100}$", check_reason), "\"on call, INC-4711\"")
+        .doc("Text that is added to the `Reason` of each session, at most 100 characters; absent: the `Reason` names this program, host and forward only"),
     choice("sessions", &[PER_CONNECTION, SHARED], PER_CONNECTION)
         .doc("One session per connection, or one session shared by several connections"),
     number("warm", 0, 64, 0).doc("Number of warm sessions (per_connection)"),
