@@ -2,6 +2,7 @@
 //! environment.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use super::exit::Exit;
 use super::{environment, paths, terminal};
@@ -17,25 +18,39 @@ pub(super) struct AdHocConfig {
     pub(super) forward: Forward,
 }
 
-/// Reads the file and the environment. `keys` of the forward take precedence over `[defaults]`.
-pub(super) fn load_ad_hoc(keys: &str) -> Result<AdHocConfig, Exit> {
-    let own = format!("{FORWARD}{keys}");
-    let read = paths::search(None).map(|path| config::read_with(&path, &own));
-    let without = || config::parse(&own).map_err(|problems| problems.to_string());
-    let config = match read {
-        Err(_nowhere) => without(),
-        // The file of a system service only concerns users who may read it.
-        Ok(Err(error)) if is_closed_to_us(&error) => without(),
-        Ok(config) => config.map_err(|error| error.to_string()),
-    };
-    let mut config =
-        config.map_err(|error| terminal::fail_with_rendered(Exit::Configuration, &error))?;
+/// Reads the file and the environment. `file` is that of `--config`; without it, there may be none.
+/// `keys` of the forward take precedence over `[defaults]`.
+pub(super) fn load_ad_hoc(file: Option<&Path>, keys: &str) -> Result<AdHocConfig, Exit> {
+    let mut config = read_file(file, keys)?;
     let mut forward = config.forwards.pop().ok_or(Exit::Failed)?;
     let account = std::mem::take(&mut forward.account);
     config.aws = account.merged_into(&config.aws);
     environment::apply(&mut config.aws).map_err(|bad| bad.fail())?;
     config.forwards.clear();
     Ok(AdHocConfig { config, forward })
+}
+
+/// Reads the file with the template of a forward.
+fn read_file(file: Option<&Path>, keys: &str) -> Result<Config, Exit> {
+    let own = format!("{FORWARD}{keys}");
+    let read = paths::search(file).map(|path| config::read_with(&path, &own));
+    let without = || config::parse(&own).map_err(|problems| problems.to_string());
+    let config = match read {
+        Err(_nowhere) => without(),
+        // The file of a system service only concerns users who may read it.
+        Ok(Err(error)) if file.is_none() && is_closed_to_us(&error) => without(),
+        Ok(config) => config.map_err(|error| error.to_string()),
+    };
+    config.map_err(|error| terminal::fail_with_rendered(Exit::Configuration, &error))
+}
+
+/// Returns the absolute path of a file that [`load_ad_hoc`] accepts, for a stored command.
+pub(super) fn checked_path(file: &Path) -> Result<PathBuf, Exit> {
+    let path = std::path::absolute(file).map_err(|error| {
+        let error = format!("{}: {}", file.display(), terminal::os_message(&error));
+        terminal::fail(Exit::Configuration, &error, "check the path")
+    })?;
+    read_file(Some(&path), "").map(|_| path)
 }
 
 /// Runs blocking work, such as reading a named pipe instead of a file, on a separate thread, so

@@ -4,6 +4,7 @@
 //! or takes long on a terminal. A failure is one line, which ssh prints above its own.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -43,6 +44,12 @@ pub(super) struct ConnectArgs {
         value_parser = config::parameter,
     )]
     parameter: Vec<(String, String)>,
+    /// Text that is added to the `Reason` of the session
+    #[arg(long, value_name = "TEXT", value_parser = config::argument("reason"))]
+    reason: Option<String>,
+    /// The configuration file [default: as for `run`, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     aws: AwsOptions,
 }
@@ -178,6 +185,8 @@ fn configuration(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
         remote,
         document,
         parameter,
+        reason,
+        config: file,
         aws: mut options,
     } = args;
     let (target, region) = split_target(&target);
@@ -200,13 +209,14 @@ fn configuration(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
     };
     // A region in the host name overrides the options that an `ssh_config` sets for all hosts.
     options.region = region.or(options.region);
-    let AdHocConfig { config, forward } = load_ad_hoc(ONE)?;
+    let AdHocConfig { config, forward } = load_ad_hoc(file.as_deref(), ONE)?;
     let forward = Forward {
         enabled: true,
         account: options.account(),
         target: target.into(),
         remote,
         document,
+        reason: reason.or(forward.reason),
         ..forward
     };
     Ok(OneShotConfig {

@@ -1,8 +1,8 @@
-//! `exec`: a forward for the lifetime of a command.
+//! `exec`: forwards for the lifetime of a command.
 //!
 //! ```text
-//!   bind a free port ─▶ start command ─▶ pass on signals ─▶ command exits ─▶ terminate sessions
-//!                       {host} {port}                       its exit code becomes ours
+//!   bind free ports ─▶ start command ─▶ pass on signals ─▶ command exits ─▶ terminate sessions
+//!                      {host} {port}                       its exit code becomes ours
 //! ```
 
 use std::io::{self, IsTerminal};
@@ -21,21 +21,24 @@ use super::aws_options::AwsOptions;
 use super::completions::forward_names;
 use super::exit::Exit;
 use super::forward::{ForwardOptions, configuration, init, start};
-use super::{environment, paths, terminal};
-use crate::config::{Config, Listen, SessionMode, Shutdown};
+use super::forward_variables::{ForwardAddress, ForwardVariables};
+use super::named_forwards::NamedForwards;
+use super::terminal;
+use crate::config::{Remote, Shutdown};
 use crate::daemon::{Daemon, Signals};
 use crate::telemetry::Log;
 
 #[derive(Debug, Args)]
 pub(super) struct ExecArgs {
-    /// A forward of the configuration; with -L, a managed node
-    #[arg(value_name = "NAME|TARGET", add = forward_names())]
-    name: String,
+    /// Forwards of the configuration; with -L, a managed node
+    #[arg(value_name = "NAME|TARGET", required = true, add = forward_names())]
+    names: Vec<String>,
     #[command(flatten)]
     options: ForwardOptions,
     #[command(flatten)]
     aws: AwsOptions,
-    /// The command to run; {host} and {port} are replaced by the address of the forward
+    /// The command to run; {host} and {port} are replaced by the address of the first forward,
+    /// {NAME.host} and {NAME.port} by that of the forward NAME
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -46,14 +49,30 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
         Err(exit) => return exit,
     };
     let ExecArgs {
-        name,
+        names,
         options,
         aws,
         command,
     } = args;
-    let reading = blocking(move || match options.local.is_empty() {
-        true => named(&name, aws),
-        false => configuration(&name, &options, aws),
+    let is_named = options.local.is_empty();
+    let arguments = command.clone();
+    let reading = blocking(move || match (is_named, &names[..]) {
+        (false, [target]) => configuration(target, &options, aws),
+        (false, _) => Err(terminal::fail(
+            Exit::Usage,
+            &"with -L, `exec` takes one TARGET",
+            "repeat -L for more destinations, or name forwards of the configuration without -L",
+        )),
+        (true, names) => {
+            let named = NamedForwards {
+                names,
+                file: options.config.as_deref(),
+                reason: options.reason.clone(),
+                aws,
+                command: &arguments,
+            };
+            named.read()
+        }
     });
     let config = tokio::select! {
         config = reading => config,
@@ -68,6 +87,11 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
         drain_timeout: Duration::ZERO,
         includes_endings: false,
     };
+    let forwards = config.forwards.iter().map(|forward| {
+        let name = is_named.then(|| forward.name.clone());
+        (name, forward.remote.clone())
+    });
+    let forwards = forwards.collect();
     let started = tokio::select! {
         started = start(config) => started,
         number = signals.next_number() => return Exit::Signal(number),
@@ -76,7 +100,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
         Ok(daemon) => daemon,
         Err(exit) => return exit,
     };
-    let exit = match RunningCommand::start(&command, &ForwardAddress::of(&daemon)) {
+    let exit = match RunningCommand::start(&command, &variables(&daemon, forwards)) {
         Ok(running) => running.wait(&mut daemon, &mut signals).await,
         Err(exit) => exit,
     };
@@ -84,57 +108,15 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
     exit
 }
 
-/// Returns a forward of the file, changed to a free port and without warm sessions.
-fn named(name: &str, aws: AwsOptions) -> Result<Config, Exit> {
-    let (path, mut config) = paths::read(None)
-        .map_err(|error| terminal::fail_with_rendered(Exit::Configuration, &error))?;
-    environment::apply(&mut config.aws).map_err(|bad| bad.fail())?;
-    let known: Vec<&str> = config.forwards.iter().map(|f| f.name.as_str()).collect();
-    let known = known.join(", ");
-    config.forwards.retain(|forward| forward.name == name);
-    let Some(forward) = config.forwards.first_mut() else {
-        let error = format!("{} has no forward {name:?}", path.display());
-        let hint = format!("its forwards: {known}; for a target, add -L");
-        return Err(terminal::fail(Exit::Usage, &error, &hint));
-    };
-    // Named explicitly, so enabled.
-    forward.enabled = true;
-    forward.listen = vec![Listen::Tcp(([127, 0, 0, 1], 0).into())];
-    forward.account = aws.or(std::mem::take(&mut forward.account));
-    if let SessionMode::PerConnection { warm, .. } = &mut forward.sessions {
-        // The number of connections of the command is unknown.
-        *warm = 0;
-    }
-    Ok(config)
-}
-
-/// Address of the first forward.
-struct ForwardAddress {
-    host: String,
-    port: String,
-}
-
-impl ForwardAddress {
-    /// A Unix socket becomes a host without a port, as in PostgreSQL clients.
-    fn of(daemon: &Daemon) -> Self {
-        let reports = daemon.reports();
-        let first = reports.first().and_then(|report| report.listen.first());
-        let first = first.map(|address| address.as_str()).unwrap_or_default();
-        let (host, port) = match first.strip_prefix("unix:") {
-            Some(path) => (path, ""),
-            None => first.rsplit_once(':').unwrap_or((first, "")),
-        };
-        Self {
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port: port.to_owned(),
-        }
-    }
-
-    fn fill(&self, argument: &str) -> String {
-        argument
-            .replace("{host}", &self.host)
-            .replace("{port}", &self.port)
-    }
+/// Returns what the command gets. `forwards` are those of the configuration, in its order.
+fn variables(daemon: &Daemon, forwards: Vec<(Option<String>, Remote)>) -> ForwardVariables {
+    let addresses = forwards.into_iter().zip(daemon.reports());
+    let addresses = addresses.map(|((name, remote), report)| {
+        let listen = report.listen.first();
+        let listen = listen.map(|address| address.as_str()).unwrap_or_default();
+        ForwardAddress::new(name, listen, remote)
+    });
+    ForwardVariables::new(addresses.collect())
 }
 
 struct RunningCommand {
@@ -144,12 +126,11 @@ struct RunningCommand {
 
 impl RunningCommand {
     /// Starts the command. Fails as a shell does: 127 if not found, 126 if not executable.
-    fn start(command: &[String], address: &ForwardAddress) -> Result<Self, Exit> {
+    fn start(command: &[String], variables: &ForwardVariables) -> Result<Self, Exit> {
         let (program, arguments) = command.split_first().ok_or(Exit::Usage)?;
-        let started = Command::new(address.fill(program))
-            .args(arguments.iter().map(|argument| address.fill(argument)))
-            .env("SSM_PROXYD_HOST", &address.host)
-            .env("SSM_PROXYD_PORT", &address.port)
+        let started = Command::new(variables.fill(program))
+            .args(arguments.iter().map(|argument| variables.fill(argument)))
+            .envs(variables.environment())
             .spawn();
         let child = started.map_err(|error| {
             let exists = error.kind() != io::ErrorKind::NotFound;

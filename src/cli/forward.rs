@@ -55,6 +55,12 @@ pub(super) struct ForwardOptions {
     /// A parameter of the document, instead of the destination in -L; may be repeated
     #[arg(long, value_name = "NAME=VALUE", requires = "document", value_parser = config::parameter)]
     parameter: Vec<(String, String)>,
+    /// Text that is added to the `Reason` of each session
+    #[arg(long, value_name = "TEXT", value_parser = config::argument("reason"))]
+    pub(super) reason: Option<String>,
+    /// The configuration file [default: as for `run`, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
 }
 
 impl ForwardOptions {
@@ -197,7 +203,7 @@ pub(super) fn configuration(
     let AdHocConfig {
         mut config,
         forward,
-    } = load_ad_hoc("")?;
+    } = load_ad_hoc(options.config.as_deref(), "")?;
     for (index, local) in options.local.iter().enumerate() {
         if !local.listen.is_loopback() && !options.allow_remote_clients {
             let error = format!("-L {local}: other machines could connect to it");
@@ -227,6 +233,7 @@ pub(super) fn configuration(
             target: Targets::from(target.clone()),
             remote,
             document,
+            reason: options.reason.clone().or_else(|| forward.reason.clone()),
             account: aws.clone().account(),
             ..forward.clone()
         });

@@ -15,9 +15,11 @@ mod environment;
 mod exec;
 mod exit;
 mod forward;
+mod forward_variables;
 mod live_status;
 mod local_forward;
 mod man;
+mod named_forwards;
 mod paths;
 mod ready_file;
 mod run;
@@ -137,7 +139,7 @@ enum Command {
     Connect(connect::ConnectArgs),
     /// Forward ports without a configuration file, until Ctrl-C
     Forward(forward::ForwardArgs),
-    /// Run a command with a forward that lasts as long as the command
+    /// Run a command with forwards that last as long as the command
     Exec(exec::ExecArgs),
     /// Print or install the ssh configuration for `ssh i-…`
     SshConfig(ssh_config::SshConfigArgs),

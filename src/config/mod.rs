@@ -36,6 +36,7 @@ pub use crate::config::model::{
     Account, Admin, Aws, ClientVersion, Config, Forward, Http, Limits, Listen, Log, LogFormat,
     LogLevel, Parameters, Proxy, Remote, SessionMode, Shutdown, Target, Targets, Upload,
 };
+pub use crate::config::suggest::closest_match;
 use crate::files::{self, Pipes};
 
 /// Reads a configuration file.

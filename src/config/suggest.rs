@@ -4,7 +4,7 @@ use strsim::osa_distance;
 
 /// Returns the candidate nearest to `word` if at most a third of the letters differ. Ignores case;
 /// `-` equals `_`.
-pub(super) fn closest_match<'a>(
+pub fn closest_match<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

@@ -3,6 +3,7 @@
 mod completions_and_man;
 mod documents;
 mod exec;
+mod exec_names;
 mod forward;
 mod psql;
 mod terminal;

@@ -30,6 +30,27 @@ fn ssh_accepts_the_printed_configuration() {
 }
 
 #[test]
+fn the_file_of_the_option_is_in_the_command_of_ssh() {
+    let home = Home::new();
+    let file = home.path("my 100% 'config'.toml");
+    fs::write(&file, "[aws]\nregion = \"eu-west-1\"\n").unwrap();
+
+    home.ours(&["--install", "--config", file.to_str().unwrap()]);
+
+    let ours = env!("CARGO_BIN_EXE_ssm-proxyd");
+    let shown = home.path(r"my 100%% '\''config'\''.toml");
+    let expected = format!("{ours} connect --config '{}' %h %p", shown.display());
+    let command = proxy_command(&home.path(CONFIG), TARGET);
+    assert_eq!(command.as_deref(), Some(expected.as_str()));
+    let odd = home.path("two\nlines.toml");
+    fs::copy(&file, &odd).unwrap();
+    let mut process = home.start(&["--install", "--config", odd.to_str().unwrap()]);
+    assert_eq!(process.exit_code(), 2);
+    let output = process.stderr.all();
+    assert!(output.contains("control characters"), "{output}");
+}
+
+#[test]
 fn an_include_is_installed_before_every_host_and_removed_byte_for_byte() {
     for text in [
         &b""[..],

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,12 +20,22 @@ use super::process::Process;
 pub(crate) struct Server {
     process: Process,
     address: SocketAddr,
+    certificate: Option<PathBuf>,
     _directory: TempDir,
 }
 
 impl Server {
     /// Creates a cluster and starts it.
     pub(crate) fn start() -> Self {
+        Self::with(None)
+    }
+
+    /// The same, with a certificate for `name`.
+    pub(crate) fn start_with_tls(name: &str) -> Self {
+        Self::with(Some(name))
+    }
+
+    fn with(name: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let owner = Owner::find();
         owner.take(directory.path());
@@ -37,12 +47,14 @@ impl Server {
             .arg(&data);
         let mut made = Process::start(&mut initdb);
         assert_eq!(made.exit_code(), 0, "initdb: {}", made.stderr.all());
+        let certificate = name.map(|name| owner.certify(name, directory.path()));
         for _ in 0..PORTS {
             let address = free_address();
-            if let Some(process) = serve(&owner, &data, address) {
+            if let Some(process) = serve(&owner, &data, address, certificate.as_deref()) {
                 return Self {
                     process,
                     address,
+                    certificate,
                     _directory: directory,
                 };
             }
@@ -54,6 +66,11 @@ impl Server {
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// The certificate that clients must trust, if it has one.
+    pub(crate) fn certificate(&self) -> Option<&Path> {
+        self.certificate.as_deref()
+    }
 }
 
 impl Drop for Server {
@@ -64,7 +81,12 @@ impl Drop for Server {
 }
 
 /// Starts a server on a port that was free a moment ago; `None` if the port is taken now.
-fn serve(owner: &Owner, data: &Path, address: SocketAddr) -> Option<Process> {
+fn serve(
+    owner: &Owner,
+    data: &Path,
+    address: SocketAddr,
+    certificate: Option<&Path>,
+) -> Option<Process> {
     let mut command = owner.command(&program("postgres"));
     command.arg("-D").arg(data);
     for setting in [
@@ -76,6 +98,16 @@ fn serve(owner: &Owner, data: &Path, address: SocketAddr) -> Option<Process> {
         "max_connections=64".to_owned(),
     ] {
         command.args(["-c", &setting]);
+    }
+    if let Some(certificate) = certificate {
+        let file = |extension| certificate.with_extension(extension).display().to_string();
+        for setting in [
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", file("pem")),
+            format!("ssl_key_file={}", file("key")),
+        ] {
+            command.args(["-c", &setting]);
+        }
     }
     let mut process = Process::start(&mut command);
     let data = ["ready to accept connections", "could not bind"];
@@ -137,6 +169,20 @@ impl Owner {
         if let Some((user, group)) = self.other {
             chown(directory, Some(user), Some(group)).unwrap();
         }
+    }
+
+    /// Writes a certificate and its key, which the user may read.
+    fn certify(&self, name: &str, directory: &Path) -> PathBuf {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let certificate = directory.join("server.pem");
+        let key = certificate.with_extension("key");
+        fs::write(&certificate, made.cert.pem()).unwrap();
+        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        self.take(&key);
+        // The directory belongs to the user, and psql runs as another one.
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+        certificate
     }
 
     fn command(&self, program: &Path) -> Command {

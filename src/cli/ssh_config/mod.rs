@@ -18,20 +18,25 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::ad_hoc::checked_path;
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::{stdout, terminal};
 use crate::files::{self, Links, Pipes};
+use crate::printable::is_printable;
 
 #[derive(Args, Debug)]
 pub(super) struct SshConfigArgs {
     #[command(flatten)]
     aws: AwsOptions,
+    /// The configuration file that `connect` uses
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Include the block in ~/.ssh/config
     #[arg(long, conflicts_with = "remove")]
     install: bool,
     /// Remove the block from ~/.ssh/config
-    #[arg(long, conflicts_with_all = ["region", "profile", "role_arn"])]
+    #[arg(long, conflicts_with_all = ["region", "profile", "role_arn", "config"])]
     remove: bool,
 }
 
@@ -39,11 +44,16 @@ pub(super) struct SshConfigArgs {
 pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
     let SshConfigArgs {
         aws,
+        config,
         install,
         remove,
     } = args;
+    let options = match connect_options(&aws, config.as_deref()) {
+        Ok(options) => options,
+        Err(exit) => return exit,
+    };
     if !install && !remove {
-        let block = include::block(&own_path(), &aws.to_args());
+        let block = include::block(&own_path(), &options);
         return match stdout::print(block) {
             Ok(()) => Exit::Done,
             Err(unheard) => unheard.exit(),
@@ -56,7 +66,7 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
     };
     let files = Files::of(Path::new(&home));
     let done = match install {
-        true => files.install(&include::block(&own_path(), &aws.to_args())),
+        true => files.install(&include::block(&own_path(), &options)),
         false => files.remove(),
     };
     let sent = match done {
@@ -80,6 +90,28 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
         }
     };
     sent.map_or_else(|unheard| unheard.exit(), |()| Exit::Done)
+}
+
+/// Returns the options of `connect` in the block.
+fn connect_options(aws: &AwsOptions, config: Option<&Path>) -> Result<Vec<String>, Exit> {
+    let mut options = aws.to_args();
+    if let Some(file) = config {
+        let path = checked_path(file)?;
+        options.extend(["--config".to_owned(), writable(&path)?]);
+    }
+    Ok(options)
+}
+
+/// Returns a path that a line of ssh's configuration can contain.
+fn writable(path: &Path) -> Result<String, Exit> {
+    let text = path.to_str().filter(|text| text.chars().all(is_printable));
+    text.map(str::to_owned).ok_or_else(|| {
+        let error = format!(
+            "{}: the path has control characters or is not UTF-8",
+            path.display()
+        );
+        terminal::fail(Exit::Usage, &error, "rename the file or its directory")
+    })
 }
 
 /// An error, the file it concerns, and the file that was changed before.
