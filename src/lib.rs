@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!   printable   text from outside, made safe to display
+//!   error_class classes of failures: name, sentence, remedy, exit code
 //!   files       bounded reads of files named by the user
 //!   clock       reads the time
 //!   duration    durations as users write them
@@ -31,6 +32,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod duration;
+pub mod error_class;
 pub mod files;
 pub mod forward;
 pub mod network;

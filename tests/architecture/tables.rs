@@ -10,22 +10,31 @@
 pub(super) const MODULES: &[(&str, &[&str])] = &[
     ("printable", &[]),
     ("clock", &[]),
+    ("error_class", &[]),
     ("duration", &[]),
     ("files", &[]),
     ("wire", &[]),
-    ("network", &["files", "printable"]),
+    ("network", &["error_class", "files", "printable"]),
     ("config", &["duration", "files", "printable"]),
-    ("telemetry", &["clock", "printable"]),
+    ("telemetry", &["clock", "error_class", "printable"]),
     ("panics", &["printable"]),
     (
         "session",
-        &["clock", "files", "network", "panics", "printable"],
+        &[
+            "clock",
+            "error_class",
+            "files",
+            "network",
+            "panics",
+            "printable",
+        ],
     ),
-    ("proto", &["clock", "wire", "printable"]),
+    ("proto", &["clock", "error_class", "wire", "printable"]),
     (
         "tunnel",
         &[
             "clock",
+            "error_class",
             "proto",
             "session",
             "network",
@@ -37,6 +46,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
         "forward",
         &[
             "clock",
+            "error_class",
             "tunnel",
             "proto",
             "session",
@@ -51,6 +61,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
         "daemon",
         &[
             "clock",
+            "error_class",
             "forward",
             "tunnel",
             "proto",
@@ -68,6 +79,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
         &[
             "clock",
             "duration",
+            "error_class",
             "files",
             "daemon",
             "forward",
@@ -216,6 +228,7 @@ const USES_TOKIO: &[&str] = &[
 /// The pure files: no `async`, no I/O, no clock.
 pub(super) const PURE: &[&str] = &[
     "printable",
+    "error_class",
     "duration",
     "wire",
     "proto",
