@@ -3,6 +3,7 @@
 //! stdout carries the data of the tunnel only. Nothing is written to stderr unless something fails,
 //! or takes long on a terminal. A failure is one line, which ssh prints above its own.
 
+use std::fmt::Display;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use super::exit::Exit;
 use super::{paths, run, terminal};
 use crate::config::{self, Forward, Remote, Target};
 use crate::daemon::{OneShot, OneShotConfig, Signals, StartError};
-use crate::forward::{CloseReason, ErrorClass, Stdio, StdioError};
+use crate::error_class::ErrorClass;
+use crate::forward::{CloseReason, Stdio, StdioError};
 use crate::session::{ShutdownMode, allow_prompts};
 use crate::telemetry::{self, Format, Log, Verbosity};
 
@@ -138,35 +140,40 @@ fn report_close(target: &str, reason: CloseReason) -> Exit {
             Exit::Done
         }
         CloseReason::HalfCloseTimeout => {
-            let hint = "raise `half_close_timeout` in [defaults] if the response takes longer";
-            fail(
-                Exit::TryAgain,
-                &format!("{target}: no response since the end of stdin"),
-                hint,
-            )
+            let class = ErrorClass::ResponseTimedOut;
+            let what = format!("{target}: no response since the end of stdin");
+            fail_with_class(class.into(), class, &what, class.remedy())
         }
-        CloseReason::Failed(StdioError { what, hint, class }) => {
-            fail(exit_of(class), &format!("{target}: {what}"), &hint)
+        CloseReason::Failed(StdioError {
+            what,
+            hint,
+            class,
+            was_open,
+        }) => {
+            let exit = match was_open {
+                true => Exit::Failed,
+                false => class.into(),
+            };
+            let what = format!("{target}: {what}");
+            fail_with_class(exit, class, &what, &hint)
         }
-    }
-}
-
-fn exit_of(class: ErrorClass) -> Exit {
-    match class {
-        ErrorClass::Session(kind) => kind.into(),
-        ErrorClass::Unavailable => Exit::Unavailable,
-        ErrorClass::Late => Exit::TryAgain,
-        ErrorClass::Document => Exit::Configuration,
-        ErrorClass::Lost => Exit::Failed,
     }
 }
 
 fn report_start_error(error: &StartError) -> Exit {
-    fail(error.into(), error, &run::hint(error))
+    fail_with_class(error.into(), error.class(), error, &run::hint(error))
+}
+
+/// Prints an error, its hint and the name of its class in one line.
+fn fail_with_class(exit: Exit, class: ErrorClass, error: &dyn Display, hint: &str) -> Exit {
+    let error = error.to_string();
+    let error = error.trim_end_matches('.');
+    let (error, hint) = terminal::tagged(&error, hint, class.name());
+    fail(exit, &error, &hint)
 }
 
 /// Prints an error and its hint in one line.
-fn fail(exit: Exit, error: &dyn std::fmt::Display, hint: &str) -> Exit {
+fn fail(exit: Exit, error: &dyn Display, hint: &str) -> Exit {
     let hint = match hint {
         "" => String::new(),
         hint => format!("; {hint}"),

@@ -14,6 +14,7 @@ use crate::clock;
 use crate::config;
 use crate::daemon::{Client, ClientError, ErrorKind, ErrorResponse, Request, Response};
 use crate::duration;
+use crate::error_class::ErrorClass;
 use crate::telemetry::{ForwardState, StatusReport};
 
 /// Where the daemon is.
@@ -101,7 +102,7 @@ impl LookupError {
                     true => START_ONE.to_owned(),
                     false => error.hint(),
                 };
-                terminal::fail(Exit::Unavailable, error, &hint)
+                terminal::fail_with_class(ErrorClass::DaemonNotRunning, error, &hint)
             }
             Self::Configuration(error) => terminal::fail_with_rendered(Exit::Configuration, error),
             Self::Failed(exit) => *exit,
@@ -262,10 +263,9 @@ fn missing(report: &StatusReport, names: &[String]) -> WaitResult {
             // unknown.
             (_, Some(failure)) if failure.seen_seconds >= FAILURE_TTL => {}
             (_, Some(failure)) => {
-                return WaitResult::NotYet(
-                    format!("{name}: {}", failure.error),
-                    failure.hint.to_string(),
-                );
+                let what = format!("{name}: {}", failure.error);
+                let (what, hint) = terminal::tagged(&what, &failure.hint, &failure.code);
+                return WaitResult::NotYet(what, hint);
             }
             (_, None) => {
                 let what = format!("{name}: starting its first session");

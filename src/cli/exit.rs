@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::daemon::StartError;
-use crate::session::ErrorKind;
+use crate::error_class::ErrorClass;
 
 /// Result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,39 +57,32 @@ impl From<Exit> for ExitCode {
 /// Exit code of a failed start.
 impl From<&StartError> for Exit {
     fn from(error: &StartError) -> Self {
-        match error {
-            StartError::Aws(source) | StartError::Forward { source, .. } => source.kind().into(),
-            StartError::Unfinished { .. } => Self::TryAgain,
-            StartError::Roots(_)
-            | StartError::Proxy(_)
-            | StartError::AdminMoved
-            | StartError::Log(_) => Self::Configuration,
-            StartError::Listen { .. } | StartError::Http(_) | StartError::Admin(_) => {
-                Self::CannotListen
-            }
-            StartError::Stdio(_) => Self::Failed,
+        error.class().into()
+    }
+}
+
+/// Exit code of a failure of this class.
+impl From<ErrorClass> for Exit {
+    fn from(class: ErrorClass) -> Self {
+        match class.exit_code() {
+            69 => Self::Unavailable,
+            71 => Self::CannotListen,
+            75 => Self::TryAgain,
+            77 => Self::Refused,
+            78 => Self::Configuration,
+            _ => Self::Failed,
         }
     }
 }
 
-impl From<ErrorKind> for Exit {
-    fn from(kind: ErrorKind) -> Self {
-        match kind {
-            ErrorKind::TargetNotConnected
-            | ErrorKind::Unreachable
-            | ErrorKind::Proxy
-            | ErrorKind::ServiceFault
-            | ErrorKind::NotAws
-            | ErrorKind::SessionEnded => Self::Unavailable,
-            ErrorKind::Internal => Self::Failed,
-            ErrorKind::Throttled | ErrorKind::Shortage => Self::TryAgain,
-            ErrorKind::Denied | ErrorKind::Credentials | ErrorKind::Role | ErrorKind::Profile => {
-                Self::Refused
-            }
-            ErrorKind::Document
-            | ErrorKind::Invalid
-            | ErrorKind::InvalidEndpoint
-            | ErrorKind::Region => Self::Configuration,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_has_the_exit_code_of_the_catalogue() {
+        for class in ErrorClass::ALL {
+            assert_eq!(Exit::from(*class).code(), class.exit_code(), "{class}");
         }
     }
 }

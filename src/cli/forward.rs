@@ -257,7 +257,9 @@ pub(super) async fn start(mut config: Config) -> Result<Daemon, Exit> {
     };
     allow_prompts(flush_log);
     let started = Daemon::start(config, environment).await;
-    started.map_err(|error: StartError| terminal::fail((&error).into(), &error, &run::hint(&error)))
+    started.map_err(|error: StartError| {
+        terminal::fail_with_class(error.class(), &error, &run::hint(&error))
+    })
 }
 
 /// Prints a line for each forward and writes the ready file, on a separate thread because both may

@@ -155,14 +155,14 @@ pub(super) fn report_start_error(path: &Path, error: &StartError) -> Exit {
     match error {
         StartError::Listen { line, .. } | StartError::Forward { line, .. } => {
             let error_there = format!("{error} ({path}, line {line})");
-            terminal::fail(error.into(), &error_there, &hint)
+            terminal::fail_with_class(error.class(), &error_there, &hint)
         }
         StartError::Roots(source) => {
             let hint = match environment::names_bundle() {
                 true => hint.into_owned(),
                 false => format!("{hint} of {path}"),
             };
-            terminal::fail(error.into(), &with_sources(source), &hint)
+            terminal::fail_with_class(error.class(), &with_sources(source), &hint)
         }
         StartError::Unfinished { .. }
         | StartError::Http(_)
@@ -171,7 +171,7 @@ pub(super) fn report_start_error(path: &Path, error: &StartError) -> Exit {
         | StartError::Log(_)
         | StartError::Proxy(_)
         | StartError::Aws(_)
-        | StartError::Stdio(_) => terminal::fail(error.into(), error, &hint),
+        | StartError::Stdio(_) => terminal::fail_with_class(error.class(), error, &hint),
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::control::{DaemonAddress, ask, sent, unexpected_response};
 use super::exit::Exit;
-use super::stdout;
+use super::{stdout, terminal};
 use crate::daemon::{Request, Response};
 use crate::duration;
 use crate::telemetry::{ForwardReport, StatusReport};
@@ -32,7 +32,7 @@ pub(super) async fn status(args: StatusArgs) -> Exit {
     }
     match serde_json::to_string(&*report) {
         Ok(json) => sent(stdout::print_json(json)),
-        Err(error) => super::terminal::fail(Exit::Failed, &error, ""),
+        Err(error) => terminal::fail(Exit::Failed, &error, ""),
     }
 }
 
@@ -62,8 +62,9 @@ fn summary(report: &StatusReport) -> String {
         text += &failure(forward);
     }
     for failing in &report.failing_servers {
-        let (error, hint) = (&failing.error, &failing.hint);
-        text += &format!("\n{error}; retrying\n  hint: {hint}\n");
+        let what = format!("{}; retrying", failing.error);
+        let (what, hint) = terminal::tagged(&what, &failing.hint, &failing.code);
+        text += &format!("\n{what}\n{}", hint_line(&hint));
     }
     for finishing in &report.finishing {
         let (name, connections) = (&finishing.name, finishing.connections);
@@ -97,17 +98,21 @@ fn failure(forward: &ForwardReport) -> String {
     let Some(failure) = &forward.failure else {
         return String::new();
     };
-    let hint = match failure.hint.as_str() {
-        "" => String::new(),
-        hint => format!("  hint: {hint}\n"),
-    };
+    let (error, hint) = terminal::tagged(&failure.error, &failure.hint, &failure.code);
     format!(
-        "\n{} has been failing for {}, last failure {} ago: {}\n{hint}",
+        "\n{} has been failing for {}, last failure {} ago: {error}\n{}",
         forward.name,
         time(failure.since_seconds),
         time(failure.seen_seconds),
-        failure.error,
+        hint_line(&hint),
     )
+}
+
+fn hint_line(hint: &str) -> String {
+    match hint {
+        "" => String::new(),
+        hint => format!("  hint: {hint}\n"),
+    }
 }
 
 /// Aligns columns to their widest cell; the last column is not padded.

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 use super::exit::Exit;
+use crate::error_class::ErrorClass;
 use crate::printable::printable_lines;
 use crate::telemetry::write_to_stderr;
 
@@ -25,6 +26,22 @@ pub(super) fn fail(exit: Exit, error: &dyn Display, hint: &str) -> Exit {
         send(&format!(" hint: {hint}"));
     }
     exit
+}
+
+/// Prints an error of a class, its hint and the name of the class.
+pub(super) fn fail_with_class(class: ErrorClass, error: &dyn Display, hint: &str) -> Exit {
+    let (error, hint) = tagged(error, hint, class.name());
+    fail(class.into(), &error, &hint)
+}
+
+/// Appends the name of a class to the hint, or to the error if there is no hint.
+pub(super) fn tagged(error: &dyn Display, hint: &str, class: &str) -> (String, String) {
+    match (hint, class) {
+        // A daemon of an earlier version.
+        (hint, "") => (error.to_string(), hint.to_owned()),
+        ("", class) => (format!("{error} [{class}]"), String::new()),
+        (hint, class) => (error.to_string(), format!("{hint} [{class}]")),
+    }
 }
 
 /// Prints an error that is already formatted as by [`fail`].

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::error_class::ErrorClass;
 use crate::forward::ListenError;
 use crate::network::{ProxyError, RootsError};
 use crate::session;
@@ -65,14 +66,17 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Returns the error code in the status of a forward.
-    pub(super) fn code(&self) -> &'static str {
+    /// Returns the class of the error.
+    pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Aws(source) | Self::Forward { source, .. } => source.kind().as_str(),
-            Self::Listen { .. } | Self::Http(_) | Self::Admin(_) => "CannotListen",
-            Self::Unfinished { .. } => "TimedOut",
-            Self::Roots(_) | Self::Proxy(_) | Self::Stdio(_) | Self::AdminMoved | Self::Log(_) => {
-                "BadConfiguration"
+            Self::Aws(source) | Self::Forward { source, .. } => source.class(),
+            Self::Listen { source, .. } | Self::Http(source) | Self::Admin(source) => {
+                source.class()
+            }
+            Self::Unfinished { .. } => ErrorClass::TimedOut,
+            Self::Stdio(_) => ErrorClass::StdioFailed,
+            Self::Roots(_) | Self::Proxy(_) | Self::AdminMoved | Self::Log(_) => {
+                ErrorClass::BadConfiguration
             }
         }
     }
@@ -93,7 +97,7 @@ impl StartError {
             Self::Unfinished { .. } => Cow::Borrowed(
                 "check the disk and the paths: `ca_bundle`, AWS_CA_BUNDLE, AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE must be files, not pipes",
             ),
-            Self::Stdio(_) => Cow::Borrowed("use pipes, sockets, terminals or regular files"),
+            Self::Stdio(_) => Cow::Borrowed(self.class().remedy()),
         }
     }
 }

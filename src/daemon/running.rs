@@ -88,7 +88,7 @@ impl RunningForward {
         }
         let forward = &self.settings().name;
         error_span!("serving", forward).in_scope(|| {
-            warn!(error = %text, %hint, "cannot start the forward; retrying");
+            warn!(error = %text, %hint, class = %error.class(), "cannot start the forward; retrying");
         });
     }
 

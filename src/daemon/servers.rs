@@ -34,9 +34,10 @@ impl<T> Failing<T> {
     /// Records and logs the failure.
     pub(super) fn new(wanted: T, server: &str, error: &StartError) -> Self {
         let hint = error.hint();
-        error!(%error, %hint, "cannot serve [{server}]; retrying");
+        error!(%error, %hint, class = %error.class(), "cannot serve [{server}]; retrying");
         let report = FailingServer {
             server: server.into(),
+            code: error.class().name().into(),
             error: Printable::of(error),
             hint: hint.as_ref().into(),
         };

@@ -89,7 +89,7 @@ impl ForwardInfo {
     pub(super) fn handle_failure(&self, error: &StartError) {
         let now = clock::now();
         self.metrics.record_failure(FailureStatus {
-            code: error.code(),
+            class: error.class(),
             error: Printable::of(error),
             hint: error.hint().as_ref().into(),
             since: now,
@@ -99,7 +99,7 @@ impl ForwardInfo {
 
     fn failing(&self) -> Option<String> {
         let failure = self.metrics.failure()?;
-        Some(format!("{} {}", self.settings.name, failure.code))
+        Some(format!("{} {}", self.settings.name, failure.class))
     }
 
     fn state(&self) -> ForwardState {
@@ -141,6 +141,11 @@ impl ForwardInfo {
             sessions_started: metrics.started.load(Relaxed),
             sessions_failed: metrics.failed.load(Relaxed),
             resumes: metrics.resumed.load(Relaxed),
+            failures: metrics
+                .failures()
+                .into_iter()
+                .map(|(class, count)| (class.name().into(), count))
+                .collect(),
             failure: metrics
                 .failure()
                 .map(|failure| failure_report(failure, now)),
@@ -151,7 +156,7 @@ impl ForwardInfo {
 fn failure_report(failure: FailureStatus, now: Instant) -> FailureReport {
     let ago = |at| now.saturating_duration_since(at).as_secs();
     FailureReport {
-        code: failure.code.into(),
+        code: failure.class.name().into(),
         since_seconds: ago(failure.since),
         seen_seconds: ago(failure.seen),
         error: failure.error,

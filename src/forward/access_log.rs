@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::relay::{ByteCounters, Outcome};
+use crate::error_class::ErrorClass;
 use crate::printable::Printable;
 use crate::proto::Reason;
 use crate::tunnel;
@@ -28,14 +29,14 @@ impl AccessLog<'_> {
         let time = self.time;
         match self.outcome {
             Some(Outcome::StreamLost(Reason::Refused)) => {
-                let hint = tunnel::Error::Ended(Reason::Refused).hint();
-                warn!(%destination, hint, "the agent could not connect to the destination; connection reset");
+                let class = ErrorClass::DestinationRefused;
+                warn!(%destination, hint = class.remedy(), %class, "the agent could not connect to the destination; connection reset");
             }
             Some(Outcome::StreamLost(reason)) => {
                 let ended = tunnel::Error::Ended(reason.clone());
                 let error = self.failure.as_deref().unwrap_or(&ended);
                 let hint = Some(error.hint()).filter(|hint| !hint.is_empty());
-                warn!(%error, hint, sent, received, ?time, "session lost; connection reset");
+                warn!(%error, hint, class = %error.class(), sent, received, ?time, "session lost; connection reset");
             }
             Some(Outcome::HalfCloseTimeout) => {
                 info!(

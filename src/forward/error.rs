@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pool::Severity;
+use crate::error_class::ErrorClass;
 use crate::printable::Printable;
 use crate::proto::Reason;
 use crate::session::{self, ErrorKind, HoldTime};
@@ -40,7 +41,7 @@ impl ConnectFailure {
     /// Returns the failure as shown in the status.
     pub(super) fn status(&self, now: Instant) -> FailureStatus {
         FailureStatus {
-            code: self.code(),
+            class: self.class(),
             error: Printable::of(self),
             hint: self.hint().unwrap_or_default().into(),
             since: now,
@@ -48,13 +49,14 @@ impl ConnectFailure {
         }
     }
 
-    fn code(&self) -> &'static str {
+    /// Returns the class of the failure.
+    pub(super) fn class(&self) -> ErrorClass {
         match self {
-            Self::Session(error) => error.kind().as_str(),
-            Self::Tunnel(error) => error.code(),
-            Self::TimedOut(_) => "TimedOut",
-            Self::Internal => "Fault",
-            Self::Stopping => "Stopping",
+            Self::Session(error) => error.class(),
+            Self::Tunnel(error) => error.class(),
+            Self::TimedOut(_) => ErrorClass::TimedOut,
+            Self::Internal => ErrorClass::InternalError,
+            Self::Stopping => ErrorClass::Stopping,
         }
     }
 
@@ -63,11 +65,8 @@ impl ConnectFailure {
         let hint = match self {
             Self::Session(error) => error.hint(),
             Self::Tunnel(error) => error.hint(),
-            Self::TimedOut(Step { hint: "", .. }) => {
-                "raise `connect_timeout` if this step is only slow"
-            }
+            Self::TimedOut(Step { hint: "", .. }) | Self::Internal => self.class().remedy(),
             Self::TimedOut(step) => step.hint,
-            Self::Internal => "please report it with the preceding log lines",
             Self::Stopping => "",
         };
         Some(hint).filter(|hint| !hint.is_empty())
@@ -93,9 +92,9 @@ impl fmt::Display for ConnectFailure {
 /// Status entry for a destination that the agent could not connect to.
 pub(super) fn refusal(destination: &Printable, now: Instant) -> FailureStatus {
     FailureStatus {
-        code: "DestinationRefused",
+        class: ErrorClass::DestinationRefused,
         error: Printable::of(format_args!("the agent could not connect to {destination}")),
-        hint: tunnel::Error::Ended(Reason::Refused).hint().into(),
+        hint: ErrorClass::DestinationRefused.remedy().into(),
         since: now,
         seen: now,
     }

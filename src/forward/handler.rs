@@ -326,9 +326,9 @@ async fn within<'a, E>(
 fn log(SlotRefusal { failure, omitted }: &SlotRefusal) {
     if let Some(omitted) = *omitted {
         let omitted = (omitted > 0).then_some(omitted);
-        warn!(error = %failure, hint = failure.hint(), omitted, "no session; connection reset");
+        warn!(error = %failure, hint = failure.hint(), class = %failure.class(), omitted, "no session; connection reset");
     } else {
-        debug!(error = %failure, "no session; connection reset");
+        debug!(error = %failure, class = %failure.class(), "no session; connection reset");
     }
 }
 

@@ -25,9 +25,9 @@ use super::relay::{Outcome, RelayTimeouts};
 use super::shutdown::{ShutdownPhase, ShutdownWatch};
 use crate::clock;
 use crate::config;
+use crate::error_class::ErrorClass;
 use crate::printable::Printable;
 use crate::proto::Reason;
-use crate::session::ErrorKind;
 use crate::telemetry::ForwardMetrics;
 use crate::tunnel;
 
@@ -181,38 +181,20 @@ pub struct StdioError {
     pub what: Printable,
     /// What to do about it; empty if nothing is known.
     pub hint: Printable,
-    /// Failure class.
+    /// Class of the failure.
     pub class: ErrorClass,
-}
-
-/// Failure classes that callers distinguish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorClass {
-    /// The API or Session Manager returned an error.
-    Session(ErrorKind),
-    /// The destination, or the network path to it, is not available.
-    Unavailable,
-    /// A timeout.
-    Late,
-    /// The document opens another kind of session.
-    Document,
-    /// An open connection was lost.
-    Lost,
+    /// True if an open connection was lost, or not all of stdin may have arrived.
+    pub was_open: bool,
 }
 
 impl StdioError {
     /// Failure before a stream was open.
     fn before(failure: &ConnectFailure) -> Self {
-        let class = match failure {
-            ConnectFailure::Session(error) => ErrorClass::Session(error.kind()),
-            ConnectFailure::Tunnel(error) => class_of(error),
-            ConnectFailure::TimedOut(_) => ErrorClass::Late,
-            ConnectFailure::Internal | ConnectFailure::Stopping => ErrorClass::Lost,
-        };
         Self {
             what: Printable::of(failure),
             hint: failure.hint().unwrap_or_default().into(),
-            class,
+            class: failure.class(),
+            was_open: false,
         }
     }
 
@@ -221,7 +203,8 @@ impl StdioError {
         Self {
             what: "stdout was closed before the destination had received all of stdin".into(),
             hint: "keep stdout open until the destination closes".into(),
-            class: ErrorClass::Lost,
+            class: ErrorClass::UploadIncomplete,
+            was_open: true,
         }
     }
 
@@ -230,7 +213,8 @@ impl StdioError {
         Self {
             what: "the destination closed before it had acknowledged all of stdin".into(),
             hint: "some of it may not have been delivered".into(),
-            class: ErrorClass::Lost,
+            class: ErrorClass::UploadIncomplete,
+            was_open: true,
         }
     }
 
@@ -239,39 +223,22 @@ impl StdioError {
         Self {
             what: fault.what.into(),
             hint: fault.hint.into(),
-            class: ErrorClass::Lost,
+            class: ErrorClass::StdioFailed,
+            was_open: true,
         }
     }
 
     /// Failure of an open stream.
     fn after(reason: Reason, failure: Option<&tunnel::Error>) -> Self {
-        let class = if reason == Reason::Refused {
-            ErrorClass::Unavailable
-        } else {
-            ErrorClass::Lost
-        };
+        let was_open = reason != Reason::Refused;
         let ended = tunnel::Error::Ended(reason);
         let error = failure.unwrap_or(&ended);
         Self {
             what: Printable::of(error),
             hint: error.hint().into(),
-            class,
+            class: error.class(),
+            was_open,
         }
-    }
-}
-
-fn class_of(error: &tunnel::Error) -> ErrorClass {
-    match error {
-        tunnel::Error::Session(error) => ErrorClass::Session(error.kind()),
-        tunnel::Error::Refused {
-            status: 401 | 403, ..
-        } => ErrorClass::Session(ErrorKind::Denied),
-        tunnel::Error::Ended(Reason::Handshake { .. }) => ErrorClass::Document,
-        tunnel::Error::Late { .. } => ErrorClass::Late,
-        tunnel::Error::Ended(_)
-        | tunnel::Error::Refused { .. }
-        | tunnel::Error::Dial(_)
-        | tunnel::Error::Broken(_) => ErrorClass::Unavailable,
     }
 }
 

@@ -9,6 +9,7 @@ mod connect_response;
 mod proxy;
 mod roots;
 pub mod shortage;
+mod unreachable;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -31,6 +32,9 @@ use self::addresses::connect_tcp;
 use self::proxy::ProxyConnectError;
 pub use self::proxy::{Proxy, ProxyError};
 pub use self::roots::{RootsError, platform_roots, read_ca_bundle};
+pub use self::unreachable::class_of_unreachable;
+use crate::error_class::ErrorClass;
+use crate::printable::Printable;
 
 /// Everything needed to connect: the roots, read once, and a proxy.
 #[derive(Clone)]
@@ -167,6 +171,19 @@ pub struct DialError {
 }
 
 impl DialError {
+    /// Returns the class of the error.
+    pub fn class(&self) -> ErrorClass {
+        if shortage::hint(&self.source).is_some() {
+            return ErrorClass::OutOfResources;
+        }
+        let cause = self.source.get_ref();
+        let proxy = cause.and_then(|cause| cause.downcast_ref::<ProxyConnectError>());
+        match proxy.is_some_and(ProxyConnectError::is_of_the_proxy) {
+            true => ErrorClass::ProxyRefused,
+            false => class_of_unreachable(&Printable::of_sources(&self.source)),
+        }
+    }
+
     /// Returns the suggested action, if the proxy or a shortage on this machine is the cause.
     pub fn hint(&self) -> Option<&'static str> {
         if let Some(hint) = shortage::hint(&self.source) {

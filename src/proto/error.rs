@@ -1,5 +1,7 @@
 //! Reasons for the end of a tunnel.
 
+use super::agent_text;
+use crate::error_class::ErrorClass;
 use crate::printable::Printable;
 use crate::wire::message::DecodeError;
 use crate::wire::payload::{self, ChannelClosed, PayloadError};
@@ -46,6 +48,8 @@ pub enum Reason {
     Handshake {
         /// What the agent requested or which agent it is, and the remedy.
         why: Printable,
+        /// The class of the failure.
+        class: ErrorClass,
     },
 
     /// A websocket frame is not a valid message.
@@ -74,6 +78,26 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Returns the class of the reason.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Finished => ErrorClass::Stopping,
+            Self::Closed => ErrorClass::SessionEnded,
+            Self::ClosedBecause { output } => agent_text::class_of(output),
+            Self::Refused | Self::ClosedAtOnce => ErrorClass::DestinationRefused,
+            Self::NoAnswer => ErrorClass::DestinationTimedOut,
+            Self::Handshake { class, .. } => *class,
+            Self::Message(_) | Self::Payload { .. } | Self::Frame(_) => ErrorClass::ProtocolError,
+            Self::Lost { .. } => ErrorClass::SessionLost,
+        }
+    }
+
+    /// Returns the reason of a handshake that cannot succeed.
+    pub(crate) fn handshake(why: Printable) -> Self {
+        let class = ErrorClass::HandshakeFailed;
+        Self::Handshake { why, class }
+    }
+
     pub(crate) fn unreadable(what: &'static str, error: &PayloadError) -> Self {
         Self::Payload {
             what,
@@ -84,18 +108,21 @@ impl Reason {
     pub(crate) fn no_handshake() -> Self {
         let why =
             "the agent sent data without a handshake, as for a shell; choose another `document`";
-        Self::Handshake { why: why.into() }
+        Self::handshake(why.into())
     }
 
     pub(crate) fn not_shared() -> Self {
         let why = "the document opens a session for one connection, which cannot be shared; set `sessions = \"per_connection\"`, or choose another `document`";
-        Self::Handshake { why: why.into() }
+        Self::handshake(why.into())
     }
 
     pub(crate) fn encryption() -> Self {
         let why =
             "the agent requires KMS encryption, which port forwarding sessions do not support";
-        Self::Handshake { why: why.into() }
+        Self::Handshake {
+            why: why.into(),
+            class: ErrorClass::KmsUnsupported,
+        }
     }
 
     /// Converts the body of a `channel_closed`, whose fields are set by Session Manager

@@ -19,6 +19,7 @@
 //!
 //! Specification: docs/protocol.md, sections 3 to 11.
 
+mod agent_text;
 mod channel;
 mod error;
 mod event;

@@ -1,5 +1,7 @@
 //! Errors of sessions: their class, recovery and hint.
 
+use crate::error_class::ErrorClass;
+use crate::network;
 use crate::printable::Printable;
 
 /// A session that could not be started, resumed or connected to.
@@ -10,6 +12,7 @@ pub struct Error {
     what: &'static str,
     why: Printable,
     kind: ErrorKind,
+    class: ErrorClass,
     effect: Effect,
     transience: Transience,
 }
@@ -22,9 +25,15 @@ impl Error {
             what,
             why: one_line(why.as_ref()),
             kind,
+            class: kind.class(why.as_ref()),
             effect: Effect::NotSent,
             transience: Transience::None,
         }
+    }
+
+    /// Sets the class, if it is known more exactly than by the kind.
+    pub(super) fn with_class(self, class: ErrorClass) -> Self {
+        Self { class, ..self }
     }
 
     /// Appends text to the message.
@@ -58,14 +67,26 @@ impl Error {
         if errors.len() == 1 {
             return errors.remove(0);
         }
+        let all_unknown = errors
+            .iter()
+            .all(|error| error.class == ErrorClass::TargetNotFound);
         let errors: Vec<_> = errors.iter().map(|error| error.why.as_str()).collect();
         let why = format!("no target is connected: {}", errors.join("; "));
-        Self::new("StartSession", ErrorKind::TargetNotConnected, why)
+        let merged = Self::new("StartSession", ErrorKind::TargetNotConnected, why);
+        match all_unknown {
+            true => merged.with_class(ErrorClass::TargetNotFound),
+            false => merged,
+        }
     }
 
-    /// Returns the class of the error.
+    /// Returns the kind of the error, which determines how it is handled.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// Returns the class of the error, which is what the user sees.
+    pub fn class(&self) -> ErrorClass {
+        self.class
     }
 
     /// Returns what the caller should do about it.
@@ -102,71 +123,22 @@ impl Error {
 
     /// Returns what the user can do about it.
     pub fn hint(&self) -> &'static str {
-        match self.kind {
-            ErrorKind::TargetNotConnected if self.what == DESCRIBE => {
-                "check the tags, the region and the account; `aws ssm describe-instance-information` lists the managed nodes"
-            }
-            ErrorKind::TargetNotConnected => {
-                "check that the target is running, that its SSM agent is online, and that region and account are correct (`connect i-….REGION` uses another region)"
-            }
-            ErrorKind::Document => {
-                "check `document`: it must exist in this region and account, and accept these parameters"
-            }
-            ErrorKind::Denied if self.what == DESCRIBE => {
+        match (self.class, self.what) {
+            (ErrorClass::AccessDenied, DESCRIBE) => {
                 "to find a target by its tags, the caller needs ssm:DescribeInstanceInformation, on \"*\""
             }
-            ErrorKind::Denied => {
-                "the caller needs ssm:StartSession on the target and on the document, ssm:TerminateSession and ssm:ResumeSession on its own sessions, and ssmmessages:OpenDataChannel"
-            }
-            ErrorKind::Throttled => {
-                "AWS limits the rate of this call; try again in a moment, and open fewer connections at once"
-            }
-            ErrorKind::Credentials => {
-                "log in (`aws sso login`, `aws login`), set credentials, or choose another `profile`; they are read again"
-            }
-            ErrorKind::Unreachable => {
-                "check the network, DNS and `ssm_endpoint`; if TLS is intercepted, set `ca_bundle`"
-            }
-            ErrorKind::Proxy => {
-                "check `proxy` in [aws], or HTTPS_PROXY: host, port, user and password; the proxy must allow CONNECT to AWS, and NO_PROXY lists the hosts that bypass it"
-            }
-            ErrorKind::Internal => "this is a bug: please report it with the preceding log lines",
-            ErrorKind::Shortage => {
-                "raise the limit of open files (`ulimit -n`, `LimitNOFILE=` in a systemd unit) or of memory, or lower `max_connections`"
-            }
-            ErrorKind::ServiceFault => "internal error of the AWS service; try again",
-            ErrorKind::SessionEnded => {
-                "the session has ended; a new connection starts a new session"
-            }
-            ErrorKind::Invalid if self.what == DESCRIBE => {
+            (ErrorClass::InvalidRequest, DESCRIBE) => {
                 "check the tags of `target`; AWS allows every character in tags of EC2, and letters, digits, spaces and `_.:/=+-@` elsewhere"
             }
-            ErrorKind::Invalid => {
-                "check `target`, `remote`, `document` and `parameters` of this forward"
-            }
-            ErrorKind::InvalidEndpoint => {
-                "check `region`, `ssm_endpoint` and `ssmmessages_endpoint`, AWS_ENDPOINT_URL_SSM and the profile's `endpoint_url`: each must be an endpoint of this region with TLS, or a loopback address"
-            }
-            ErrorKind::NotAws => {
-                "the response is not from AWS: check for an intercepting proxy, a captive portal, or a wrong `ssm_endpoint`"
-            }
-            ErrorKind::Role => {
-                "the caller needs sts:AssumeRole on `role_arn`, and the role's trust policy must name the caller; with SSO, the permission set must be assigned"
-            }
-            ErrorKind::Profile if self.what == PROFILE_BUNDLE => {
+            (ErrorClass::BadProfile, PROFILE_BUNDLE) => {
                 "correct `ca_bundle` of this profile or its file, or set `ca_bundle` in [aws], which is used for every profile"
             }
-            ErrorKind::Profile => {
-                "choose a `profile` that exists (`aws configure list-profiles`), or correct the AWS files; they are read again at the next connection"
-            }
-            ErrorKind::Region => {
-                "set `region` in [aws] or in the forward, set AWS_REGION, or choose a `profile` that has one"
-            }
+            _ => self.class.remedy(),
         }
     }
 }
 
-/// Classes of errors.
+/// Kinds of errors, by how they are handled. A kind has one or more classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
     /// The target is unknown, offline, or in another account or region.
@@ -206,26 +178,26 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Returns the name of the class in logs and status.
-    pub fn as_str(self) -> &'static str {
+    /// Returns the class of an error of this kind and message, unless it is known more exactly.
+    fn class(self, why: &str) -> ErrorClass {
         match self {
-            Self::TargetNotConnected => "TargetNotConnected",
-            Self::Document => "InvalidDocument",
-            Self::Denied => "AccessDenied",
-            Self::Throttled => "Throttled",
-            Self::Credentials => "NoCredentials",
-            Self::Unreachable => "Unreachable",
-            Self::Shortage => "OutOfResources",
-            Self::Proxy => "ProxyRefused",
-            Self::ServiceFault => "ServiceFault",
-            Self::Internal => "InternalError",
-            Self::SessionEnded => "SessionEnded",
-            Self::Invalid => "InvalidRequest",
-            Self::InvalidEndpoint => "BadEndpoint",
-            Self::NotAws => "NotTheApi",
-            Self::Role => "RoleNotAssumed",
-            Self::Profile => "BadProfile",
-            Self::Region => "NoRegion",
+            Self::TargetNotConnected => ErrorClass::TargetNotConnected,
+            Self::Document => ErrorClass::DocumentNotFound,
+            Self::Denied => ErrorClass::AccessDenied,
+            Self::Throttled => ErrorClass::Throttled,
+            Self::Credentials => ErrorClass::NoCredentials,
+            Self::Unreachable => network::class_of_unreachable(why),
+            Self::Shortage => ErrorClass::OutOfResources,
+            Self::Proxy => ErrorClass::ProxyRefused,
+            Self::ServiceFault => ErrorClass::ServiceFault,
+            Self::Internal => ErrorClass::InternalError,
+            Self::SessionEnded => ErrorClass::SessionEnded,
+            Self::Invalid => ErrorClass::InvalidRequest,
+            Self::InvalidEndpoint => ErrorClass::BadEndpoint,
+            Self::NotAws => ErrorClass::NotTheApi,
+            Self::Role => ErrorClass::RoleNotAssumed,
+            Self::Profile => ErrorClass::BadProfile,
+            Self::Region => ErrorClass::NoRegion,
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Per-forward metrics. Cheap to read at any time from any thread.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::error_class::ErrorClass;
 use crate::printable::Printable;
 
 /// Metrics of one forward.
@@ -42,6 +44,8 @@ struct Past {
     failure: Option<FailureStatus>,
     /// Failure to reach the destination.
     refusal: Option<FailureStatus>,
+    /// Number of failures of each class.
+    counts: BTreeMap<ErrorClass, u64>,
     /// Destination reported by the agent, if it is not the configured one.
     destination: Option<Printable>,
 }
@@ -49,8 +53,8 @@ struct Past {
 /// A failure of a forward.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureStatus {
-    /// Error code.
-    pub code: &'static str,
+    /// Class of the error.
+    pub class: ErrorClass,
     /// Error message.
     pub error: Printable,
     /// Suggested action; empty if there is none.
@@ -71,12 +75,16 @@ impl ForwardMetrics {
 
     /// Records a failed session start or forward start. An ongoing failure keeps its beginning.
     pub fn record_failure(&self, failure: FailureStatus) {
-        failure.follow(&mut self.past().failure);
+        let past = &mut *self.past();
+        *past.counts.entry(failure.class).or_default() += 1;
+        failure.follow(&mut past.failure);
     }
 
     /// Records that the destination could not be reached through an established session.
     pub fn record_refusal(&self, refusal: FailureStatus) {
-        refusal.follow(&mut self.past().refusal);
+        let past = &mut *self.past();
+        *past.counts.entry(refusal.class).or_default() += 1;
+        refusal.follow(&mut past.refusal);
     }
 
     /// Records data from the destination; clears the failure to reach it.
@@ -88,6 +96,11 @@ impl ForwardMetrics {
     pub fn failure(&self) -> Option<FailureStatus> {
         let past = self.past();
         past.failure.clone().or_else(|| past.refusal.clone())
+    }
+
+    /// Returns the number of failures of each class that occurred.
+    pub fn failures(&self) -> BTreeMap<ErrorClass, u64> {
+        self.past().counts.clone()
     }
 
     /// Records the destination that the agent reported; `None` if it is the configured one. Returns
@@ -158,9 +171,9 @@ mod tests {
     use super::*;
     use crate::clock;
 
-    fn failure(code: &'static str, at: Instant) -> FailureStatus {
+    fn failure(class: ErrorClass, at: Instant) -> FailureStatus {
         FailureStatus {
-            code,
+            class,
             error: Printable::default(),
             hint: Printable::default(),
             since: at,
@@ -184,14 +197,19 @@ mod tests {
         let later = start + Duration::from_secs(5);
         let metrics = ForwardMetrics::default();
 
-        metrics.record_failure(failure("AccessDenied", start));
-        metrics.record_failure(failure("Unreachable", later));
+        metrics.record_failure(failure(ErrorClass::AccessDenied, start));
+        metrics.record_failure(failure(ErrorClass::EndpointUnreachable, later));
 
         let known = metrics.failure().unwrap();
         assert_eq!(
-            (known.code, known.since, known.seen),
-            ("Unreachable", start, later)
+            (known.class, known.since, known.seen),
+            (ErrorClass::EndpointUnreachable, start, later)
         );
+        let counted = [
+            (ErrorClass::AccessDenied, 1),
+            (ErrorClass::EndpointUnreachable, 1),
+        ];
+        assert_eq!(metrics.failures(), BTreeMap::from(counted));
         assert!(!metrics.was_ready());
         metrics.handle_success();
         assert_eq!(metrics.failure(), None);
@@ -213,7 +231,7 @@ mod tests {
     fn a_refused_destination_is_reported_until_it_sends_data() {
         let metrics = ForwardMetrics::default();
 
-        metrics.record_refusal(failure("DestinationRefused", clock::now()));
+        metrics.record_refusal(failure(ErrorClass::DestinationRefused, clock::now()));
         // A success of another connection.
         metrics.handle_success();
         assert!(metrics.failure().is_some());

@@ -1,5 +1,7 @@
 //! Status report of a daemon, serialized as JSON.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::printable::Printable;
@@ -45,6 +47,9 @@ pub struct StatusReport {
 pub struct FailingServer {
     /// Table of the configuration: `http` or `admin`.
     pub server: Printable,
+    /// Name of the class of the error.
+    #[serde(default)]
+    pub code: Printable,
     /// Error of the last attempt.
     pub error: Printable,
     /// Suggested action.
@@ -87,6 +92,9 @@ pub struct ForwardReport {
     pub sessions_failed: u64,
     /// Sessions resumed over another websocket after theirs broke.
     pub resumes: u64,
+    /// Number of failures since its start, by class.
+    #[serde(default)]
+    pub failures: BTreeMap<Printable, u64>,
     /// The current failure, if any.
     #[serde(alias = "trouble")]
     pub failure: Option<FailureReport>,
@@ -127,7 +135,7 @@ impl ForwardState {
 /// The reason why a forward cannot start, or its sessions or connections fail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureReport {
-    /// Error code.
+    /// Name of its class.
     #[serde(alias = "word")]
     pub code: Printable,
     /// Error message.

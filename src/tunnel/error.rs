@@ -1,5 +1,6 @@
 //! Errors of tunnels that were lost or could not be established.
 
+use crate::error_class::ErrorClass;
 use crate::network::{self, Proxy};
 use crate::printable::Printable;
 use crate::proto::Reason;
@@ -61,16 +62,18 @@ impl Error {
         }
     }
 
-    /// Returns the error code.
-    pub fn code(&self) -> &'static str {
+    /// Returns the class of the error.
+    pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Session(error) => error.kind().as_str(),
-            Self::Dial(_) => "Unreachable",
-            Self::Refused { .. } => "WebsocketRefused",
-            Self::Late { .. } => "TimedOut",
-            Self::Broken(_) => "WebsocketBroke",
-            Self::Ended(Reason::Handshake { .. }) => "HandshakeFailed",
-            Self::Ended(_) => "SessionEnded",
+            Self::Session(error) => error.class(),
+            Self::Dial(error) => error.class(),
+            Self::Refused {
+                status: 401 | 403, ..
+            } => ErrorClass::AccessDenied,
+            Self::Refused { .. } => ErrorClass::WebsocketRefused,
+            Self::Late { .. } => ErrorClass::SessionLost,
+            Self::Broken(_) => ErrorClass::WebsocketBroke,
+            Self::Ended(reason) => reason.class(),
         }
     }
 
@@ -102,22 +105,18 @@ impl Error {
             } => {
                 "the caller needs ssmmessages:OpenDataChannel on its own sessions (arn:aws:ssm:*:*:session/${aws:userid}-*), and a correct clock"
             }
-            Self::Late { hint, .. } => hint,
-            Self::Dial(error) => error.hint().unwrap_or(NETWORK_HINT),
-            Self::Refused { .. } | Self::Broken(_) => NETWORK_HINT,
-            Self::Ended(Reason::Refused) => {
-                "check `remote`, or what `document` leads to: the destination must be listening and reachable from the target"
+            Self::Late { hint, .. } if !hint.is_empty() => hint,
+            Self::Dial(error) if error.class() == ErrorClass::EndpointUnreachable => {
+                error.hint().unwrap_or(NETWORK_HINT)
             }
+            Self::Dial(error) => error.hint().unwrap_or_else(|| error.class().remedy()),
+            Self::Refused { .. } | Self::Broken(_) => NETWORK_HINT,
             Self::Ended(Reason::NoAnswer | Reason::ClosedAtOnce) => {
                 "check the port: a process on the target must be listening on it"
             }
-            Self::Ended(Reason::ClosedBecause { .. }) => {
-                "this is the agent's message; check `remote`, or what `document` leads to, and that the target can reach it"
-            }
-            Self::Ended(Reason::Closed) => {
-                "`aws ssm describe-sessions --state History` shows how it ended: by a user, a timeout, or the target"
-            }
-            Self::Ended(_) => "",
+            // Their texts contain the remedy.
+            Self::Ended(Reason::Finished | Reason::Lost { .. } | Reason::Handshake { .. }) => "",
+            Self::Late { .. } | Self::Ended(_) => self.class().remedy(),
         }
     }
 }
@@ -138,4 +137,4 @@ fn quoted(text: &Printable) -> impl std::fmt::Display {
 }
 
 /// Hint about the network path to Session Manager.
-const NETWORK_HINT: &str = "check the network, proxy and TLS on the path to ssmmessages.<region>.amazonaws.com, or to `ssmmessages_endpoint`";
+const NETWORK_HINT: &str = ErrorClass::WebsocketBroke.remedy();

@@ -87,7 +87,21 @@ pub(super) fn text(report: &StatusReport) -> String {
             );
         }
     }
+    failures(&mut text, report);
     text
+}
+
+/// Adds the failures of each forward, by class. Classes that did not occur are left out.
+fn failures(text: &mut String, report: &StatusReport) {
+    let name = "failures_total";
+    let help = "Failed attempts to start the forward, a session or a connection to the destination, by class";
+    head(text, name, COUNTER, help);
+    for forward in &report.forwards {
+        for (class, count) in &forward.failures {
+            let labels = [("forward", &*forward.name), ("class", &**class)];
+            sample(text, name, &labels, *count);
+        }
+    }
 }
 
 fn finishing(report: &StatusReport) -> u64 {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::config::Listen;
+use crate::error_class::ErrorClass;
 use crate::network::shortage;
 
 /// A local address that cannot be listened on.
@@ -34,6 +35,21 @@ impl ListenError {
                 None => self,
             },
             _ => self,
+        }
+    }
+
+    /// Returns the class of the error.
+    pub fn class(&self) -> ErrorClass {
+        match &self.kind {
+            ListenErrorKind::InUse | ListenErrorKind::OwnListener(_) => {
+                ErrorClass::ListenAddressInUse
+            }
+            ListenErrorKind::System(_)
+            | ListenErrorKind::NotASocket
+            | ListenErrorKind::NoDirectory
+            | ListenErrorKind::Locked(_)
+            | ListenErrorKind::NotActivated(_)
+            | ListenErrorKind::NotLoopback(_) => ErrorClass::CannotListen,
         }
     }
 

@@ -44,7 +44,7 @@ impl PoolTask {
             && let Some(omitted) = self.log_dedup.handle_failure(now, &failure, 0)
         {
             let omitted = (omitted > 0).then_some(omitted);
-            warn!(error = %failure, hint = failure.hint(), omitted, "cannot open a warm session");
+            warn!(error = %failure, hint = failure.hint(), class = %failure.class(), omitted, "cannot open a warm session");
         }
         self.pool.handle_failed(now, id, failure, severity);
     }

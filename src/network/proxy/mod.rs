@@ -183,6 +183,17 @@ pub(super) struct ProxyConnectError {
 }
 
 impl ProxyConnectError {
+    /// Returns true if the proxy itself is the cause, not what comes after it.
+    pub(super) fn is_of_the_proxy(&self) -> bool {
+        match self.what {
+            ProxyErrorKind::Unreachable(_)
+            | ProxyErrorKind::Unauthorized
+            | ProxyErrorKind::Refused { .. }
+            | ProxyErrorKind::NotHttp => true,
+            ProxyErrorKind::Broken(_) => false,
+        }
+    }
+
     /// Returns the suggested action.
     pub(super) fn hint(&self) -> Option<&'static str> {
         match self.what {

@@ -12,6 +12,7 @@
 use bytes::Bytes;
 
 use super::version::{AgentVersion, ClientVersion};
+use crate::error_class::ErrorClass;
 use crate::printable::Printable;
 use crate::proto::error::Reason;
 use crate::wire::payload::{
@@ -89,9 +90,9 @@ impl Handshake {
                 destination,
                 notice: Printable::cut(&complete.customer_message, MAX_NOTICE),
             }),
-            HandshakeState::Waiting | HandshakeState::Complete => Err(Reason::Handshake {
-                why: "the agent sent HandshakeComplete without a HandshakeRequest".into(),
-            }),
+            HandshakeState::Waiting | HandshakeState::Complete => Err(Reason::handshake(
+                "the agent sent HandshakeComplete without a HandshakeRequest".into(),
+            )),
         }
     }
 
@@ -147,14 +148,14 @@ fn check_size(actions: &[RequestedAction]) -> Result<(), Reason> {
         let why = format!(
             "the agent requests {count} actions in the handshake, expected at most {MAX_ACTIONS}"
         );
-        return Err(Reason::Handshake { why: why.into() });
+        return Err(Reason::handshake(why.into()));
     }
     let longest = actions.iter().map(|action| action.action_type.len()).max();
     if let Some(len) = longest.filter(|len| *len > MAX_ACTION_TYPE) {
         let why = format!(
             "the agent requests a handshake action with a type of {len} bytes, expected at most {MAX_ACTION_TYPE}"
         );
-        return Err(Reason::Handshake { why: why.into() });
+        return Err(Reason::handshake(why.into()));
     }
     Ok(())
 }
@@ -191,11 +192,9 @@ fn answer(
 fn session_mode(session: &SessionType, version: &AgentVersion) -> Result<Mode, Reason> {
     if session.session_type != "Port" {
         let got = Printable::cut(&session.session_type, MAX_NAME);
-        return Err(Reason::Handshake {
-            why: Printable::of(format_args!(
-                "the document opens a session of type {got:?}, not a port session; choose another `document`"
-            )),
-        });
+        return Err(Reason::handshake(Printable::of(format_args!(
+            "the document opens a session of type {got:?}, not a port session; choose another `document`"
+        ))));
     }
     if session.property("type") != "LocalPortForwarding" {
         return Ok(Mode::Single);
@@ -205,6 +204,7 @@ fn session_mode(session: &SessionType, version: &AgentVersion) -> Result<Mode, R
             why: Printable::of(format_args!(
                 "the agent on the target has version {version}, too old to multiplex; update it to 3.0.222.0 or later"
             )),
+            class: ErrorClass::AgentTooOld,
         });
     }
     Ok(Mode::Mux)

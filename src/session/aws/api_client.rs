@@ -24,6 +24,7 @@ use super::guard::guarded;
 use super::settings::{self, Settings, Transport};
 use super::source::ConfiguredProvider;
 use crate::clock;
+use crate::error_class::ErrorClass;
 use crate::session::error::{Error, ErrorKind};
 
 /// A client and the credentials it uses.
@@ -336,7 +337,8 @@ impl Requester {
         let api_client = ApiClient::new(source, &self.settings, credentials);
         if !api_client.is_valid(clock::wall()) {
             let why = "the credentials have expired, or the clock of this machine is wrong";
-            return Err(Error::new("credentials", ErrorKind::Credentials, why));
+            let error = Error::new("credentials", ErrorKind::Credentials, why);
+            return Err(error.with_class(ErrorClass::CredentialsExpired));
         }
         Ok(Arc::new(api_client))
     }

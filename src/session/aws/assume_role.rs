@@ -15,11 +15,12 @@ use aws_sdk_ssm::error::ErrorMetadata;
 use super::SESSION_NAME;
 use super::effect::transience_of_credentials;
 use super::machine::STS;
-use super::refusal::{find, kind_of, unreached};
+use super::refusal::{class_of, find, kind_of, unreached};
 use super::values::{OF_PROVIDER, checked};
+use crate::error_class::ErrorClass;
 use crate::network::Proxy;
 use crate::printable::Printable;
-use crate::session::error::{ErrorKind, Transience, sources};
+use crate::session::error::{Error, ErrorKind, Transience, sources};
 
 /// Returns a provider that assumes `role` with the credentials of `own`.
 pub(super) fn with_role(
@@ -92,6 +93,7 @@ pub(super) struct AssumeRoleError {
     role: Printable,
     why: Printable,
     kind: ErrorKind,
+    class: Option<ErrorClass>,
     transience: Transience,
 }
 
@@ -100,6 +102,7 @@ impl AssumeRoleError {
     pub(super) fn new(role: &str, error: &CredentialsError, proxy: Option<&Proxy>) -> Self {
         let meta = find::<ErrorMetadata>(error);
         let sent = meta.and_then(|meta| Some((meta.code()?, meta.message().unwrap_or_default())));
+        let class = sent.and_then(|(code, message)| class_of(code, message));
         let (kind, why) = match sent {
             Some((code, message)) => (refused(code), format!("{code}: {message}")),
             None => unreached(STS, proxy, &sources(error)),
@@ -109,22 +112,23 @@ impl AssumeRoleError {
             role: role.into(),
             why: why.into(),
             kind,
+            class: class.filter(|_| kind == ErrorKind::Credentials),
             transience,
         }
     }
 
-    /// Returns whether the role may be assumed shortly.
-    pub(super) fn transience(&self) -> Transience {
-        self.transience
-    }
-
-    /// Returns the class of the error.
-    pub(super) fn kind(&self) -> ErrorKind {
-        self.kind
+    /// Returns this error as one of sessions; `what` is the call.
+    pub(super) fn to_error(&self, what: &'static str) -> Error {
+        let error = Error::new(what, self.kind, self.to_string());
+        let error = error.with_transience(self.transience);
+        match self.class {
+            Some(class) => error.with_class(class),
+            None => error,
+        }
     }
 }
 
-/// Returns the class of an error code. Transient errors and those that another login may fix are
+/// Returns the kind of an error code. Transient errors and those that another login may fix are
 /// not errors of the role.
 fn refused(code: &str) -> ErrorKind {
     let kind = kind_of(code);

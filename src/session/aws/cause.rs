@@ -14,8 +14,9 @@ use super::assume_role::AssumeRoleError;
 use super::effect::transience_of_credentials;
 use super::files::Profiles;
 use super::machine::{Machine, MachineError, STS};
-use super::refusal::{find, kind_of, unreached};
+use super::refusal::{class_of, find, kind_of, unreached};
 use super::settings::Settings;
+use crate::error_class::ErrorClass;
 use crate::session::error::{Error, ErrorKind, sources};
 
 /// Where credentials were looked up.
@@ -30,8 +31,7 @@ impl SearchedPlace<'_> {
     /// Returns the error for missing credentials, in one line.
     pub(super) fn explain(&self, error: &CredentialsError) -> Error {
         if let Some(refused) = find::<AssumeRoleError>(error) {
-            let error = Error::new(ROLE, refused.kind(), refused.to_string());
-            return error.with_transience(refused.transience());
+            return refused.to_error(ROLE);
         }
         let tried = self.profiles.without_aliases(&sources(error));
         if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
@@ -41,8 +41,13 @@ impl SearchedPlace<'_> {
                 None => self.settings.searched_places(),
             };
             let why = self.profiles.with_problems(why);
-            return Error::new(WHAT, ErrorKind::Credentials, why);
+            let error = Error::new(WHAT, ErrorKind::Credentials, why);
+            return match self.login() {
+                Some(_) => error.with_class(ErrorClass::SsoLoginRequired),
+                None => error,
+            };
         }
+        let class = self.class(error, &tried);
         let machine = find::<MachineError>(error).map(|of| of.machine);
         let tried = plain(&tried);
         let (kind, why) = match tried.strip_prefix(NOT_BUILT) {
@@ -54,7 +59,21 @@ impl SearchedPlace<'_> {
             Some(_) => why,
         };
         let transience = transience_of_credentials(error);
-        Error::new(WHAT, kind, self.profiles.with_problems(why)).with_transience(transience)
+        let error = Error::new(WHAT, kind, self.profiles.with_problems(why));
+        let error = error.with_transience(transience);
+        match class.filter(|_| kind == ErrorKind::Credentials) {
+            Some(class) => error.with_class(class),
+            None => error,
+        }
+    }
+
+    /// Returns the class of an error of the kind `Credentials`, if it is known more exactly.
+    fn class(&self, error: &CredentialsError, tried: &str) -> Option<ErrorClass> {
+        if self.login().is_some() {
+            return Some(ErrorClass::SsoLoginRequired);
+        }
+        let (code, message) = refusal(error, tried)?;
+        class_of(code, message)
     }
 
     fn cause(
@@ -90,7 +109,7 @@ impl SearchedPlace<'_> {
         }
     }
 
-    /// Returns class and message for an error response of a service.
+    /// Returns kind and message for an error response of a service.
     fn refused(
         &self,
         service: &str,

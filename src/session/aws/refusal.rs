@@ -6,6 +6,7 @@ use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
 use super::settings::{CALL_TIMEOUT, Settings, Unencrypted};
+use crate::error_class::ErrorClass;
 use crate::network::{Proxy, shortage};
 use crate::session::error::{Error, ErrorKind, sources};
 
@@ -28,7 +29,11 @@ where
             };
             let message = service_error.message().unwrap_or_default();
             let why = format!("{code}: {message}");
-            Error::new(what, kind_of(code), why.trim_end_matches(": "))
+            let error = Error::new(what, kind_of(code), why.trim_end_matches(": "));
+            match class_of(code, message) {
+                Some(class) => error.with_class(class),
+                None => error,
+            }
         }
         SdkError::TimeoutError(_) => {
             let seconds = CALL_TIMEOUT.as_secs();
@@ -139,6 +144,7 @@ pub(super) fn kind_of(code: &str) -> ErrorKind {
         "ExpiredTokenException"
         | "ExpiredToken"
         | "RequestExpired"
+        | "RequestTimeTooSkewed"
         | "UnrecognizedClientException"
         | "InvalidClientTokenId"
         | "InvalidSignatureException"
@@ -155,6 +161,34 @@ pub(super) fn kind_of(code: &str) -> ErrorKind {
         _ => ErrorKind::ServiceFault,
     }
 }
+
+/// Returns the class of an error code, if it is known more exactly than by its kind.
+pub(super) fn class_of(code: &str, message: &str) -> Option<ErrorClass> {
+    match code {
+        "InvalidParameters" => Some(ErrorClass::DocumentParameters),
+        "ExpiredTokenException" | "ExpiredToken" => Some(ErrorClass::CredentialsExpired),
+        "RequestExpired" | "RequestTimeTooSkewed" => Some(ErrorClass::ClockSkew),
+        "InvalidSignatureException" | "SignatureDoesNotMatch"
+            if CLOCK.iter().any(|words| message.contains(words)) =>
+        {
+            Some(ErrorClass::ClockSkew)
+        }
+        "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException" => Some(ErrorClass::CredentialsRejected),
+        "ServiceQuotaExceededException" | "LimitExceededException" => {
+            Some(ErrorClass::SessionQuota)
+        }
+        _ => None,
+    }
+}
+
+/// AWS's messages for a signature whose date is too early or too late.
+const CLOCK: [&str; 2] = ["Signature expired", "Signature not yet current"];
 
 /// Returns the first error of type `T` in a chain of sources.
 pub(super) fn find<'a, T: std::error::Error + 'static>(
@@ -197,5 +231,28 @@ mod tests {
         ] {
             assert_eq!(kind_of(code), kind, "{code}");
         }
+    }
+
+    #[test]
+    fn a_wrong_clock_is_told_from_wrong_keys_by_the_message() {
+        let early = "Signature not yet current: 20261128T120000Z is still later than …";
+        for (code, message, class) in [
+            ("InvalidSignatureException", early, ErrorClass::ClockSkew),
+            (
+                "SignatureDoesNotMatch",
+                "Signature expired: 20261128T100000Z is now earlier than …",
+                ErrorClass::ClockSkew,
+            ),
+            (
+                "InvalidSignatureException",
+                "The request signature we calculated does not match …",
+                ErrorClass::CredentialsRejected,
+            ),
+            ("ExpiredTokenException", "", ErrorClass::CredentialsExpired),
+            ("InvalidParameters", "", ErrorClass::DocumentParameters),
+        ] {
+            assert_eq!(class_of(code, message), Some(class), "{code}: {message}");
+        }
+        assert_eq!(class_of("AccessDeniedException", ""), None);
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::sleep_until;
 
 use super::SsmClient;
 use crate::clock;
+use crate::error_class::ErrorClass;
 use crate::session::Target;
 use crate::session::error::{DESCRIBE, Error, ErrorKind};
 use crate::session::node_order::{Node, in_order};
@@ -116,7 +117,8 @@ impl SsmClient {
         let nodes = in_order(self.describe(tags).await?);
         if nodes.is_empty() {
             let why = format!("no managed node in {} has the tags {target}", self.region());
-            return Err(Error::new(DESCRIBE, ErrorKind::TargetNotConnected, why));
+            let error = Error::new(DESCRIBE, ErrorKind::TargetNotConnected, why);
+            return Err(error.with_class(ErrorClass::TargetNotFound));
         }
         Ok(nodes)
     }

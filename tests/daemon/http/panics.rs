@@ -68,9 +68,12 @@ async fn a_supplier_that_panics_makes_its_forward_failing_until_it_serves_again(
     let status: Value = serde_json::from_str(&fixture.get("/status").body).unwrap();
     let forward = &status["forwards"][0];
     assert_eq!(forward["state"], "failing");
-    assert_eq!(forward["failure"]["code"], "Fault");
+    assert_eq!(forward["failure"]["code"], "InternalError");
     assert_eq!(forward["waiting"], 0);
-    assert_eq!(fixture.get("/readiness").body, "ready\nfailing: f Fault\n");
+    assert_eq!(
+        fixture.get("/readiness").body,
+        "ready\nfailing: f InternalError\n"
+    );
     let metrics = fixture.get("/metrics").body;
     assert_names(
         &metrics,

@@ -34,12 +34,12 @@ async fn an_address_in_use_stops_only_its_own_forward_until_it_is_free() {
     assert_echo(&mut connect(good), b"hello");
     assert_eq!(fixture.states(), ["bad failing", "good ready"]);
     let failing = &fixture.status()["forwards"][0];
-    assert_eq!(failing["failure"]["code"], "CannotListen");
+    assert_eq!(failing["failure"]["code"], "ListenAddressInUse");
     assert_eq!(failing["listen"][0], bad.to_string());
     let (code, readiness) = fixture.http("/readiness");
     assert_eq!(
         (code, readiness.as_str()),
-        (200, "ready\nfailing: bad CannotListen\n")
+        (200, "ready\nfailing: bad ListenAddressInUse\n")
     );
     let (_, metrics) = fixture.http("/metrics");
     for sample in ["{forward=\"bad\"} 1\n", "{forward=\"good\"} 0\n"] {
@@ -307,7 +307,7 @@ async fn the_service_manager_is_notified_ready_when_one_forward_is_failing() {
     let received = String::from_utf8_lossy(&buffer[..length]).into_owned();
     assert_names(
         &received,
-        &["READY=1", "2 forwards", "1 failing: bad CannotListen"],
+        &["READY=1", "2 forwards", "1 failing: bad ListenAddressInUse"],
     );
     fixture.ends();
 }
