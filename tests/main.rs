@@ -34,6 +34,8 @@ mod demo;
 #[cfg(test)]
 mod early;
 #[cfg(test)]
+mod errors;
+#[cfg(test)]
 mod forward_and_exec;
 #[cfg(test)]
 mod fuzz;
