@@ -262,7 +262,7 @@ fn describe(service: &Service, request: &DescribeRequest) -> Result<Vec<u8>, Api
     let is_offline = |id: &str| service.is_offline(id);
     let now = clock::wall().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap_or_default().as_secs();
-    let listed = nodes::describe(&service.options.nodes, request, is_offline, now);
+    let listed = nodes::describe(&service.nodes(), request, is_offline, now);
     listed
         .map(|answer| encode(&answer))
         .map_err(|(code, message)| ApiError::new(code, message))

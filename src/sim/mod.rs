@@ -223,6 +223,11 @@ impl Simulator {
         self.service.set_offline(target, offline);
     }
 
+    /// Replaces the nodes for lookups by tags.
+    pub fn set_nodes(&self, nodes: Nodes) {
+        self.service.set_nodes(nodes);
+    }
+
     /// Stops all tasks and waits for them.
     pub async fn shutdown(mut self) {
         self.listener.shutdown().await;

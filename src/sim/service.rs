@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::agent::Job;
 use super::alarm::Alarm;
 use super::faults::{Faults, Operation, TokenLife};
+use super::nodes::Nodes;
 use super::one_off_fault::OneOffFault;
 use super::options::Options;
 use super::records::{EndedBy, Recorder, SessionRecord, SharedRecord};
@@ -30,6 +31,7 @@ pub(super) struct Service {
     fault_version: AtomicU64,
     bucket: Mutex<Bucket>,
     offline: Mutex<BTreeSet<String>>,
+    nodes: Mutex<Nodes>,
     sessions: Mutex<Sessions>,
     rng: Mutex<fastrand::Rng>,
     tasks: Mutex<JoinSet<()>>,
@@ -45,6 +47,7 @@ impl Service {
             fault_version: AtomicU64::new(0),
             bucket: Mutex::default(),
             offline: Mutex::new(options.offline.clone()),
+            nodes: Mutex::new(options.nodes.clone()),
             sessions: Mutex::default(),
             rng: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             tasks: Mutex::default(),
@@ -208,6 +211,16 @@ impl Service {
             true => targets.insert(target.to_owned()),
             false => targets.remove(target),
         };
+    }
+
+    /// Returns the nodes for lookups by tags.
+    pub(super) fn nodes(&self) -> Nodes {
+        locked(&self.nodes).clone()
+    }
+
+    /// Replaces the nodes for lookups by tags.
+    pub(super) fn set_nodes(&self, nodes: Nodes) {
+        *locked(&self.nodes) = nodes;
     }
 
     /// Returns the address at which clients reach the simulator.
