@@ -66,6 +66,39 @@ fn check_prints_what_each_forward_will_do() {
 }
 
 #[test]
+fn check_prints_targets_as_they_are_understood() {
+    let forward = |name: &str, target: &str| {
+        format!("[[forward]]\nname = \"{name}\"\nlisten = 0\nremote = 1\ntarget = {target}\n")
+    };
+    let file = File::new(
+        &[
+            "[aws]\nregion = \"us-east-1\"\n".to_owned(),
+            forward("a", "\"i-01234567.eu-west-1\""),
+            forward("b", "\"bastion\""),
+            forward("c", "\"tag:aws:autoscaling:groupName=web\""),
+            forward("d", "[\"i-01234567.eu-west-1\", \"bastion\"]"),
+        ]
+        .concat(),
+    );
+
+    let (code, out, err) = checked(&file, &["--json"]);
+
+    assert_eq!((code, err.as_str()), (0, ""));
+    let output: Value = serde_json::from_str(&out).unwrap();
+    let shown = |index: usize| {
+        let forward = &output["forwards"][index];
+        (forward["target"].clone(), forward["region"].clone())
+    };
+    let named = serde_json::json!({ "tags": { "Name": "bastion" } });
+    let group = serde_json::json!({ "tags": { "aws:autoscaling:groupName": "web" } });
+    let id = Value::from("i-01234567.eu-west-1");
+    assert_eq!(shown(0), (id.clone(), "eu-west-1".into()));
+    assert_eq!(shown(1), (named.clone(), "us-east-1".into()));
+    assert_eq!(shown(2), (group, "us-east-1".into()));
+    assert_eq!(shown(3), (vec![id, named].into(), "us-east-1".into()));
+}
+
+#[test]
 fn check_prints_the_same_as_json_with_the_keys_of_the_file() {
     let file = File::new(GOOD);
 

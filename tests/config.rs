@@ -30,7 +30,7 @@ fn regenerate_expected_messages() {
     for file in files("bad") {
         fs::write(file.with_extension("txt"), rendered(&file)).unwrap();
     }
-    for file in ["minimal", "everything", "limits"].map(good_file) {
+    for file in ["minimal", "everything", "limits", "targets"].map(good_file) {
         fs::write(file.with_extension("txt"), debugged(&file)).unwrap();
     }
 }

@@ -65,6 +65,14 @@ fn the_schema_rejects_typos() {
         ("[aws]\nproxy = \"socks5://proxy.corp\"\n", ""),
         ("[aws]\nssmmessages_endpoint = \"https://h/path\"\n", ""),
         ("[aws]\nregion = \"Ireland\"\n", ""),
+        (
+            "",
+            "[[forward]]\nname = \"t\"\nlisten = 1\nremote = 1\ntarget = \"i-xyz\"\n",
+        ),
+        (
+            "",
+            "[[forward]]\nname = \"t\"\nlisten = 1\nremote = 1\ntarget = \"Name=x\"\n",
+        ),
         ("[log]\nlevel = \"loud\"\n", ""),
         ("[defaults]\nname = \"all\"\n", ""),
     ];

@@ -4,9 +4,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::{environment, paths, terminal};
-use crate::config::{self, Config, Forward, Parameters, Remote};
+use crate::config::{self, Config, Forward, Parameters, Remote, SessionMode};
 
 /// Basis for a forward that is not in the file.
 #[derive(Debug)]
@@ -16,6 +17,16 @@ pub(super) struct AdHocConfig {
     /// Template. Its listener and destination are placeholders; its account has been merged into
     /// `config.aws`.
     pub(super) forward: Forward,
+    /// Forwards of the file.
+    pub(super) named: Vec<Forward>,
+}
+
+impl AdHocConfig {
+    /// Removes a forward of the file and returns it.
+    pub(super) fn take(&mut self, name: &str) -> Option<Forward> {
+        let index = self.named.iter().position(|forward| forward.name == name)?;
+        Some(self.named.swap_remove(index))
+    }
 }
 
 /// Reads the file and the environment. `file` is that of `--config`; without it, there may be none.
@@ -26,8 +37,12 @@ pub(super) fn load_ad_hoc(file: Option<&Path>, keys: &str) -> Result<AdHocConfig
     let account = std::mem::take(&mut forward.account);
     config.aws = account.merged_into(&config.aws);
     environment::apply(&mut config.aws).map_err(|bad| bad.fail())?;
-    config.forwards.clear();
-    Ok(AdHocConfig { config, forward })
+    let named = std::mem::take(&mut config.forwards);
+    Ok(AdHocConfig {
+        config,
+        forward,
+        named,
+    })
 }
 
 /// Reads the file with the template of a forward.
@@ -86,11 +101,27 @@ pub(super) fn by_document(name: &str, arguments: &[(String, String)]) -> Remote 
     Remote::Document { name, parameters }
 }
 
-/// Splits a target from the region that may follow it, as in `i-….eu-west-1`.
-pub(super) fn split_target(host: &str) -> (&str, Option<&str>) {
-    match host.split_once('.') {
-        Some((target, region)) if !target.contains(':') => (target, Some(region)),
-        _ => (host, None),
+/// Returns a forward of the file, as a command uses it that was given its name. Flags win over its
+/// own settings.
+pub(super) fn with_flags(forward: Forward, aws: AwsOptions) -> Forward {
+    let target = match aws.region {
+        Some(_) => forward.target.without_regions(),
+        None => forward.target,
+    };
+    Forward {
+        // Named explicitly, so enabled.
+        enabled: true,
+        sessions: match forward.sessions {
+            // The number of connections is unknown.
+            SessionMode::PerConnection { warm_max_age, .. } => SessionMode::PerConnection {
+                warm: 0,
+                warm_max_age,
+            },
+            shared @ SessionMode::Shared { .. } => shared,
+        },
+        account: aws.or(forward.account),
+        target,
+        ..forward
     }
 }
 
@@ -106,16 +137,6 @@ remote = 22
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_region_may_follow_the_target() {
-        assert_eq!(
-            split_target("i-0123456789abcdef0.eu-west-1"),
-            ("i-0123456789abcdef0", Some("eu-west-1"))
-        );
-        assert_eq!(split_target("i-0123"), ("i-0123", None));
-        assert_eq!(split_target("ecs:a.b_c_d"), ("ecs:a.b_c_d", None));
-    }
 
     #[test]
     fn a_repeated_parameter_has_several_values() {

@@ -207,7 +207,11 @@ fn tables(config: &Config) -> [(&'static str, Option<Rows>); 6] {
 }
 
 fn forward_rows(aws: &Aws, forward: &Forward) -> Rows {
-    let aws = forward.account.merged_into(aws);
+    // Of one region, whatever names it; else that of the targets that name none.
+    let aws = match &forward.accounts()[..] {
+        [only] => only.merged_into(aws),
+        _ => forward.account.merged_into(aws),
+    };
     let (remote, parameters) = match &forward.remote {
         Remote::Document { parameters, .. } => (Value::Null, json!(parameters)),
         remote @ (Remote::Port(_) | Remote::Host { .. }) => {
@@ -272,7 +276,7 @@ fn addresses(listen: &[Listen]) -> Value {
 /// Formats targets as in the file: a single one is not an array.
 fn targets(targets: &Targets) -> Value {
     let targets = targets.iter().map(|target| match target {
-        Target::Node(id) => json!(id),
+        Target::Node { .. } => json!(target.to_string()),
         Target::Tags(tags) => json!({ "tags": tags }),
     });
     let mut targets: Vec<_> = targets.collect();

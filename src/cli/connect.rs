@@ -11,8 +11,9 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::timeout;
 
-use super::ad_hoc::{AdHocConfig, blocking, by_document, load_ad_hoc, split_target};
+use super::ad_hoc::{AdHocConfig, blocking, by_document, load_ad_hoc, with_flags};
 use super::aws_options::AwsOptions;
+use super::completions::forward_names;
 use super::exit::Exit;
 use super::{paths, run, terminal};
 use crate::config::{self, Forward, Remote, Target};
@@ -24,10 +25,12 @@ use crate::telemetry::{self, Format, Log, Verbosity};
 
 #[derive(Args, Debug)]
 pub(super) struct ConnectArgs {
-    /// The managed node: i-…, mi-… or ecs:…; i-….REGION also sets the region
-    #[arg(value_name = "TARGET")]
+    /// A managed node: i-…, mi-… or ecs:…, each with an optional .REGION; tag:KEY=VALUE; the name of
+    /// a forward of the configuration, whose settings are used; or else the value of the tag Name
+    #[arg(value_name = "TARGET", add = forward_names())]
     target: String,
-    /// A port of the target itself [default: 22, unless a document of your own decides]
+    /// A port of the target itself [default: that of the forward, or 22, unless a document of your
+    /// own decides]
     #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// A destination reachable from the target, instead of a port of the target
@@ -76,11 +79,10 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
         config = blocking(|| configuration(args)) => config,
         number = signals.next_stop_number() => return Exit::Signal(number),
     };
-    let config = match config {
+    let (config, target) = match config {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    let target = config.forward.target.to_string();
     let standard = match Stdio::take() {
         Ok(standard) => standard,
         Err(error) => return fail(Exit::Failed, &error, "cannot use stdin and stdout"),
@@ -184,8 +186,9 @@ fn fail(exit: Exit, error: &dyn Display, hint: &str) -> Exit {
     exit
 }
 
-/// Builds the configuration from the arguments, the environment and the file, if any.
-fn configuration(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
+/// Builds the configuration from the arguments, the environment and the file, if any. Also returns
+/// how messages refer to the target.
+fn configuration(args: ConnectArgs) -> Result<(OneShotConfig, String), Exit> {
     let ConnectArgs {
         target,
         port,
@@ -194,44 +197,133 @@ fn configuration(args: ConnectArgs) -> Result<OneShotConfig, Exit> {
         parameter,
         reason,
         config: file,
-        aws: mut options,
+        aws: options,
     } = args;
-    let (target, region) = split_target(&target);
-    let usage = |error: config::ValueError| fail(Exit::Usage, &error, error.hint());
-    let target: Target = target.parse().map_err(usage)?;
-    let region = region
-        .map(config::argument("region"))
-        .transpose()
-        .map_err(usage)?;
-    let remote = remote.map(|remote| remote.parse().map_err(usage));
-    let (remote, document) = match (remote.transpose()?, port, document) {
-        (Some(remote), _, document) => (remote, document),
-        (None, None, Some(name)) if !parameter.is_empty() || !name.starts_with(AWS) => {
-            (by_document(&name, &parameter), None)
-        }
-        (None, port, document) => {
-            let document = document.unwrap_or_else(|| SSH_DOCUMENT.to_owned());
-            (Remote::Port(port.unwrap_or(SSH)), Some(document))
-        }
+    let remote = remote.map(|remote| remote.parse().map_err(|error| usage(&error)));
+    let flags = Flags {
+        remote: remote.transpose()?,
+        port,
+        document,
+        parameter,
     };
-    // A region in the host name overrides the options that an `ssh_config` sets for all hosts.
-    options.region = region.or(options.region);
-    let AdHocConfig { config, forward } = load_ad_hoc(file.as_deref(), ONE)?;
+    let ad_hoc = load_ad_hoc(file.as_deref(), ONE)?;
+    let aws = ad_hoc.config.aws.clone();
+    let Selected {
+        forward,
+        is_named,
+        label,
+    } = select(&target, ad_hoc, options)?;
+    let (remote, document) = flags.destination(is_named.then_some(&forward));
     let forward = Forward {
-        enabled: true,
-        account: options.account(),
-        target: target.into(),
         remote,
         document,
         reason: reason.or(forward.reason),
         ..forward
     };
-    Ok(OneShotConfig {
-        aws: config.aws,
+    let config = OneShotConfig {
+        aws,
         forward,
         origin: terminal::client_label(),
         state: paths::state_directory(),
+    };
+    Ok((config, label))
+}
+
+fn usage(error: &config::ValueError) -> Exit {
+    fail(Exit::Usage, error, error.hint())
+}
+
+/// The forward that a target on the command line stands for.
+struct Selected {
+    /// Without a destination, unless it is named.
+    forward: Forward,
+    /// Whether it is one of the file.
+    is_named: bool,
+    /// How messages refer to its target.
+    label: String,
+}
+
+/// Returns the forward of the file with this name, else one to this target.
+fn select(text: &str, mut ad_hoc: AdHocConfig, options: AwsOptions) -> Result<Selected, Exit> {
+    let target: Result<Target, _> = text.parse();
+    let named = match target {
+        Ok(Target::Node { .. }) => None,
+        Ok(Target::Tags(_)) | Err(_) => ad_hoc.take(text),
+    };
+    let template = ad_hoc.forward;
+    if let Some(forward) = named {
+        let forward = Forward {
+            sessions: template.sessions,
+            ..with_flags(forward, options)
+        };
+        return Ok(Selected {
+            forward,
+            is_named: true,
+            label: text.to_owned(),
+        });
+    }
+    let target = target.map_err(|error| usage(&error))?;
+    Ok(Selected {
+        label: label(&target, text, &ad_hoc.named),
+        is_named: false,
+        forward: Forward {
+            enabled: true,
+            account: options.account(),
+            target: target.into(),
+            ..template
+        },
     })
+}
+
+/// Returns how messages refer to a target. A name that could be a mistyped forward is marked.
+fn label(target: &Target, text: &str, forwards: &[Forward]) -> String {
+    match target {
+        Target::Tags(_) if !forwards.is_empty() && !text.contains(':') => {
+            format!("{target} (no forward is named {text:?})")
+        }
+        Target::Tags(_) | Target::Node { .. } => target.to_string(),
+    }
+}
+
+/// The destination on the command line.
+struct Flags {
+    remote: Option<Remote>,
+    port: Option<u16>,
+    document: Option<String>,
+    parameter: Vec<(String, String)>,
+}
+
+impl Flags {
+    /// Returns the destination and the document. What is not given is that of `forward`, if any.
+    fn destination(self, forward: Option<&Forward>) -> (Remote, Option<String>) {
+        match (self.remote, self.port, self.document, forward) {
+            (Some(remote), _, Some(document), _) => (remote, Some(document)),
+            (Some(remote), _, None, forward) => {
+                // A document of one's own for other hosts is also one for this host.
+                let of_host = |forward: &&Forward| matches!(forward.remote, Remote::Host { .. });
+                let forward = forward.filter(of_host);
+                (remote, forward.and_then(|forward| forward.document.clone()))
+            }
+            (None, None, Some(name), _) if !self.parameter.is_empty() => {
+                (by_document(&name, &self.parameter), None)
+            }
+            (None, None, Some(name), Some(forward)) => match &forward.remote {
+                Remote::Document { parameters, .. } => {
+                    let parameters = parameters.clone();
+                    (Remote::Document { name, parameters }, None)
+                }
+                remote @ (Remote::Port(_) | Remote::Host { .. }) => (remote.clone(), Some(name)),
+            },
+            (None, None, None, Some(forward)) => (forward.remote.clone(), forward.document.clone()),
+            (None, None, Some(name), None) if !name.starts_with(AWS) => {
+                (by_document(&name, &[]), None)
+            }
+            (None, port, document, _) => {
+                let document = document.unwrap_or_else(|| SSH_DOCUMENT.to_owned());
+                (Remote::Port(port.unwrap_or(SSH)), Some(document))
+            }
+        }
+    }
 }
 
 /// Overrides settings that concern several connections.

@@ -20,7 +20,7 @@ use super::ad_hoc::blocking;
 use super::aws_options::AwsOptions;
 use super::completions::forward_names;
 use super::exit::Exit;
-use super::forward::{ForwardOptions, configuration, init, start};
+use super::forward::{ForwardOptions, Names, configuration, init, start};
 use super::forward_variables::{ForwardAddress, ForwardVariables};
 use super::named_forwards::NamedForwards;
 use super::terminal;
@@ -30,7 +30,7 @@ use crate::telemetry::Log;
 
 #[derive(Debug, Args)]
 pub(super) struct ExecArgs {
-    /// Forwards of the configuration; with -L, a managed node
+    /// Forwards of the configuration; with -L, one of them or a managed node
     #[arg(value_name = "NAME|TARGET", required = true, add = forward_names())]
     names: Vec<String>,
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
     let is_named = options.local.is_empty();
     let arguments = command.clone();
     let reading = blocking(move || match (is_named, &names[..]) {
-        (false, [target]) => configuration(target, &options, aws),
+        (false, [target]) => configuration(target, &options, aws, Names::Forwards),
         (false, _) => Err(terminal::fail(
             Exit::Usage,
             &"with -L, `exec` takes one TARGET",

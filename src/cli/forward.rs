@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::ad_hoc::{AdHocConfig, blocking, by_document, load_ad_hoc, split_target};
+use super::ad_hoc::{AdHocConfig, blocking, by_document, load_ad_hoc, with_flags};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::local_forward::LocalForward;
 use super::ready_file::ReadyFile;
 use super::{live_status, paths, run, stdout, terminal};
-use crate::config::{self, Config, Forward, Remote, Target, Targets};
+use crate::config::{self, Config, Forward, Remote, Target};
 use crate::daemon::{Cause, Daemon, DaemonEnvironment, ReloadError, Signals, StartError};
 use crate::forward::ActivatedSockets;
 use crate::panics::caught;
@@ -22,7 +22,8 @@ use crate::telemetry::{Format, ForwardReport, Log, Verbosity, flush_log};
 
 #[derive(Debug, Args)]
 pub(super) struct ForwardArgs {
-    /// The managed node: i-…, mi-… or ecs:…; i-….REGION also sets the region
+    /// The managed node: i-…, mi-… or ecs:…, each with an optional .REGION; tag:KEY=VALUE; or a
+    /// name, which is the value of the tag Name
     #[arg(value_name = "TARGET")]
     target: String,
     #[command(flatten)]
@@ -103,7 +104,7 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
         aws,
     } = args;
     let reading = blocking(move || {
-        let config = configuration(&target, &options, aws)?;
+        let config = configuration(&target, &options, aws, Names::Tags)?;
         let file = ready_file.as_deref().map(ReadyFile::new).transpose()?;
         Ok((config, file))
     });
@@ -185,25 +186,44 @@ fn no_configuration_file() -> Result<Config, ReloadError> {
     Err(ReloadError::unusable("no configuration file to reload", ""))
 }
 
-/// Builds one forward for each `-L`, all to one target.
+/// What a bare name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// A forward of the file, else the tag `Name`.
+    Forwards,
+    /// The tag `Name`.
+    Tags,
+}
+
+/// Builds one forward for each `-L`, all to one target. That of a named forward is used with the
+/// other settings of that forward.
 pub(super) fn configuration(
     target: &str,
     options: &ForwardOptions,
-    mut aws: AwsOptions,
+    aws: AwsOptions,
+    names: Names,
 ) -> Result<Config, Exit> {
-    let (target, region) = split_target(target);
     let usage = |error: config::ValueError| terminal::fail(Exit::Usage, &error, error.hint());
-    let target: Target = target.parse().map_err(usage)?;
-    // A region in the target name takes precedence.
-    let region = region
-        .map(config::argument("region"))
-        .transpose()
-        .map_err(usage)?;
-    aws.region = region.or(aws.region);
+    let parsed: Result<Target, _> = target.parse();
+    let mut ad_hoc = load_ad_hoc(options.config.as_deref(), "")?;
+    let named = match (names, &parsed) {
+        (Names::Tags, _) | (_, Ok(Target::Node { .. })) => None,
+        (Names::Forwards, Ok(Target::Tags(_)) | Err(_)) => ad_hoc.take(target),
+    };
     let AdHocConfig {
         mut config,
         forward,
-    } = load_ad_hoc(options.config.as_deref(), "")?;
+        named: _,
+    } = ad_hoc;
+    let forward = match named {
+        Some(named) => with_flags(named, aws),
+        None => Forward {
+            enabled: true,
+            target: parsed.map_err(usage)?.into(),
+            account: aws.account(),
+            ..forward
+        },
+    };
     for (index, local) in options.local.iter().enumerate() {
         if !local.listen.is_loopback() && !options.allow_remote_clients {
             let error = format!("-L {local}: other machines could connect to it");
@@ -227,14 +247,11 @@ pub(super) fn configuration(
                 true => format!("{local} #{}", index + 1),
                 false => local.to_string(),
             },
-            enabled: true,
             listen: vec![local.listen.clone()],
             allow_remote_clients: options.allow_remote_clients,
-            target: Targets::from(target.clone()),
             remote,
             document,
             reason: options.reason.clone().or_else(|| forward.reason.clone()),
-            account: aws.clone().account(),
             ..forward.clone()
         });
     }

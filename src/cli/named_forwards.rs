@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::ad_hoc::with_flags;
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::forward_variables::{names_in, variable_part};
 use super::{environment, paths, terminal};
-use crate::config::{Config, Forward, Listen, SessionMode, Target, closest_match};
+use crate::config::{Config, Forward, Listen, Target, closest_match};
 
 /// Which forwards are used, and what overrides their settings.
 #[derive(Debug)]
@@ -44,15 +45,9 @@ impl NamedForwards<'_> {
         environment::apply(&mut config.aws).map_err(|bad| bad.fail())?;
         config.forwards = selected;
         for forward in &mut config.forwards {
-            // Named explicitly, so enabled.
-            forward.enabled = true;
+            *forward = with_flags(forward.clone(), aws.clone());
             forward.listen = vec![Listen::Tcp(([127, 0, 0, 1], 0).into())];
-            forward.account = aws.clone().or(std::mem::take(&mut forward.account));
             forward.reason = reason.clone().or_else(|| forward.reason.take());
-            if let SessionMode::PerConnection { warm, .. } = &mut forward.sessions {
-                // The number of connections of the command is unknown.
-                *warm = 0;
-            }
         }
         Ok(config)
     }
@@ -88,7 +83,7 @@ fn unknown(known: &[Forward], name: &str) -> NameError {
     let names = || known.iter().map(|forward| forward.name.as_str());
     let hint = match closest_match(name, names()) {
         Some(meant) => format!("did you mean {meant:?}?"),
-        None if name.parse::<Target>().is_ok() => {
+        None if matches!(name.parse(), Ok(Target::Node { .. })) => {
             format!(
                 "to forward to a port of this target, add -L: `exec {name} -L 0:HOST:PORT -- …`"
             )

@@ -81,9 +81,9 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Text(pattern, _) => text(pattern),
         Kind::Hosts => many(text("^[A-Za-z0-9_.-]+$")),
         Kind::Target => {
-            let node = text("^(i-([0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17}|ecs:.+)$");
-            let targets = many(json!({ "anyOf": [node, by_tags()] }));
-            json!({ "anyOf": [node, by_tags(), targets] })
+            let target = text(TARGET);
+            let targets = many(json!({ "anyOf": [target, by_tags()] }));
+            json!({ "anyOf": [target, by_tags(), targets] })
         }
         Kind::Parameters => {
             let value = json!({ "type": "string", "minLength": 1 });
@@ -98,6 +98,10 @@ fn of_kind(kind: Kind) -> Value {
         }
     }
 }
+
+/// An id with an optional region, an ECS target, a tag, or a name that is none of these.
+const TARGET: &str = "^((i-([0-9a-f]{8}|[0-9a-f]{17})|mi-[0-9a-f]{17})(\\.[a-z0-9-]+-[0-9]+)?\
+                      |ecs:.+|tag:[^=*]+=[^*]+|(?![mM]?[iI]-)([^:=*]*[^:=*. ]))$";
 
 fn by_tags() -> Value {
     let values = json!({ "type": "string", "minLength": 1 });

@@ -75,7 +75,9 @@ pub fn read_with(path: &Path, extra: &str) -> Result<Config, Error> {
     // Nothing can be appended to forwards written as an inline array.
     let wrong = |problems| Error::wrong(path, problems);
     let mut config = parse(&text).map_err(wrong)?;
-    config.forwards = parse(extra).map_err(wrong)?.forwards;
+    config
+        .forwards
+        .extend(parse(extra).map_err(wrong)?.forwards);
     Ok(config)
 }
 

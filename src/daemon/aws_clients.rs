@@ -105,7 +105,7 @@ impl AwsClients {
             return Ok((updated, true));
         }
         let mut updated = self;
-        let is_named = |account: &Account| forwards.iter().any(|f| f.account == *account);
+        let is_named = |account: &Account| forwards.iter().any(|f| f.accounts().contains(account));
         updated.accounts.retain(|account, _| is_named(account));
         let changed = updated.with_other_certificates();
         for account in &changed {
@@ -167,7 +167,9 @@ impl AwsClients {
     async fn load(&mut self, forwards: &[config::Forward]) {
         self.failed.clear();
         for forward in forwards.iter().filter(|forward| forward.enabled) {
-            self.load_one(&forward.account).await;
+            for account in forward.accounts() {
+                self.load_one(&account).await;
+            }
         }
         if self.accounts.is_empty() && self.failed.is_empty() {
             self.load_one(&Account::default()).await;
@@ -233,22 +235,41 @@ impl AwsClients {
     ///
     /// # Errors
     ///
-    /// If its client could not be loaded.
+    /// If the client of one of its targets could not be loaded.
     pub(super) fn context(
         &self,
         forward: &config::Forward,
         context: &Context,
     ) -> Result<Context, StartError> {
-        if let Some(error) = self.failed.get(&forward.account) {
-            return Err(refused(forward, error.clone()));
+        if let Some(error) = self.error_of(forward) {
+            return Err(error);
         }
-        let loaded = self.accounts.get(&forward.account);
-        let ssm = loaded.map_or(&context.ssm, |loaded| &loaded.ssm);
+        let targets = forward.target.iter().map(|target| {
+            let loaded = self.accounts.get(&forward.account_for(target));
+            loaded.map_or(&context.ssm, |loaded| &loaded.ssm).clone()
+        });
         Ok(Context {
-            ssm: ssm.clone(),
+            target_clients: targets.collect(),
             network: self.network_of(forward),
             client_version: self.client_version(),
             ..context.clone()
+        })
+    }
+
+    /// Returns the error of the first client of a forward that could not be loaded.
+    fn error_of(&self, forward: &config::Forward) -> Option<StartError> {
+        let mut accounts = forward.accounts().into_iter();
+        accounts.find_map(|account| {
+            let error = self.failed.get(&account)?.clone();
+            if account.is_default_account() {
+                // The shared settings belong to no forward.
+                return Some(StartError::Aws(error));
+            }
+            Some(StartError::Forward {
+                name: forward.name.clone(),
+                line: forward.line,
+                source: error,
+            })
         })
     }
 
@@ -265,7 +286,9 @@ impl AwsClients {
 
     /// Returns the network for the websockets of a forward.
     pub(super) fn network_of(&self, forward: &config::Forward) -> Network {
-        let loaded = self.accounts.get(&forward.account);
+        // The accounts of a forward have the same profile, and with it the same certificates.
+        let mut accounts = forward.accounts().into_iter();
+        let loaded = accounts.find_map(|account| self.accounts.get(&account));
         loaded
             .map_or(&self.network, |loaded| &loaded.network)
             .clone()
@@ -284,10 +307,7 @@ impl AwsClients {
             Ok(ssm) => return Ok(ssm.clone()),
             Err(error) => error,
         };
-        let mut failed = forwards.iter().filter_map(|forward| {
-            let error = self.failed.get(&forward.account)?;
-            Some(refused(forward, error.clone()))
-        });
+        let mut failed = forwards.iter().filter_map(|forward| self.error_of(forward));
         Err(failed.next().unwrap_or(StartError::Aws(error)))
     }
 
@@ -370,13 +390,3 @@ fn settings(aws: config::Aws) -> Settings {
 
 /// Name of the loaded files in errors.
 const SETTINGS: &str = "AWS configuration files and CA certificates";
-
-/// Creates the start error of a forward. An error of the shared account settings does not name the
-/// forward.
-fn refused(forward: &config::Forward, source: session::Error) -> StartError {
-    if forward.account.is_default_account() {
-        return StartError::Aws(source);
-    }
-    let (name, line) = (forward.name.clone(), forward.line);
-    StartError::Forward { name, line, source }
-}

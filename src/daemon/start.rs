@@ -164,6 +164,7 @@ impl Parts {
         let (dump_connections, called) = Trigger::new();
         let context = Context {
             ssm,
+            target_clients: Vec::new(),
             sessions,
             network: aws.network().clone(),
             triggered,

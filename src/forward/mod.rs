@@ -215,8 +215,10 @@ impl Forward {
 /// Shared services of the process that a forward needs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// API client that starts sessions.
+    /// API client that starts sessions, for targets without one of their own.
     pub ssm: SsmClient,
+    /// API client of each target of the forward, in their order.
+    pub target_clients: Vec<SsmClient>,
     /// Task that terminates sessions.
     pub sessions: Sessions,
     /// Connects the websockets.

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::config;
 use crate::proto;
-use crate::session::{StartRequest, Target};
+use crate::session::{RegionalTarget, StartRequest, Target};
 use crate::tunnel::TunnelOptions;
 
 /// Returns the request without its target. `origin` identifies this program in the list of
@@ -27,11 +27,17 @@ fn reason(origin: &str, name: &str, text: Option<&str>) -> String {
     format!("{origin}{rest}").chars().take(MAX_REASON).collect()
 }
 
-/// Returns the targets in the order in which they are tried.
-pub(super) fn targets(settings: &config::Forward) -> Vec<Target> {
-    let targets = settings.target.iter().map(|target| match target {
-        config::Target::Node(id) => Target::Node(id.clone()),
-        config::Target::Tags(tags) => Target::Tags(tags.clone()),
+/// Returns the targets in the order in which they are tried, each with the client of its region.
+pub(super) fn targets(settings: &config::Forward, context: &Context) -> Vec<RegionalTarget> {
+    let clients = context.target_clients.iter();
+    let clients = clients.chain(std::iter::repeat(&context.ssm));
+    let targets = settings.target.iter().zip(clients);
+    let targets = targets.map(|(target, ssm)| RegionalTarget {
+        target: match target {
+            config::Target::Node { id, region: _ } => Target::Node(id.clone()),
+            config::Target::Tags(tags) => Target::Tags(tags.clone()),
+        },
+        ssm: ssm.clone(),
     });
     targets.collect()
 }

@@ -17,7 +17,7 @@ use super::Context;
 use super::error::ConnectFailure;
 use super::pool::TunnelId;
 use super::pool_handle::{PoolRequest, TunnelEvent};
-use crate::session::{Priority, StartRequest, Target};
+use crate::session::{Priority, RegionalTarget, StartRequest};
 use crate::tunnel::{Driver, State, Tunnel, TunnelOptions};
 
 /// Parameters of a tunnel.
@@ -26,7 +26,7 @@ pub(super) struct TunnelTask {
     pub(super) id: TunnelId,
     pub(super) context: Context,
     /// Tried in this order.
-    pub(super) targets: Vec<Target>,
+    pub(super) targets: Vec<RegionalTarget>,
     /// Its target is replaced by the one being tried.
     pub(super) request: StartRequest,
     pub(super) tunnel_options: TunnelOptions,
@@ -59,15 +59,11 @@ impl TunnelTask {
         report: &impl Fn(TunnelEvent),
     ) -> Result<(Tunnel, Driver), ConnectFailure> {
         let Context {
-            ssm,
-            sessions,
-            network,
-            ..
+            sessions, network, ..
         } = self.context;
         let (targets, request) = (&self.targets, &self.request);
         let session = sessions.start_on(
             targets,
-            &ssm,
             request,
             &self.priority,
             self.connect_timeout,

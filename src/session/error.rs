@@ -42,6 +42,12 @@ impl Error {
         Self { why, ..self }
     }
 
+    /// Inserts text before the message.
+    pub(super) fn with_prefix(self, words: &str) -> Self {
+        let why = one_line(&format!("{words}; {}", self.why.as_str()));
+        Self { why, ..self }
+    }
+
     /// Sets whether the same call may succeed shortly.
     pub(super) fn with_transience(self, transience: Transience) -> Self {
         Self { transience, ..self }

@@ -53,7 +53,7 @@ pub use self::priority::Priority;
 use self::registry::Registration;
 pub use self::shutdown_mode::ShutdownMode;
 pub use self::sigv4::{Signature, Upgrade};
-pub use self::start_on::StartStage;
+pub use self::start_on::{RegionalTarget, StartStage};
 pub use self::stream_url::{StreamUrl, StreamUrlError};
 pub use self::target::Target;
 pub use self::terminate::TerminatePolicy;

@@ -25,6 +25,15 @@ pub enum StartStage {
     Calling,
 }
 
+/// A target, and the client of its region and account.
+#[derive(Clone, Debug)]
+pub struct RegionalTarget {
+    /// The target.
+    pub target: Target,
+    /// The client that looks it up, and starts the session on it.
+    pub ssm: SsmClient,
+}
+
 impl Sessions {
     /// Starts a session on the first connected target. Each call waits for its own rate limit
     /// permit; `report` is called with what the start is waiting for. `request` has all parameters
@@ -38,8 +47,7 @@ impl Sessions {
     /// The error of the call; if no target is connected, the errors of all of them.
     pub async fn start_on(
         &self,
-        targets: &[Target],
-        ssm: &SsmClient,
+        targets: &[RegionalTarget],
         request: &StartRequest,
         priority: &Priority,
         connect_timeout: Duration,
@@ -51,7 +59,6 @@ impl Sessions {
         let (mut pause, mut faults) = (FIRST_PAUSE, 0);
         let attempt = Attempt {
             sessions: self,
-            ssm,
             request,
             priority,
             deadline,
@@ -80,7 +87,6 @@ impl Sessions {
 
 struct Attempt<'a, F> {
     sessions: &'a Sessions,
-    ssm: &'a SsmClient,
     request: &'a StartRequest,
     priority: &'a Priority,
     /// Some time before the caller's timeout.
@@ -90,7 +96,7 @@ struct Attempt<'a, F> {
 
 impl<F: Fn(StartStage)> Attempt<'_, F> {
     /// Tries the targets in order.
-    async fn try_targets(&self, targets: &[Target]) -> Result<Session, Error> {
+    async fn try_targets(&self, targets: &[RegionalTarget]) -> Result<Session, Error> {
         let mut not_connected = Vec::new();
         for target in targets {
             match self.on(target).await {
@@ -104,27 +110,35 @@ impl<F: Fn(StartStage)> Attempt<'_, F> {
     }
 
     /// Tries the nodes of a target. A cached lookup is repeated before the target is given up.
-    async fn on(&self, target: &Target) -> Result<Session, Error> {
+    async fn on(&self, RegionalTarget { target, ssm }: &RegionalTarget) -> Result<Session, Error> {
         let mut not_connected = Vec::new();
         let mut tried = Vec::new();
         loop {
             if let Target::Tags(_) = target {
                 (self.report)(StartStage::Resolving);
             }
-            let found = self.ssm.find(target).await;
+            let found = ssm.find(target).await;
             let Resolved {
-                nodes, from_cache, ..
+                nodes,
+                offline,
+                from_cache,
+                ..
             } = match &found {
                 Ok(found) => found,
                 Err(error) if tried.is_empty() => return Err(error.clone()),
-                Err(_) => return Err(Error::all(not_connected)),
+                Err(error) => {
+                    // Also what was found now, unless the lookup itself failed.
+                    let is_gone = error.kind() == ErrorKind::TargetNotConnected;
+                    not_connected.extend(is_gone.then(|| error.clone()));
+                    return Err(Error::all(not_connected));
+                }
             };
             for node in nodes {
                 if tried.contains(node) {
                     continue;
                 }
                 tried.push(node.clone());
-                match self.at(node).await {
+                match self.at(node, ssm).await {
                     Err(error) if error.kind() == ErrorKind::TargetNotConnected => {
                         not_connected.push(error);
                     }
@@ -132,15 +146,19 @@ impl<F: Fn(StartStage)> Attempt<'_, F> {
                 }
             }
             if let Ok(found) = &found {
-                self.ssm.invalidate(target, found);
+                ssm.invalidate(target, found);
             }
             if !from_cache {
-                return Err(Error::all(not_connected));
+                let error = Error::all(not_connected);
+                return Err(match offline {
+                    Some(offline) => error.with_prefix(offline),
+                    None => error,
+                });
             }
         }
     }
 
-    async fn at(&self, node: &str) -> Result<Session, Error> {
+    async fn at(&self, node: &str, ssm: &SsmClient) -> Result<Session, Error> {
         (self.report)(StartStage::RateLimit);
         let request = StartRequest {
             target: node.to_owned(),
@@ -150,7 +168,7 @@ impl<F: Fn(StartStage)> Attempt<'_, F> {
         let (priority, deadline) = (self.priority, self.deadline);
         let start = self
             .sessions
-            .start(self.ssm, request, priority, deadline, on_called);
+            .start(ssm, request, priority, deadline, on_called);
         start.await
     }
 }

@@ -2,6 +2,7 @@
 
 mod documents;
 mod ends;
+mod names;
 mod refusals;
 mod unread_input;
 

@@ -77,7 +77,13 @@ async fn a_document_of_another_type_or_a_missing_one_is_bad_configuration() {
 fn bad_usage_exits_with_2_and_shows_the_valid_form() {
     for (arguments, text) in [
         (&["connect"][..], "TARGET"),
-        (&["connect", "web-1"], "web-1"),
+        (&["connect", "i-web"], "write \"tag:Name=i-web\""),
+        (
+            &["connect", "Name=web-1"],
+            "did you mean \"tag:Name=web-1\"?",
+        ),
+        (&["connect", "i-01234567."], "no region follows the `.`"),
+        (&["connect", ""], "\"\" is not a target"),
         (&["connect", TARGET, "0"], "0 is not in 1..=65535"),
         (&["connect", TARGET, "--remote", "db"], "db"),
         (

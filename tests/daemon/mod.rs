@@ -34,6 +34,7 @@ mod signals;
 mod sso_cache;
 mod start;
 mod systemd;
+mod target_names;
 mod targets;
 mod transient_credentials;
 mod transient_faults;

@@ -47,6 +47,7 @@ fn bash_completes_commands_options_and_forward_names() {
         "{names}"
     );
     assert!(complete("ssm-proxyd wait orders-d").contains("orders-db"));
+    assert!(complete("ssm-proxyd connect orders-d").contains("orders-db"));
 }
 
 #[test]

@@ -161,14 +161,41 @@ async fn impossible_requests_are_reported_with_an_exit_code() {
         ),
         (&["exec", "orders"], &["COMMAND"]),
         (
-            &["exec", "orders", "-L", "0:db:1", "--", "true"],
-            &["\"orders\" is not a target"],
+            &["exec", "i-orders", "-L", "0:db:1", "--", "true"],
+            &["\"i-orders\" is not a target"],
         ),
     ] {
         let (code, _, output) = ended(&mut fixture.command(&simulator, arguments));
         assert_eq!(code, 2, "{output}");
         assert_names(&output, text);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_destination_a_name_is_the_target_of_a_forward_or_the_tag_name() {
+    let echo = destination(ServerKind::Echo).await;
+    let port = echo.address().port();
+    let tag = ("Name".to_owned(), "bastion".to_owned());
+    let simulator = Simulator::start(Options {
+        nodes: [("i-00000001".to_owned(), [tag].into())].into(),
+        ..Options::default()
+    });
+    let simulator = simulator.await.unwrap();
+    let fixture = Fixture::new();
+    fixture.configure(&forward_in_file("orders", 1));
+    let local = format!("0:localhost:{port}");
+    for name in ["orders", "bastion", "tag:Name=bastion"] {
+        let client = ["python3", "-c", CLIENT, "{host}", "{port}"];
+        let arguments = [&["exec", name, "-L", &local, "--"][..], &client].concat();
+
+        let (code, out, output) = ended(&mut fixture.command(&simulator, &arguments));
+
+        assert_eq!((code, out.as_str()), (0, "hello\n"), "{name}: {output}");
+    }
+    let sessions = simulator.ledger().sessions;
+    let targets: Vec<_> = sessions.iter().map(|s| s.target.as_str()).collect();
+    assert_eq!(targets, [TARGET, "i-00000001", "i-00000001"]);
+    assert_clean(&simulator);
 }
 
 async fn simulator_with_echo() -> (Simulator, u16) {

@@ -170,9 +170,9 @@ async fn impossible_requests_are_reported_with_an_exit_code() {
         ),
         (&["forward", TARGET, "-L", "0:db:0"], 2, &["0:db:0"]),
         (
-            &["forward", "bastion", "-L", "0:db:1"],
+            &["forward", "i-bastion", "-L", "0:db:1"],
             2,
-            &["\"bastion\" is not a target"],
+            &["\"i-bastion\" is not a target", "tag:Name=i-bastion"],
         ),
         (
             &["forward", TARGET, "-L", "*:0:db:1"],

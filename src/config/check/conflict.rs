@@ -9,7 +9,8 @@ use crate::config::check::section::SectionKeys;
 use crate::config::check::value::Addresses;
 use crate::config::diagnostic::{Finding, Findings};
 use crate::config::model::{
-    HOST_DOCUMENT, Listen, PER_CONNECTION, PORT_DOCUMENT, Parameters, Remote, SHARED,
+    HOST_DOCUMENT, Listen, PER_CONNECTION, PORT_DOCUMENT, Parameters, Remote, SHARED, Target,
+    Targets,
 };
 use crate::config::source::quoted;
 
@@ -19,6 +20,7 @@ pub(super) fn check_forward(section: &SectionKeys<'_>, findings: &mut Findings) 
     check_mode(section, findings);
     check_window(section, findings);
     check_sessions(section, findings);
+    check_target_regions(section, findings);
     check_document(section, findings);
     check_parameters(section, findings);
 }
@@ -127,6 +129,27 @@ fn check_sessions(section: &SectionKeys<'_>, findings: &mut Findings) {
         let what = format!("`warm` ({warm}) is greater than `max_connections` ({most})");
         let hint = "at most one session per connection is used";
         findings.add(section.finding(span, what, hint));
+    }
+}
+
+/// Reports targets that name another region than the forward itself. That of `[defaults]` is only
+/// for targets without one.
+fn check_target_regions(section: &SectionKeys<'_>, findings: &mut Findings) {
+    let region = section.get::<String>("region");
+    let (Some(region), Some(at)) = (region, section.span("region")) else {
+        return;
+    };
+    let targets = section.get::<Targets>("target");
+    let mut targets = targets.iter().flat_map(Targets::iter);
+    let other = |target: &&Target| target.region().is_some_and(|own| own != region);
+    if let Some(target) = targets.find(other) {
+        let span = section.span_or_inherited("target").unwrap_or_default();
+        let target = quoted(&target.to_string());
+        let what = format!("`target`: {target} is in another region than `region` of the forward");
+        let hint = "keep one of the two; the region of a target takes precedence over that of \
+                    [defaults] and [aws]";
+        let finding = section.finding(span, what, hint);
+        findings.add(finding.with_label(at, "`region` is here"));
     }
 }
 

@@ -1,32 +1,11 @@
-//! Syntax of identifiers: names, regions, paths, targets, documents, modes.
+//! Syntax of identifiers: names, regions, paths, documents, modes.
 
 use std::path::Path;
-use std::str::FromStr;
 
 use crate::config::check::address::MAX_PATH;
 use crate::config::diagnostic::ValueError;
-use crate::config::model::Target;
 use crate::config::source::quoted;
 use crate::printable::is_printable;
-
-impl FromStr for Target {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        if let Some(task) = text.strip_prefix("ecs:") {
-            let hint =
-                "write \"ecs:CLUSTER_TASK_RUNTIME\"; RUNTIME is the runtime id of the container";
-            let is_good = text.len() <= MAX_TARGET && is_task(task);
-            return or(is_good, text, "is not an ECS target", hint)
-                .map(|()| Self::Node(text.to_owned()));
-        }
-        let digits = |prefix: &str| text.strip_prefix(prefix).filter(|rest| is_hex(rest));
-        match (digits("i-").map(str::len), digits("mi-").map(str::len)) {
-            (Some(8 | 17), _) | (_, Some(17)) => Ok(Self::Node(text.to_owned())),
-            _ => Err(no_target(text)),
-        }
-    }
-}
 
 /// Checks the name of a forward.
 pub(in crate::config) fn check_name(text: &str) -> Result<(), ValueError> {
@@ -53,9 +32,23 @@ pub(in crate::config) fn check_region(text: &str) -> Result<(), ValueError> {
             "that is an availability zone; its region is {}",
             quoted(region)
         ),
-        None => "for example \"eu-west-1\"".to_owned(),
+        None => match region_meant(text).filter(|meant| has_number(meant)) {
+            Some(meant) => format!("did you mean {}?", quoted(&meant)),
+            None => "for example \"eu-west-1\"".to_owned(),
+        },
     };
     or(is_good, text, "is not a region", &hint)
+}
+
+/// Returns the text in the spelling of a region, if it differs.
+fn region_meant(text: &str) -> Option<String> {
+    let meant = text.trim().to_ascii_lowercase().replace(['_', ' '], "-");
+    let is_plain = meant.len() <= MAX_REGION
+        && meant
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && meant.starts_with(|c: char| c.is_ascii_lowercase());
+    (is_plain && meant != text).then_some(meant)
 }
 
 /// Checks the name of a profile.
@@ -165,37 +158,6 @@ pub(in crate::config) fn check_mode(text: &str) -> Result<(), ValueError> {
     Err(ValueError::new(what, hint))
 }
 
-/// An ECS task: the cluster, which may contain `_`, the task id and the runtime id of a container.
-fn is_task(task: &str) -> bool {
-    let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    let parts = task.rsplitn(3, '_').filter(|part| !part.is_empty());
-    task.chars().all(is_letter) && parts.count() == 3
-}
-
-fn no_target(text: &str) -> ValueError {
-    let what = format!("{} is not a target", quoted(text));
-    let lower = text.to_ascii_lowercase();
-    let prefix = ["mi-", "i-"]
-        .into_iter()
-        .find(|prefix| lower.starts_with(prefix));
-    let hint = match prefix {
-        Some(_) if lower != text && lower.parse::<Target>().is_ok() => {
-            format!("write it in lower case: {}", quoted(&lower))
-        }
-        Some("i-") => "`i-` and 8 or 17 of the digits 0-9 and a-f".to_owned(),
-        Some(_) => "`mi-` and 17 of the digits 0-9 and a-f".to_owned(),
-        None => "write the node's id (listed by `aws ssm describe-instance-information`): \
-                 \"i-0123456789abcdef0\""
-            .to_owned(),
-    };
-    ValueError::new(what, hint)
-}
-
-fn is_hex(text: &str) -> bool {
-    text.bytes()
-        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-}
-
 /// Returns an error that begins with the value, unless the value is good.
 fn or(is_good: bool, text: &str, what: &str, hint: &str) -> Result<(), ValueError> {
     let error = || ValueError::new(format!("{} {what}", quoted(text)), hint);
@@ -219,9 +181,6 @@ const MAX_REASON: usize = 100;
 
 /// Maximum length of a mode: four digits, the first of which is 0.
 const MAX_MODE: usize = 4;
-
-/// Maximum length of `Target` in StartSession.
-const MAX_TARGET: usize = 400;
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ pub(super) mod identifiers;
 mod parameters;
 mod section;
 mod target;
+mod target_text;
 mod units;
 mod value;
 pub(super) mod version;

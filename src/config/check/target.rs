@@ -1,7 +1,8 @@
-//! `target`: a node id, a table of tags, or an array of both.
+//! `target`: a text, a table of tags, or an array of both.
 
 use std::collections::BTreeMap;
 
+use crate::config::check::target_text::check_tag;
 use crate::config::check::value::{
     Checked, FromValue, SpannedError, all, at, one_or_many, wrong_type,
 };
@@ -9,7 +10,7 @@ use crate::config::diagnostic::ValueError;
 use crate::config::document::{KeyValue, Table, Value, ValueData};
 use crate::config::model::{Target, Targets};
 use crate::config::settings::{Kind, Setting};
-use crate::config::source::{quoted, truncated};
+use crate::config::source::truncated;
 use crate::config::suggest::closest_match;
 
 impl FromValue for Targets {
@@ -18,7 +19,7 @@ impl FromValue for Targets {
             (Kind::Target, ValueData::Text(text)) => text.parse().map_err(|error| at(value, error)),
             (Kind::Target, ValueData::Table(table)) => of_table(table, value),
             (Kind::Target, ValueData::Array(_)) => {
-                let hint = "write ids and tables of tags in one array";
+                let hint = "write all targets in one array";
                 Err(at(value, ValueError::new("a nested array", hint)))
             }
             _ => wrong_type(setting, value),
@@ -66,31 +67,15 @@ fn of_tags(value: &Value) -> Checked<BTreeMap<String, String>> {
     all(tags.map(|entry| tag(entry).map_err(|error| at(&entry.value, error))))
 }
 
-/// Converts a tag. Limits of AWS: keys of up to 128 and values of up to 256 characters. EC2 allows
-/// every character in its tags, other services only letters, digits, spaces and some signs. A `*`
-/// would be taken for a wildcard, which DescribeInstanceInformation does not have.
+/// Converts a tag of a table.
 fn tag(entry: &KeyValue) -> Result<(String, String), ValueError> {
     let ValueData::Text(value) = &entry.value.data else {
         let type_name = entry.value.data.type_name();
         let what = format!("expected the value of a tag in quotes, found {type_name}");
         return Err(ValueError::new(what, EXAMPLE));
     };
-    check_part(&entry.key, "key", MAX_KEY)?;
-    check_part(value, "value", MAX_VALUE)?;
+    check_tag(&entry.key, value)?;
     Ok((entry.key.clone(), value.clone()))
-}
-
-fn check_part(text: &str, type_name: &str, most: usize) -> Result<(), ValueError> {
-    let is_bad = |c: char| c.is_control() || c == '*';
-    if (1..=most).contains(&text.chars().count()) && !text.contains(is_bad) {
-        return Ok(());
-    }
-    let what = format!("{} is not a valid tag {type_name}", quoted(text));
-    let hint = format!(
-        "AWS allows 1 to {most} characters; no control character, and no `*`, because the whole \
-         text is compared without wildcards"
-    );
-    Err(ValueError::new(what, hint))
 }
 
 const TAGS: &str = "tags";
@@ -102,7 +87,3 @@ const MAX_TARGETS: usize = 8;
 
 /// Maximum number of tags. Each is a filter in one lookup.
 const MAX_TAGS: usize = 10;
-
-/// Maximum characters of a tag key.
-const MAX_KEY: usize = 128;
-const MAX_VALUE: usize = 256;

@@ -3,19 +3,40 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::{Account, Forward};
+
 /// A managed node, by id or by tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// `i-…`, `mi-…` or `ecs:cluster_task_runtime`.
-    Node(String),
+    /// One node.
+    Node {
+        /// `i-…`, `mi-…` or `ecs:cluster_task_runtime`.
+        id: String,
+        /// Its region, if that is not the region of the forward.
+        region: Option<String>,
+    },
     /// Any node that has all of these tags. At least one; neither keys nor values are empty.
     Tags(BTreeMap<String, String>),
+}
+
+impl Target {
+    /// Returns the region that the target itself names.
+    pub fn region(&self) -> Option<&str> {
+        match self {
+            Self::Node { region, .. } => region.as_deref(),
+            Self::Tags(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Node(id) => f.write_str(id),
+            Self::Node { id, region: None } => f.write_str(id),
+            Self::Node {
+                id,
+                region: Some(region),
+            } => write!(f, "{id}.{region}"),
             Self::Tags(tags) => {
                 let tags: Vec<_> = tags
                     .iter()
@@ -37,9 +58,44 @@ impl Targets {
         Self(targets)
     }
 
+    /// Returns the same targets without the regions that they name.
+    pub fn without_regions(&self) -> Self {
+        let targets = self.0.iter().map(|target| match target {
+            Target::Node { id, region: _ } => Target::Node {
+                id: id.clone(),
+                region: None,
+            },
+            Target::Tags(tags) => Target::Tags(tags.clone()),
+        });
+        Self(targets.collect())
+    }
+
     /// Returns the targets in order.
     pub fn iter(&self) -> impl Iterator<Item = &Target> {
         self.0.iter()
+    }
+}
+
+impl Forward {
+    /// Returns the AWS settings for one of its targets. A region that the target names takes
+    /// precedence over that of the forward.
+    pub fn account_for(&self, target: &Target) -> Account {
+        let mut account = self.account.clone();
+        if let Some(region) = target.region() {
+            account.region = Some(region.to_owned());
+        }
+        account
+    }
+
+    /// Returns the AWS settings for each of its targets, without repetitions.
+    pub fn accounts(&self) -> Vec<Account> {
+        let mut accounts = Vec::new();
+        for account in self.target.iter().map(|target| self.account_for(target)) {
+            if !accounts.contains(&account) {
+                accounts.push(account);
+            }
+        }
+        accounts
     }
 }
 

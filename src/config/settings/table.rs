@@ -152,7 +152,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
     .doc("Unique name in logs, metrics and commands"),
     listen("5432"),
     required("target", Kind::Target, "\"i-0123456789abcdef0\"")
-        .doc("The managed node that runs the agent: an instance (i-…), a hybrid node (mi-…), an ECS task, or { tags = { … } }; or an array, tried in order"),
+        .doc("The managed node that runs the agent: an id (i-…, mi-…, ecs:…) with an optional .REGION, \"tag:KEY=VALUE\", the value of the tag Name, or { tags = { … } }; or an array, tried in order"),
     Setting::new(
         "remote",
         Kind::Remote,

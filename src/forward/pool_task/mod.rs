@@ -288,7 +288,7 @@ impl PoolTask {
         let tunnel_task = TunnelTask {
             id,
             context: self.context.clone(),
-            targets: start_request::targets(&self.settings),
+            targets: start_request::targets(&self.settings, &self.context),
             request: start_request::request(&self.settings, &self.context.origin),
             tunnel_options: start_request::tunnel_options(&self.settings, &self.context),
             priority: priority.clone(),

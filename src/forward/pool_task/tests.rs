@@ -28,6 +28,7 @@ async fn pool_task() -> PoolTask {
     let (_, trigger) = Trigger::new();
     let context = Context {
         ssm: ssm.await.unwrap(),
+        target_clients: Vec::new(),
         sessions,
         network: Network::new(None).unwrap(),
         reorder_budget: ReorderBudget::new(),

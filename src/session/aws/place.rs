@@ -37,16 +37,37 @@ pub(super) fn of(
 }
 
 fn place(api_client: &ApiClient, settings: &Settings, region: &str) -> String {
-    let mut text = format!("region {region}");
-    match &settings.profile {
-        Some(profile) => text += &format!(", profile {profile:?}"),
-        None if !are_of_environment(api_client) => text += ", profile \"default\"",
-        None => {}
+    let parts = [format!("region {region}")].into_iter();
+    let parts = parts.chain(identity(api_client, settings));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// Returns profile and account in parentheses; empty if none is known.
+pub(super) fn without_region(api_client: &ApiClient, settings: &Settings) -> String {
+    let parts: Vec<_> = identity(api_client, settings).collect();
+    match parts.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", parts.join(", ")),
     }
-    if let Some(account) = api_client.credentials.account_id() {
-        text += &format!(", account {}", account.as_str());
-    }
-    text
+}
+
+/// Returns the profile and the account, as far as they are known. Makes no call.
+fn identity(api_client: &ApiClient, settings: &Settings) -> impl Iterator<Item = String> {
+    let profile = match &settings.profile {
+        Some(profile) => Some(format!("profile {profile:?}")),
+        None if !are_of_environment(api_client) => Some("profile \"default\"".to_owned()),
+        None => None,
+    };
+    let account = api_client.credentials.account_id();
+    let account = account.map(|account| account.as_str().to_owned());
+    let account = account.or_else(|| account_of_role(settings.role.as_deref()?));
+    let account = account.map(|account| format!("account {account}"));
+    profile.into_iter().chain(account)
+}
+
+/// Returns the account in the ARN of a role.
+fn account_of_role(arn: &str) -> Option<String> {
+    arn.split(':').nth(4).map(str::to_owned)
 }
 
 fn are_of_environment(api_client: &ApiClient) -> bool {

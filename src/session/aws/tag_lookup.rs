@@ -10,19 +10,22 @@ use std::time::{Duration, Instant};
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{InstanceInformation, InstanceInformationStringFilter, PingStatus};
 use tokio::time::sleep_until;
+use tracing::debug;
 
-use super::SsmClient;
+use super::{SsmClient, place};
 use crate::clock;
 use crate::error_class::ErrorClass;
 use crate::session::Target;
 use crate::session::error::{DESCRIBE, Error, ErrorKind};
-use crate::session::node_order::{Node, in_order};
+use crate::session::node_order::{Node, in_order, offline};
 
 /// Result of a lookup.
 #[derive(Clone, Debug)]
 pub(in crate::session) struct Resolved {
     /// Node ids in the order in which they are tried; at least one.
     pub(in crate::session) nodes: Vec<String>,
+    /// What was found, if no node is online.
+    pub(in crate::session) offline: Option<String>,
     /// Whether the result was cached.
     pub(in crate::session) from_cache: bool,
     at: Instant,
@@ -39,7 +42,26 @@ type CacheEntry = Arc<tokio::sync::Mutex<Option<CachedLookup>>>;
 
 struct CachedLookup {
     at: Instant,
-    nodes: Result<Vec<String>, Error>,
+    found: Result<Found, Error>,
+}
+
+/// What a lookup has found.
+#[derive(Clone)]
+struct Found {
+    nodes: Vec<String>,
+    offline: Option<String>,
+}
+
+impl Found {
+    fn resolved(self, at: Instant, from_cache: bool) -> Resolved {
+        let Self { nodes, offline } = self;
+        Resolved {
+            nodes,
+            offline,
+            from_cache,
+            at,
+        }
+    }
 }
 
 impl TagCache {
@@ -58,11 +80,8 @@ impl SsmClient {
         let asked = clock::now();
         let tags = match target {
             Target::Node(id) => {
-                return Ok(Resolved {
-                    nodes: vec![id.clone()],
-                    from_cache: false,
-                    at: asked,
-                });
+                let (nodes, offline) = (vec![id.clone()], None);
+                return Ok(Found { nodes, offline }.resolved(asked, false));
             }
             Target::Tags(tags) => tags,
         };
@@ -71,32 +90,22 @@ impl SsmClient {
         match cached.as_ref() {
             Some(CachedLookup {
                 at,
-                nodes: Ok(nodes),
-            }) if asked < *at + CACHE_TTL => {
-                return Ok(Resolved {
-                    nodes: nodes.clone(),
-                    from_cache: asked >= *at,
-                    at: *at,
-                });
-            }
+                found: Ok(found),
+            }) if asked < *at + CACHE_TTL => return Ok(found.clone().resolved(*at, asked >= *at)),
             Some(CachedLookup {
                 at,
-                nodes: Err(error),
+                found: Err(error),
             }) if asked < *at => return Err(error.clone()),
-            Some(CachedLookup { at, nodes: Err(_) }) => sleep_until((*at + PAUSE).into()).await,
-            Some(CachedLookup { nodes: Ok(_), .. }) | None => {}
+            Some(CachedLookup { at, found: Err(_) }) => sleep_until((*at + PAUSE).into()).await,
+            Some(CachedLookup { found: Ok(_), .. }) | None => {}
         }
-        let nodes = self.look_up(target, tags).await;
+        let found = self.look_up(target, tags).await;
         let at = clock::now();
         *cached = Some(CachedLookup {
             at,
-            nodes: nodes.clone(),
+            found: found.clone(),
         });
-        Ok(Resolved {
-            nodes: nodes?,
-            from_cache: false,
-            at,
-        })
+        Ok(found?.resolved(at, false))
     }
 
     /// Drops a cached result, none of whose nodes is connected. The next caller looks them up
@@ -113,14 +122,36 @@ impl SsmClient {
         }
     }
 
-    async fn look_up(&self, target: &Target, tags: &Tags) -> Result<Vec<String>, Error> {
-        let nodes = in_order(self.describe(tags).await?);
-        if nodes.is_empty() {
-            let why = format!("no managed node in {} has the tags {target}", self.region());
+    async fn look_up(&self, target: &Target, tags: &Tags) -> Result<Found, Error> {
+        let found = self.describe(tags).await?;
+        let region = self.region();
+        if found.is_empty() {
+            let place = self.known_place().await;
+            let why = format!("no managed node in {region} has the tags {target}{place}");
             let error = Error::new(DESCRIBE, ErrorKind::TargetNotConnected, why);
             return Err(error.with_class(ErrorClass::TargetNotFound));
         }
-        Ok(nodes)
+        let offline = match offline(&found) {
+            Some(nodes) => {
+                let place = self.known_place().await;
+                Some(format!(
+                    "no managed node in {region} with the tags {target} is online{place}: {nodes}"
+                ))
+            }
+            None => None,
+        };
+        let nodes = in_order(found);
+        debug!(%target, region, ?nodes, ?offline, "looked up");
+        Ok(Found { nodes, offline })
+    }
+
+    /// Returns profile and account of the current credentials for a message; empty if they are not
+    /// known.
+    async fn known_place(&self) -> String {
+        match self.api_client().await {
+            Ok(api_client) => place::without_region(&api_client, &self.0.settings),
+            Err(_) => String::new(),
+        }
     }
 
     /// Calls DescribeInstanceInformation, page by page.
@@ -158,6 +189,10 @@ impl SsmClient {
 fn node(information: InstanceInformation) -> Option<Node> {
     Some(Node {
         is_online: information.ping_status == Some(PingStatus::Online),
+        ping_status: match &information.ping_status {
+            Some(status) => status.as_str().to_owned(),
+            None => "no status".to_owned(),
+        },
         last_ping: information
             .last_ping_date_time
             .map_or(0, |time| time.secs()),
