@@ -197,6 +197,104 @@ async fn ssh_logs_in_with_the_installed_configuration() {
     sshd.settle().await;
 }
 
+#[test]
+fn an_alias_of_an_id_is_matched_and_other_hosts_are_not() {
+    let home = Home::new();
+    let aliases = "Host bastion\n  HostName i-0123456789abcdef0\n\
+        Host far\n  HostName mi-0123456789abcdef0.us-gov-west-1\n\
+        Host role\n  HostName tag:Role=Bastion\n\
+        Host web\n  HostName web-1\n\
+        Host plain\n  HostName 192.0.2.1\n";
+    fs::create_dir(home.path(".ssh")).unwrap();
+    fs::write(home.path(CONFIG), aliases).unwrap();
+    home.ours(&["--install"]);
+    let captured = |host: &str| proxy_command(&home.path(CONFIG), host).is_some();
+
+    for host in [
+        "bastion",
+        "far",
+        "role",
+        "i-01234567",
+        "i-01234567.eu-west-1",
+        "i-0123456789abcdef0",
+        "mi-0123456789abcdef0.eu-west-1",
+        "tag:Role=Bastion",
+    ] {
+        assert!(captured(host), "{host}");
+    }
+    for host in [
+        "web",
+        "web-1",
+        "plain",
+        "192.0.2.1",
+        "example.com",
+        "i-love.example.com",
+        "i-0123456789abcdef0.example.com",
+        "i-am-a-host",
+        "mi-casa",
+        "tag",
+    ] {
+        assert!(!captured(host), "{host}");
+    }
+
+    home.ours(&["--install", "--host", "web-*", "--host", "!web-old"]);
+    for host in ["web", "web-1", "web-2", "bastion"] {
+        assert!(captured(host), "{host}");
+    }
+    for host in ["web-old", "plain", "example.com"] {
+        assert!(!captured(host), "{host}");
+    }
+
+    home.ours(&["--install", "--old-ssh", "--host", "web"]);
+    for host in ["web", "i-0123456789abcdef0"] {
+        assert!(captured(host), "{host}");
+    }
+    assert!(!captured("bastion"), "an old ssh compares the alias only");
+}
+
+/// The aliases are in the user's own file; ssh passes the `HostName` to `connect`.
+#[tokio::test(flavor = "multi_thread")]
+async fn ssh_logs_in_by_an_alias_a_tag_and_a_name() {
+    let name = [("Name", "web-1"), ("Role", "Bastion")];
+    let name = name.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let sshd = Sshd::start(Options {
+        nodes: [(TARGET.to_owned(), name.into())].into(),
+        ..Options::default()
+    })
+    .await;
+    let home = Home::new();
+    home.ours(&["--install", "--host", "web-*"]);
+    let own = fs::read_to_string(sshd.path("ssh_config")).unwrap();
+    let without = own.split("Host near\n").next().unwrap();
+    let without = without.replace("Host near far nowhere i-*", "Host *");
+    let config = fs::read_to_string(home.path(CONFIG)).unwrap();
+    let aliases = format!(
+        "Host bastion\nHostName {TARGET}\nHost elsewhere\nHostName {TARGET}.us-east-1\n\
+         Host role\nHostName tag:Role=Bastion\nHost web\nHostName web-1\n"
+    );
+    fs::write(home.path("all"), format!("{config}\n{aliases}{without}")).unwrap();
+
+    for host in [
+        "bastion",
+        "elsewhere",
+        "role",
+        "web",
+        "web-1",
+        "tag:Role=Bastion",
+    ] {
+        let mut ssh = sshd.command("ssh");
+        let ssh = ssh.arg("-F").arg(home.path("all"));
+        let output = run(ssh.args([host, "echo hello"]));
+
+        assert_eq!(output, "hello\n", "{host}");
+    }
+
+    sshd.settle().await;
+    let sessions = sshd.simulator.ledger().sessions;
+    assert_eq!(sessions.len(), 6);
+    assert!(sessions.iter().all(|session| session.target == TARGET));
+}
+
 /// The home directory of a user.
 struct Home(TempDir);
 

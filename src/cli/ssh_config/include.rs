@@ -1,31 +1,6 @@
-//! Texts of `ssh-config`: the ssh block, and the lines that include it in the user's file.
+//! The lines that include the block of `ssh-config` in the user's file.
 
 use std::path::Path;
-
-/// Returns the block that makes ssh use the program at `path` with these options.
-pub(super) fn block(path: &Path, options: &[String]) -> String {
-    let path = path.display().to_string();
-    let words = [quoted(&path), "connect".to_owned()].into_iter();
-    let options = options.iter().map(|option| quoted(option));
-    let command: Vec<_> = words.chain(options).collect();
-    format!(
-        "# ssh to managed nodes through AWS Session Manager, by ssm-proxyd: `ssh USER@i-…`, or\n\
-         # `ssh USER@i-….REGION` for another region.\n\
-         Host i-* mi-*\n    \
-         ProxyCommand {} %h %p\n",
-        command.join(" ")
-    )
-}
-
-/// Quotes an argument for the shell that ssh runs the command with, and escapes ssh's `%` tokens.
-fn quoted(argument: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@+=,".contains(c);
-    let argument = argument.replace('%', "%%");
-    if !argument.is_empty() && argument.chars().all(|c| is_plain(c) || c == '%') {
-        return argument;
-    }
-    format!("'{}'", argument.replace('\'', r"'\''"))
-}
 
 /// Adds the Include of `own` at the top of a user's file; `None` if already present. If there was
 /// no file, the result is marked so that it is deleted with the Include.
@@ -97,22 +72,6 @@ const MARK_OF_NEW: &str = "# Created by `ssm-proxyd ssh-config --install`; remov
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_block_names_the_program_and_the_options() {
-        let plain = block(Path::new("/usr/bin/ssm-proxyd"), &[]);
-        let options = ["--profile".to_owned(), "my prod".to_owned()];
-        let odd = block(Path::new("/opt/it's 100%/ssm-proxyd"), &options);
-
-        assert!(
-            plain
-                .ends_with("\nHost i-* mi-*\n    ProxyCommand /usr/bin/ssm-proxyd connect %h %p\n")
-        );
-        assert!(odd.ends_with(
-            r"ProxyCommand '/opt/it'\''s 100%%/ssm-proxyd' connect --profile 'my prod' %h %p
-"
-        ));
-    }
 
     #[test]
     fn remove_restores_the_file_byte_for_byte() {

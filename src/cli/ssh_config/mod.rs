@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!   ~/.ssh/config        Include ~/.ssh/ssm-proxyd.config     two lines at the top, one blank
-//!   ~/.ssh/ssm-proxyd.config      Host i-* mi-* …             written by this program only
+//!   ~/.ssh/ssm-proxyd.config      Host …, Match final …       written by this program only
 //! ```
 //!
 //! ssh uses the first value it finds, and everything after a `Host` line belongs to that host, so
 //! the Include is at the top. The user's lines are not changed, and `--remove` restores the file
 //! byte for byte.
 
+mod block;
 mod include;
 
 use std::fs::{self, DirBuilder};
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use self::block::{Block, HostPattern};
 use super::ad_hoc::checked_path;
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
@@ -32,11 +34,19 @@ pub(super) struct SshConfigArgs {
     /// The configuration file that `connect` uses
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Also use `connect` for these hosts: names of nodes or forwards, as a pattern of ssh; may be
+    /// repeated. ssh writes host names in lower case: for others, set HostName tag:Name=NAME
+    #[arg(long, value_name = "PATTERN")]
+    host: Vec<HostPattern>,
+    /// Leave out `Match final`, which OpenSSH before 8.0 does not know: an alias is then found by
+    /// its own name only, with --host
+    #[arg(long)]
+    old_ssh: bool,
     /// Include the block in ~/.ssh/config
     #[arg(long, conflicts_with = "remove")]
     install: bool,
     /// Remove the block from ~/.ssh/config
-    #[arg(long, conflicts_with_all = ["region", "profile", "role_arn", "config"])]
+    #[arg(long, conflicts_with_all = ["region", "profile", "role_arn", "config", "host", "old_ssh"])]
     remove: bool,
 }
 
@@ -45,6 +55,8 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
     let SshConfigArgs {
         aws,
         config,
+        host,
+        old_ssh,
         install,
         remove,
     } = args;
@@ -52,9 +64,14 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
         Ok(options) => options,
         Err(exit) => return exit,
     };
+    let block = Block {
+        program: &own_path(),
+        options: &options,
+        hosts: &host,
+        follows_aliases: !old_ssh,
+    };
     if !install && !remove {
-        let block = include::block(&own_path(), &options);
-        return match stdout::print(block) {
+        return match stdout::print(block.to_string()) {
             Ok(()) => Exit::Done,
             Err(unheard) => unheard.exit(),
         };
@@ -66,7 +83,7 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
     };
     let files = Files::of(Path::new(&home));
     let done = match install {
-        true => files.install(&include::block(&own_path(), &options)),
+        true => files.install(&block.to_string()),
         false => files.remove(),
     };
     let sent = match done {

@@ -1,0 +1,166 @@
+//! The block that makes ssh use `connect`.
+//!
+//! ```text
+//!   Host i-????????????????? …            typed ids, tags, and the patterns of the user
+//!   Match final host i-?????????????????,…    aliases whose HostName is one of those
+//! ```
+//!
+//! ssh applies a `Host` line to the typed name. `Match final` makes it read its configuration a
+//! second time and compare with the `HostName` that it has found. By default, only what can be an
+//! id or a tag is matched, so that no other host is affected.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+/// What the block consists of.
+pub(super) struct Block<'a> {
+    /// Path of this program.
+    pub(super) program: &'a Path,
+    /// Options of `connect`.
+    pub(super) options: &'a [String],
+    /// Patterns of the user.
+    pub(super) hosts: &'a [HostPattern],
+    /// Whether aliases are matched by their `HostName`.
+    pub(super) follows_aliases: bool,
+}
+
+impl fmt::Display for Block<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts = self.hosts.iter().map(|HostPattern(pattern)| &pattern[..]);
+        let hosts: Vec<_> = TARGETS.into_iter().chain(hosts).collect();
+        let command = self.command();
+        writeln!(
+            f,
+            "# ssh to managed nodes through AWS Session Manager, by ssm-proxyd: `ssh USER@i-…`, or\n\
+             # `ssh USER@i-….REGION` for another region.\n\
+             Host {}\n    \
+             ProxyCommand {command}",
+            hosts.join(" ")
+        )?;
+        if self.follows_aliases {
+            writeln!(
+                f,
+                "# Aliases, by their HostName.\n\
+                 Match final host {}\n    \
+                 ProxyCommand {command}",
+                hosts.join(",")
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Block<'_> {
+    fn command(&self) -> String {
+        let path = self.program.display().to_string();
+        let words = [quoted(&path), "connect".to_owned()].into_iter();
+        let words = words.chain(self.options.iter().map(|option| quoted(option)));
+        let words = words.chain(["%h".to_owned(), "%p".to_owned()]);
+        words.collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Quotes an argument for the shell that ssh runs the command with, and escapes ssh's `%` tokens.
+fn quoted(argument: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@+=,".contains(c);
+    let argument = argument.replace('%', "%%");
+    if !argument.is_empty() && argument.chars().all(|c| is_plain(c) || c == '%') {
+        return argument;
+    }
+    format!("'{}'", argument.replace('\'', r"'\''"))
+}
+
+/// A pattern of hosts: letters, digits and the wildcards of ssh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HostPattern(String);
+
+impl FromStr for HostPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-:/+@*?".contains(c);
+        let host = text.strip_prefix('!').unwrap_or(text);
+        if host.is_empty() || !host.chars().all(is_allowed) || host.starts_with('-') {
+            return Err("use letters, digits, `*`, `?` and `._-:/+@`: web-*".to_owned());
+        }
+        if !host.contains(|c: char| c.is_ascii_alphanumeric()) {
+            return Err(
+                "it would match every host; begin with a part of the name: web-*".to_owned(),
+            );
+        }
+        if host.contains(|c: char| c.is_ascii_uppercase()) && !host.contains(':') {
+            let lower = text.to_ascii_lowercase();
+            return Err(format!("ssh writes host names in lower case: {lower}"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Patterns of ids, with and without a region, and of tags.
+const TARGETS: [&str; 7] = [
+    "i-?????????????????",
+    "i-?????????????????.*-*-*",
+    "i-????????",
+    "i-????????.*-*-*",
+    "mi-?????????????????",
+    "mi-?????????????????.*-*-*",
+    "tag:*",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_block_names_the_program_the_options_and_the_hosts() {
+        let options = ["--profile".to_owned(), "my prod".to_owned()];
+        let hosts = [HostPattern("web-*".to_owned())];
+        let block = Block {
+            program: Path::new("/opt/it's 100%/ssm-proxyd"),
+            options: &options,
+            hosts: &hosts,
+            follows_aliases: true,
+        };
+        let command =
+            r"ProxyCommand '/opt/it'\''s 100%%/ssm-proxyd' connect --profile 'my prod' %h %p";
+
+        let text = block.to_string();
+
+        assert_eq!(text.matches(command).count(), 2, "{text}");
+        assert!(text.contains("\nHost i-????????????????? "), "{text}");
+        assert!(text.contains(" tag:* web-*\n"), "{text}");
+        assert!(
+            text.contains("\nMatch final host i-?????????????????,"),
+            "{text}"
+        );
+        assert!(text.contains(",tag:*,web-*\n"), "{text}");
+    }
+
+    #[test]
+    fn an_old_ssh_gets_no_match_that_it_does_not_know() {
+        let block = Block {
+            program: Path::new("/usr/bin/ssm-proxyd"),
+            options: &[],
+            hosts: &[],
+            follows_aliases: false,
+        };
+
+        let text = block.to_string();
+
+        assert!(!text.contains("Match"), "{text}");
+        assert!(text.ends_with("\n    ProxyCommand /usr/bin/ssm-proxyd connect %h %p\n"));
+    }
+
+    #[test]
+    fn a_pattern_names_hosts_and_not_all_of_them() {
+        for good in ["bastion", "web-*", "*.prod", "!web-old", "tag:Role=*"] {
+            assert!(good.parse::<HostPattern>().is_ok(), "{good}");
+        }
+        for bad in [
+            "", "!", "*", "*.*", "a b", "a,b", "a\nHost", "Web", "-x", "a\"", "%h", "#a",
+        ] {
+            assert!(bad.parse::<HostPattern>().is_err(), "{bad}");
+        }
+    }
+}
