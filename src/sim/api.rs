@@ -1,4 +1,4 @@
-//! The SSM API over HTTP: AWS JSON 1.1, five operations, and their errors.
+//! The APIs of SSM and ECS over HTTP: AWS JSON 1.1, seven operations, and their errors.
 //!
 //! A request is checked in the order of AWS: signature, operation, JSON, constraints, document,
 //! parameters, target. Where the error text of AWS is unknown, the text describes the error.
@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::agent::Job;
 use super::documents::{DOCUMENT_NAME, Document, is_document_name};
+use super::ecs;
 use super::faults::Operation;
 use super::history::{self, SessionsRequest};
 use super::nodes::{self, DescribeRequest};
@@ -83,24 +84,47 @@ fn call(
     if let Some(code) = service.fail_call(operation, arrived) {
         return Err(ApiError::new(code, "injected by the simulator"));
     }
+    let region = &service.options.region;
+    if let Some(answer) = service.with_ecs(|ecs| ecs::call(ecs, region, operation, body)) {
+        return answer
+            .map(|answer| encode(&answer))
+            .map_err(|(code, message)| ApiError::new(code, message));
+    }
     match operation {
         Operation::StartSession => start(service, parse(body)?, signature, arrived),
         Operation::ResumeSession => resume(service, &parse(body)?),
         Operation::TerminateSession => terminate(service, &parse(body)?),
         Operation::DescribeSessions => list(service, &parse(body)?),
         Operation::DescribeInstanceInformation => describe(service, &parse(body)?),
+        Operation::ListTasks | Operation::DescribeTasks => Err(unknown_operation()),
     }
 }
 
 fn operation(headers: &HeaderMap) -> Option<Operation> {
-    let target = headers.get("x-amz-target")?.to_str().ok()?;
-    Operation::from_name(target.strip_prefix("AmazonSSM.")?)
+    let (name, is_of_ecs) = match action(headers)?.split_once('.')? {
+        (SSM, name) => (name, false),
+        (ECS, name) => (name, true),
+        _ => return None,
+    };
+    Operation::from_name(name).filter(|operation| operation.is_of_ecs() == is_of_ecs)
+}
+
+/// Returns the name of the called service in signatures.
+pub(super) fn signing_name(headers: &HeaderMap) -> &'static str {
+    match action(headers).is_some_and(|action| action.starts_with(ECS)) {
+        true => "ecs",
+        false => "ssm",
+    }
+}
+
+fn action(headers: &HeaderMap) -> Option<&str> {
+    headers.get("x-amz-target")?.to_str().ok()
 }
 
 fn unknown_operation() -> ApiError {
     ApiError::new(
         "UnknownOperationException",
-        "the simulator implements the session operations and DescribeInstanceInformation",
+        "the simulator implements the session operations, DescribeInstanceInformation, ListTasks and DescribeTasks",
     )
 }
 
@@ -362,6 +386,10 @@ fn status(code: &str) -> StatusCode {
 
 /// Content type of the protocol.
 pub(super) const MEDIA_TYPE: &[u8] = b"application/x-amz-json-1.1";
+
+/// Beginnings of `X-Amz-Target`.
+const SSM: &str = "AmazonSSM";
+const ECS: &str = "AmazonEC2ContainerServiceV20141113";
 
 /// Default document of StartSession: a shell, which the simulator does not support.
 const SHELL_DOCUMENT: &str = "SSM-SessionManagerRunShell";

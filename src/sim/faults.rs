@@ -241,6 +241,10 @@ pub enum Operation {
     DescribeSessions,
     /// DescribeInstanceInformation.
     DescribeInstanceInformation,
+    /// ListTasks, of ECS.
+    ListTasks,
+    /// DescribeTasks, of ECS.
+    DescribeTasks,
 }
 
 impl Operation {
@@ -252,7 +256,14 @@ impl Operation {
             Self::TerminateSession => "TerminateSession",
             Self::DescribeSessions => "DescribeSessions",
             Self::DescribeInstanceInformation => "DescribeInstanceInformation",
+            Self::ListTasks => "ListTasks",
+            Self::DescribeTasks => "DescribeTasks",
         }
+    }
+
+    /// Returns whether it belongs to the API of ECS instead of SSM.
+    pub(super) fn is_of_ecs(self) -> bool {
+        matches!(self, Self::ListTasks | Self::DescribeTasks)
     }
 
     /// Returns the operation with this name.
@@ -263,6 +274,8 @@ impl Operation {
             Self::TerminateSession,
             Self::DescribeSessions,
             Self::DescribeInstanceInformation,
+            Self::ListTasks,
+            Self::DescribeTasks,
         ];
         all.into_iter().find(|operation| operation.as_str() == name)
     }

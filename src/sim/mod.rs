@@ -9,6 +9,7 @@
 //! - [`agent`]: one side of a session as a state machine without I/O, for tests in virtual time.
 //! - The API: StartSession, ResumeSession and TerminateSession with their checks and errors,
 //!   DescribeSessions, and DescribeInstanceInformation for nodes selected by tags.
+//! - ECS: services and their tasks, with ListTasks and DescribeTasks at the same endpoint.
 //! - The data channel: upgrade, token, replacing a client, holding output without a client.
 //! - Destinations: real TCP connections, to loopback addresses only.
 //! - Faults: [`Faults`] and [`OneOffFault`]s, including the termination of idle sessions.
@@ -27,6 +28,7 @@
 //! simulator.inject(None, OneOffFault::Break(DisconnectKind::Reset))   one fault now, in all sessions
 //! simulator.fail(Operation::ResumeSession, ApiFault { … })    errors of the API
 //! simulator.set_offline(target, true)
+//! simulator.change_ecs(|ecs| ecs.service("prod", "web").unwrap().replace_tasks())
 //! simulator.shutdown().await     stops all tasks
 //!
 //! Destination::start(ServerKind::Echo) and Source, Sink, Http: test servers as destinations
@@ -73,6 +75,7 @@ mod client_websocket;
 mod connection;
 mod documents;
 mod duration;
+mod ecs;
 mod fault_rules;
 mod faults;
 mod history;
@@ -102,6 +105,7 @@ pub use one_off_fault::{DisconnectKind, OneOffFault, ScheduledFault};
 use certificate::Certificate;
 pub use documents::{Document, is_document_name};
 pub use duration::parse_duration;
+pub use ecs::{Ecs, EcsAgent, EcsChange, EcsContainer, EcsHealth, EcsService, EcsTask};
 pub use faults::{
     Action, ApiFault, BreakEvery, Direction, DroppedResponses, Faults, Join, MessageFault,
     Operation, RefusedUpgrades, SecondWebsocket, Subject, TokenLife,
@@ -226,6 +230,11 @@ impl Simulator {
     /// Replaces the nodes for lookups by tags.
     pub fn set_nodes(&self, nodes: Nodes) {
         self.service.set_nodes(nodes);
+    }
+
+    /// Changes the services of ECS. The agents of tasks that have stopped crash.
+    pub fn change_ecs<T>(&self, change: impl FnOnce(&mut Ecs) -> T) -> T {
+        self.service.change_ecs(change)
     }
 
     /// Stops all tasks and waits for them.

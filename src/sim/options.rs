@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::agent;
 use super::documents::Document;
+use super::ecs::Ecs;
 use super::faults::Faults;
 use super::nodes::Nodes;
 use super::resolver::Resolver;
@@ -41,6 +42,8 @@ pub struct Options {
     pub documents: BTreeMap<String, Document>,
     /// Managed nodes for lookups by tags. Sessions may be started on other nodes too.
     pub nodes: Nodes,
+    /// Services of ECS.
+    pub ecs: Ecs,
     /// Targets whose agent is offline.
     pub offline: BTreeSet<String>,
     /// Minimum duration of every API call. Default: none.
@@ -76,6 +79,7 @@ impl Default for Options {
             resolver: Resolver::default(),
             documents: BTreeMap::new(),
             nodes: Nodes::new(),
+            ecs: Ecs::default(),
             offline: BTreeSet::new(),
             api_delay: Duration::ZERO,
             gateway_buffer: 1 << 20,

@@ -40,9 +40,14 @@ impl Page {
 
     /// Adds `NextToken` to an answer, if further entries follow this page in a list of `count`.
     pub(super) fn add_next_token(&self, answer: &mut Value, count: usize) {
-        let next = self.begin.saturating_add(self.len);
-        if next < count {
-            answer["NextToken"] = json!(next.to_string());
+        if let Some(token) = self.next_token(count) {
+            answer["NextToken"] = json!(token);
         }
+    }
+
+    /// Returns the token of the next page, if further entries follow this one in a list of `count`.
+    pub(super) fn next_token(&self, count: usize) -> Option<String> {
+        let next = self.begin.saturating_add(self.len);
+        (next < count).then(|| next.to_string())
     }
 }

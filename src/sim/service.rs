@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::agent::Job;
 use super::alarm::Alarm;
+use super::ecs::Ecs;
 use super::faults::{Faults, Operation, TokenLife};
 use super::nodes::Nodes;
 use super::one_off_fault::OneOffFault;
@@ -32,6 +33,7 @@ pub(super) struct Service {
     bucket: Mutex<Bucket>,
     offline: Mutex<BTreeSet<String>>,
     nodes: Mutex<Nodes>,
+    ecs: Mutex<Ecs>,
     sessions: Mutex<Sessions>,
     rng: Mutex<fastrand::Rng>,
     tasks: Mutex<JoinSet<()>>,
@@ -48,6 +50,7 @@ impl Service {
             bucket: Mutex::default(),
             offline: Mutex::new(options.offline.clone()),
             nodes: Mutex::new(options.nodes.clone()),
+            ecs: Mutex::new(options.ecs.clone()),
             sessions: Mutex::default(),
             rng: Mutex::new(fastrand::Rng::with_seed(options.seed)),
             tasks: Mutex::default(),
@@ -202,6 +205,27 @@ impl Service {
 
     pub(super) fn is_offline(&self, target: &str) -> bool {
         locked(&self.offline).contains(target)
+            || locked(&self.ecs).is_connected(target) == Some(false)
+    }
+
+    /// Reads the services of ECS.
+    pub(super) fn with_ecs<T>(&self, read: impl FnOnce(&Ecs) -> T) -> T {
+        read(&locked(&self.ecs))
+    }
+
+    /// Changes the services of ECS. The agents of tasks that have stopped crash.
+    pub(super) fn change_ecs<T>(&self, change: impl FnOnce(&mut Ecs) -> T) -> T {
+        let mut ecs = locked(&self.ecs);
+        let changed = change(&mut ecs);
+        let sessions = locked(&self.sessions);
+        for entry in sessions.entries.values() {
+            let is_gone = ecs.is_connected(&entry.record.lock().target) == Some(false);
+            if let Some(commands) = entry.commands.as_ref().filter(|_| is_gone) {
+                // If the queue is full, the session ends when its client leaves.
+                drop(commands.try_send(Command::Inject(OneOffFault::KillAgent)));
+            }
+        }
+        changed
     }
 
     /// Sets whether the agent of a target is offline, for new sessions.

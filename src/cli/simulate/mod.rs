@@ -15,15 +15,17 @@ use tokio::task::spawn_blocking;
 use super::{stdout, terminal};
 use crate::sim::agent::{self, FAITHFUL_INTERVAL, Version};
 use crate::sim::{
-    Credentials, Document, Faults, MANUAL, Options, Resolver, ScheduledFault, Simulator,
-    parse_duration,
+    Credentials, Document, Ecs, EcsService, Faults, MANUAL, Options, Resolver, ScheduledFault,
+    Simulator, parse_duration,
 };
 
+mod ecs_service;
 mod error;
 mod ready_line;
 mod schedule;
 mod value_parsers;
 
+use ecs_service::ecs_service;
 pub(super) use error::SimulateError;
 use ready_line::{hint, to_json};
 use schedule::scheduled;
@@ -74,6 +76,10 @@ pub(super) struct Args {
     /// A node with tags, for example i-0123456789abcdef0=Name=bastion,Env=prod
     #[arg(long, value_name = "TARGET=KEY=VALUE,…", value_parser = node)]
     node: Vec<(String, BTreeMap<String, String>)>,
+    /// A service of ECS with its containers, by default one of the same name, and a running task:
+    /// CLUSTER/SERVICE[/CONTAINER…][,tasks=N][,exec=off][,health=STATUS][,agent=STATUS]
+    #[arg(long, value_name = "SERVICE,…", value_parser = ecs_service)]
+    ecs_service: Vec<EcsService>,
     /// A target whose agent is not connected
     #[arg(long, value_name = "TARGET", value_parser = target)]
     offline: Vec<String>,
@@ -184,6 +190,9 @@ impl Args {
             resolver,
             documents: self.document.into_iter().collect(),
             nodes: self.node.into_iter().collect(),
+            ecs: Ecs {
+                services: self.ecs_service,
+            },
             offline: self.offline.into_iter().collect(),
             api_delay: self.api_delay,
             gateway_buffer: self.gateway_buffer,

@@ -1,18 +1,21 @@
 //! HTTP server for the API, the data channels, and the simulator's own pages, on one address.
 //!
 //! ```text
-//!   POST /                           the SSM API
+//!   POST /                           the APIs of SSM and ECS
 //!   GET  /v1/data-channel/<id>       upgrade to a data channel
 //!   GET  /simulator/                 manual of the pages below, as text
 //!   GET  /simulator/ledger           records so far, as JSON
 //!   GET  /simulator/faults           current faults, as JSON
 //!   POST /simulator/faults           changes the faults, or injects one-off faults
+//!   GET  /simulator/ecs              services of ECS, as JSON
+//!   POST /simulator/ecs              changes a service
 //! ```
 //!
 //! A rejected upgrade is an HTTP response with a short text: 403 for a required signature that is
 //! missing or wrong, 404 for an unknown session, 410 for an ended one
 //! (docs/protocol.md, appendix B).
 
+mod ecs_page;
 mod guard;
 
 use std::fmt;
@@ -122,6 +125,8 @@ async fn respond(
         (&Method::GET, "/simulator/ledger", _) => page(&service.ledger.snapshot()),
         (&Method::GET, "/simulator/faults", _) => page(&service.faults()),
         (&Method::POST, "/simulator/faults", _) => change_faults(service, request).await,
+        (&Method::GET, "/simulator/ecs", _) => service.with_ecs(page),
+        (&Method::POST, "/simulator/ecs", _) => ecs_page::change(service, request).await,
         (&Method::GET, _, Some(session_id)) => {
             let upgrade = hyper::upgrade::on(&mut request);
             let upgraded = self::upgrade(service, &request, session_id, upgrade);
@@ -143,7 +148,14 @@ async fn call(service: &Arc<Service>, request: Request<Incoming>) -> Option<Resp
     let arrived = clock::now();
     let body = body.to_bytes();
     let (method, headers) = (parts.method.as_str(), &parts.headers);
-    let signature = verify(service, "ssm", method, &parts.uri, headers, &body);
+    let signature = verify(
+        service,
+        api::signing_name(headers),
+        method,
+        &parts.uri,
+        headers,
+        &body,
+    );
     let answer = api::answer(service, headers, &body, &signature, arrived).await?;
     let mut response = Response::new(Full::from(answer.body));
     *response.status_mut() = answer.status;
@@ -325,12 +337,14 @@ async fn change_faults(service: &Service, request: Request<Incoming>) -> Respons
         .and_then(|request| apply_request(service, request));
     match affected {
         Ok(sessions) => page(&json!({ "sessions": sessions })),
-        Err(error) => {
-            let mut response = page(&json!({ "error": error.to_string() }));
-            *response.status_mut() = StatusCode::BAD_REQUEST;
-            response
-        }
+        Err(error) => invalid(&error.to_string()),
     }
+}
+
+fn invalid(error: &str) -> Response<Full<Bytes>> {
+    let mut response = page(&json!({ "error": error }));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    response
 }
 
 fn apply_request(service: &Service, request: FaultRequest) -> serde_json::Result<usize> {
