@@ -69,7 +69,7 @@ classes! {
         "enable it and start new tasks: `aws ecs update-service --enable-execute-command --force-new-deployment`";
     ExecuteCommandAgentStopped 69
         "The SSM agent in the container of an ECS task is not running."
-        "check that the task role allows the ssmmessages actions, that the container can reach the ssmmessages endpoint, and that its root file system is writable";
+        "the task role needs ssmmessages:CreateControlChannel, CreateDataChannel, OpenControlChannel and OpenDataChannel; the container must reach the ssmmessages endpoint, and its root file system must be writable; a task that has just started needs a moment";
     AgentTooOld 78
         "The SSM agent on the target is too old for this kind of session."
         "update the SSM agent on the target";

@@ -40,6 +40,13 @@ pub(super) fn step<'a>(
         (StartStage::Resolving, _) => {
             Step::of("DescribeInstanceInformation (target lookup by tags)")
         }
+        (StartStage::FindingTask, Some(failure)) => Step {
+            name: Printable::of(format_args!("the rate limit of ECS ({failure})")),
+            hint: "AWS limits the rate of ListTasks and DescribeTasks for the whole account; open fewer connections at once",
+        },
+        (StartStage::FindingTask, None) => {
+            Step::of("ListTasks and DescribeTasks (lookup of a task in ECS)")
+        }
         (StartStage::Calling, _) => Step::of("StartSession"),
         (StartStage::RateLimit, Some(failure)) => Step {
             name: Printable::of(format_args!("the rate limit of StartSession ({failure})")),

@@ -73,16 +73,18 @@ impl Error {
         if errors.len() == 1 {
             return errors.remove(0);
         }
-        let all_unknown = errors
-            .iter()
-            .all(|error| error.class == ErrorClass::TargetNotFound);
+        let mut classes = errors.iter().map(Self::class);
+        let class = classes.next();
+        let class = class.filter(|first| classes.all(|class| class == *first));
         let errors: Vec<_> = errors.iter().map(|error| error.why.as_str()).collect();
         let why = format!("no target is connected: {}", errors.join("; "));
         let merged = Self::new("StartSession", ErrorKind::TargetNotConnected, why);
-        match all_unknown {
-            true => merged.with_class(ErrorClass::TargetNotFound),
-            false => merged,
-        }
+        merged.with_class(class.unwrap_or(ErrorClass::TargetNotConnected))
+    }
+
+    /// Returns the failed call.
+    pub(super) fn what(&self) -> &'static str {
+        self.what
     }
 
     /// Returns the kind of the error, which determines how it is handled.
@@ -138,6 +140,28 @@ impl Error {
             }
             (ErrorClass::BadProfile, PROFILE_BUNDLE) => {
                 "correct `ca_bundle` of this profile or its file, or set `ca_bundle` in [aws], which is used for every profile"
+            }
+            (ErrorClass::AccessDenied, LIST_TASKS) => {
+                "to find a task, the caller needs ecs:ListTasks, on \"*\" or with the condition ecs:cluster, and ecs:DescribeTasks on the tasks of the cluster"
+            }
+            (ErrorClass::AccessDenied, DESCRIBE_TASKS) => {
+                "to find a task, the caller needs ecs:DescribeTasks on the tasks of the cluster: arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/*"
+            }
+            (ErrorClass::InvalidRequest, LIST_TASKS | DESCRIBE_TASKS) => {
+                "check `target`: cluster and service must be names or ARNs of this region and account"
+            }
+            (
+                ErrorClass::EndpointNotResolved | ErrorClass::EndpointUnreachable,
+                LIST_TASKS | DESCRIBE_TASKS,
+            ) => "check the network, DNS, `region` and `ecs_endpoint`",
+            (ErrorClass::TaskNotRunning, LIST_TASKS) => {
+                "check the names of the cluster and of the service, the region and the account; `aws ecs list-clusters` and `aws ecs list-services --cluster CLUSTER` list them"
+            }
+            (ErrorClass::TaskNotRunning, DESCRIBE_TASKS) => {
+                "check the desired count and the events of the service (`aws ecs describe-services`), and why its tasks stop"
+            }
+            (ErrorClass::TargetAmbiguous | ErrorClass::TargetNotFound, DESCRIBE_TASKS) => {
+                "name one of the containers: `ecs:CLUSTER/SERVICE/CONTAINER`, or `container` in `target = { ecs = { … } }`"
             }
             _ => self.class.remedy(),
         }
@@ -269,6 +293,15 @@ fn one_line(text: &str) -> Printable {
 
 /// The call that finds nodes by their tags.
 pub(super) const DESCRIBE: &str = "DescribeInstanceInformation";
+
+/// The calls that find tasks of ECS.
+pub(super) const LIST_TASKS: &str = "ListTasks";
+pub(super) const DESCRIBE_TASKS: &str = "DescribeTasks";
+
+/// Returns whether a call is one of ECS.
+pub(super) fn is_of_ecs(what: &str) -> bool {
+    [LIST_TASKS, DESCRIBE_TASKS].contains(&what)
+}
 
 /// Generic messages that the SDK and its HTTP client add at each level of an error.
 const GENERIC_MESSAGES: [&str; 10] = [

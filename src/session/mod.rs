@@ -28,6 +28,7 @@ mod start_on;
 mod start_queue;
 mod stream_url;
 mod target;
+mod task_choice;
 mod terminate;
 #[cfg(test)]
 mod unanswered;
@@ -55,7 +56,7 @@ pub use self::shutdown_mode::ShutdownMode;
 pub use self::sigv4::{Signature, Upgrade};
 pub use self::start_on::{RegionalTarget, StartStage};
 pub use self::stream_url::{StreamUrl, StreamUrlError};
-pub use self::target::Target;
+pub use self::target::{EcsTarget, EcsTasks, Target};
 pub use self::terminate::TerminatePolicy;
 use crate::network::Endpoint;
 

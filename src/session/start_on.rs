@@ -19,6 +19,8 @@ use crate::clock;
 pub enum StartStage {
     /// DescribeInstanceInformation, which finds a target by its tags.
     Resolving,
+    /// ListTasks and DescribeTasks, which find a task of ECS.
+    FindingTask,
     /// The rate limit of StartSession.
     RateLimit,
     /// StartSession.
@@ -114,8 +116,10 @@ impl<F: Fn(StartStage)> Attempt<'_, F> {
         let mut not_connected = Vec::new();
         let mut tried = Vec::new();
         loop {
-            if let Target::Tags(_) = target {
-                (self.report)(StartStage::Resolving);
+            match target {
+                Target::Node(_) => {}
+                Target::Tags(_) => (self.report)(StartStage::Resolving),
+                Target::Ecs(_) => (self.report)(StartStage::FindingTask),
             }
             let found = ssm.find(target).await;
             let Resolved {
@@ -129,6 +133,10 @@ impl<F: Fn(StartStage)> Attempt<'_, F> {
                 Err(error) => {
                     // Also what was found now, unless the lookup itself failed.
                     let is_gone = error.kind() == ErrorKind::TargetNotConnected;
+                    if is_gone && matches!(target, Target::Ecs(_)) {
+                        // The tasks tried before have stopped.
+                        return Err(error.clone());
+                    }
                     not_connected.extend(is_gone.then(|| error.clone()));
                     return Err(Error::all(not_connected));
                 }

@@ -10,7 +10,7 @@
 //! No lock is held while a provider is asked, so each waiter can be cancelled. An [`ApiClient`] is
 //! immutable: the SDK's client and the signature of an upgrade request use the same credentials.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -30,6 +30,8 @@ use crate::session::error::{Error, ErrorKind};
 /// A client and the credentials it uses.
 pub(in crate::session) struct ApiClient {
     pub(super) client: Client,
+    /// The client of ECS, created when it is needed.
+    ecs: OnceLock<aws_sdk_ecs::Client>,
     pub(super) credentials: Credentials,
     source: Arc<ConfiguredProvider>,
     times: Option<Times>,
@@ -58,10 +60,17 @@ impl ApiClient {
         let now = clock::wall();
         Self {
             client: settings::client(&source.config, settings, credentials.clone()),
+            ecs: OnceLock::new(),
             times: credentials.expiry().map(|expiry| Times::new(now, expiry)),
             credentials,
             source,
         }
+    }
+
+    /// Returns the client of ECS with the same credentials.
+    pub(super) fn ecs(&self, settings: &Settings) -> aws_sdk_ecs::Client {
+        let new = || settings::ecs_client(&self.source.config, settings, self.credentials.clone());
+        self.ecs.get_or_init(new).clone()
     }
 
     /// Returns the setting that selects another kind of endpoint, if there is one.

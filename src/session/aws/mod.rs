@@ -17,6 +17,7 @@ mod effect;
 mod files;
 mod guard;
 mod limits;
+mod lookup;
 mod machine;
 mod mfa;
 mod origin;
@@ -30,6 +31,7 @@ mod source;
 mod sso;
 mod start;
 mod tag_lookup;
+mod task_lookup;
 mod values;
 mod web_identity;
 
@@ -51,6 +53,8 @@ pub use self::code_prompt::{allow_prompts, restore_terminal, unless_prompting};
 use self::effect::transience;
 use self::guard::guarded;
 use self::limits::ClientLimits;
+use self::lookup::LookupCache;
+pub(super) use self::lookup::Resolved;
 pub use self::process::kill_credential_processes;
 use self::refusal::classify;
 use self::settings::Transport;
@@ -58,8 +62,6 @@ pub use self::settings::{Identity, Settings};
 use self::source::ConfiguredProvider;
 pub use self::source::check_profile;
 pub(super) use self::start::Started;
-pub(super) use self::tag_lookup::Resolved;
-use self::tag_lookup::TagCache;
 use super::error::{Error, ErrorKind};
 use super::sigv4::{Signature, Upgrade, presigned, signed};
 use super::stream_url::{EndpointOverride, StreamUrl, StreamUrlError};
@@ -111,7 +113,7 @@ impl SsmClient {
         Ok(Self(Arc::new(Inner {
             api_clients: ApiClients::new(settings.clone(), transport.clone(), source),
             transport,
-            tag_cache: TagCache::default(),
+            lookups: LookupCache::default(),
             limits: ClientLimits::new(),
             settings,
             region,
@@ -260,6 +262,20 @@ impl SsmClient {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
+        let call = |api_client: &ApiClient| call(api_client.client.clone());
+        self.call_by(what, call).await
+    }
+
+    /// As [`SsmClient::call`], for a call of any service.
+    async fn call_by<T, E, F>(
+        &self,
+        what: &'static str,
+        call: impl Fn(&ApiClient) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
         let api_client = self.api_client().await?;
         let error = match self.call_once(&api_client, what, &call).await {
             Err(error) if error.kind() == ErrorKind::Credentials => error,
@@ -275,13 +291,13 @@ impl SsmClient {
         &self,
         api_client: &ApiClient,
         what: &'static str,
-        call: impl Fn(Client) -> F,
+        call: impl Fn(&ApiClient) -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let response = async { call(api_client.client.clone()).await };
+        let response = async { call(api_client).await };
         let response = guarded(what, MAX_CALL, response).await?;
         self.classified(api_client, what, response)
     }
@@ -332,7 +348,7 @@ impl fmt::Debug for SsmClient {
 struct Inner {
     api_clients: ApiClients,
     transport: Transport,
-    tag_cache: TagCache,
+    lookups: LookupCache,
     limits: ClientLimits,
     settings: Settings,
     region: String,

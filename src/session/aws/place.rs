@@ -4,7 +4,7 @@ use aws_types::os_shim_internal::Env;
 
 use super::api_client::ApiClient;
 use super::settings::Settings;
-use crate::session::error::{Error, ErrorKind};
+use crate::session::error::{Error, ErrorKind, is_of_ecs};
 
 /// Returns the text to append to an error; empty if the error depends on none of
 /// region, profile and account.
@@ -15,6 +15,9 @@ pub(super) fn of(
     region: &str,
 ) -> String {
     let kind = error.kind();
+    if kind == ErrorKind::Unreachable && is_of_ecs(error.what()) {
+        return String::new();
+    }
     if kind == ErrorKind::Unreachable && settings.ssm_endpoint.is_none() {
         let setting = api_client
             .endpoint_setting()

@@ -8,7 +8,7 @@ use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use super::settings::{CALL_TIMEOUT, Settings, Unencrypted};
 use crate::error_class::ErrorClass;
 use crate::network::{Proxy, shortage};
-use crate::session::error::{Error, ErrorKind, sources};
+use crate::session::error::{Error, ErrorKind, is_of_ecs, sources};
 
 /// Returns the class and message of an error of the SDK. The only place where these errors are
 /// classified.
@@ -21,6 +21,10 @@ pub(super) fn classify<E>(
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
+    let api = match is_of_ecs(what) {
+        true => format!("the ECS API of {region}"),
+        false => format!("the SSM API of {region}"),
+    };
     match error {
         SdkError::ServiceError(context) => {
             let service_error = context.err();
@@ -29,15 +33,19 @@ where
             };
             let message = service_error.message().unwrap_or_default();
             let why = format!("{code}: {message}");
-            let error = Error::new(what, kind_of(code), why.trim_end_matches(": "));
-            match class_of(code, message) {
+            let (kind, class) = match is_of_ecs(what) {
+                true => of_ecs(code),
+                false => (kind_of(code), None),
+            };
+            let error = Error::new(what, kind, why.trim_end_matches(": "));
+            match class.or_else(|| class_of(code, message)) {
                 Some(class) => error.with_class(class),
                 None => error,
             }
         }
         SdkError::TimeoutError(_) => {
             let seconds = CALL_TIMEOUT.as_secs();
-            let why = format!("no response from the SSM API of {region} within {seconds} s");
+            let why = format!("no response from {api} within {seconds} s");
             Error::new(
                 what,
                 ErrorKind::Unreachable,
@@ -51,10 +59,9 @@ where
                 return Error::new(what, ErrorKind::InvalidEndpoint, unencrypted.to_string());
             }
             if let Some(shortage) = shortage_behind(other) {
-                let why = format!("cannot reach the SSM API of {region}: {shortage}");
+                let why = format!("cannot reach {api}: {shortage}");
                 return Error::new(what, ErrorKind::Shortage, why);
             }
-            let api = format!("the SSM API of {region}");
             let (kind, why) = unreached(&api, settings.proxy.as_ref(), &sources(other));
             Error::new(what, kind, why)
         }
@@ -162,6 +169,18 @@ pub(super) fn kind_of(code: &str) -> ErrorKind {
     }
 }
 
+/// Returns the kind of an error code of ECS, and its class, if it is known more exactly.
+fn of_ecs(code: &str) -> (ErrorKind, Option<ErrorClass>) {
+    match code {
+        "ClusterNotFoundException" | "ServiceNotFoundException" => {
+            let class = ErrorClass::TaskNotRunning;
+            (ErrorKind::TargetNotConnected, Some(class))
+        }
+        "ClientException" | "InvalidParameterException" => (ErrorKind::Invalid, None),
+        _ => (kind_of(code), None),
+    }
+}
+
 /// Returns the class of an error code, if it is known more exactly than by its kind.
 pub(super) fn class_of(code: &str, message: &str) -> Option<ErrorClass> {
     match code {
@@ -230,6 +249,20 @@ mod tests {
             ("InternalServerError", ErrorKind::ServiceFault),
         ] {
             assert_eq!(kind_of(code), kind, "{code}");
+        }
+    }
+
+    #[test]
+    fn the_codes_of_ecs_have_their_kind() {
+        for (code, kind) in [
+            ("ClusterNotFoundException", ErrorKind::TargetNotConnected),
+            ("ServiceNotFoundException", ErrorKind::TargetNotConnected),
+            ("InvalidParameterException", ErrorKind::Invalid),
+            ("AccessDeniedException", ErrorKind::Denied),
+            ("ThrottlingException", ErrorKind::Throttled),
+            ("ServerException", ErrorKind::ServiceFault),
+        ] {
+            assert_eq!(of_ecs(code).0, kind, "{code}");
         }
     }
 

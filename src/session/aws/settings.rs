@@ -4,6 +4,9 @@
 //! addresses are not reached through a proxy. The SDK does not read proxy variables itself: all
 //! connections use the proxy of these settings, or none. The credential providers call other
 //! services and select their endpoints themselves.
+//!
+//! If the SSM API is at a loopback address, which is that of a simulator, ECS is called there too,
+//! unless it has an endpoint of its own: no call must leave the machine then.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,6 +23,7 @@ use aws_sdk_ssm::error::BoxError;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector};
+use aws_types::service_config::ServiceConfigKey;
 use tracing::warn;
 
 use crate::network::{Proxy, platform_roots, read_ca_bundle};
@@ -40,6 +44,8 @@ pub struct Settings {
     pub role: Option<String>,
     /// The endpoint of the SSM API.
     pub ssm_endpoint: Option<String>,
+    /// The endpoint of the ECS API.
+    pub ecs_endpoint: Option<String>,
     /// The endpoint of all data channels, in place of that of the stream URL.
     pub ssmmessages_endpoint: Option<String>,
     /// CA certificates to trust in addition to the platform's, in PEM.
@@ -153,6 +159,46 @@ pub(super) fn client(config: &SdkConfig, settings: &Settings, credentials: Crede
             .use_dual_stack(false);
     }
     Client::from_conf(builder.build())
+}
+
+/// Returns an ECS client that signs with these credentials only.
+pub(super) fn ecs_client(
+    config: &SdkConfig,
+    settings: &Settings,
+    credentials: Credentials,
+) -> aws_sdk_ecs::Client {
+    let mut builder = aws_sdk_ecs::config::Builder::from(config)
+        .credentials_provider(credentials)
+        .interceptor(RequireTls);
+    if let Some(endpoint) = ecs_endpoint(config, settings) {
+        builder = builder
+            .endpoint_url(endpoint)
+            .use_fips(false)
+            .use_dual_stack(false);
+    }
+    aws_sdk_ecs::Client::from_conf(builder.build())
+}
+
+/// Returns the endpoint of the ECS API, unless the SDK selects it.
+fn ecs_endpoint(config: &SdkConfig, settings: &Settings) -> Option<String> {
+    if settings.ecs_endpoint.is_some() {
+        return settings.ecs_endpoint.clone();
+    }
+    let of_ssm = settings.ssm_endpoint.clone();
+    // The SDK resolves both by the environment and the profile, each service by its own keys first.
+    let of_ssm = of_ssm.or_else(|| sdk_endpoint(config, "SSM"));
+    let of_ssm = of_ssm.filter(|url| is_loopback_url(url));
+    of_ssm.filter(|_| sdk_endpoint(config, "ECS").is_none())
+}
+
+/// Returns the endpoint of one service in the environment or the profile, as the SDK does.
+fn sdk_endpoint(config: &SdkConfig, service: &'static str) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id(service)
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build();
+    config.service_config()?.load_config(key.ok()?)
 }
 
 pub(super) fn timeouts() -> TimeoutConfig {
