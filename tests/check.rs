@@ -30,7 +30,7 @@ warm = 2
 [[forward]]
 name = "metrics"
 listen = "127.0.0.1:9100"
-target = ["mi-0123456789abcdef0", { tags = { Name = "bastion", Env = "prod" } }]
+target = ["mi-0123456789abcdef0", { tags = { Name = "bastion", Env = "prod" } }, "ecs:prod/web/app"]
 remote = 9100
 sessions = "shared"
 region = "eu-north-1"
@@ -57,7 +57,7 @@ fn check_prints_what_each_forward_will_do() {
         "  upload_window         256KiB\n",
         "  remote                localhost:9100\n",
         "  sessions              shared\n  max_streams           64\n",
-        "  target                mi-0123456789abcdef0, { tags = { Env = prod, Name = bastion } }\n",
+        "  target                mi-0123456789abcdef0, { tags = { Env = prod, Name = bastion } }, { ecs = { cluster = prod, container = app, service = web } }\n",
         "  region                eu-north-1\n",
         "  role_arn              arn:aws:iam::111122223333:role/tunnel\n",
     ] {
@@ -121,6 +121,7 @@ fn check_prints_the_same_as_json_with_the_keys_of_the_file() {
     assert_eq!(orders["target"], "i-0123456789abcdef0");
     assert_eq!(metrics["target"][0], "mi-0123456789abcdef0");
     assert_eq!(metrics["target"][1]["tags"]["Env"], "prod");
+    assert_eq!(metrics["target"][2]["ecs"]["service"], "web");
     assert_eq!(orders["region"], "eu-west-1");
     assert_eq!(metrics["region"], "eu-north-1");
     assert!(orders["role_arn"].is_null());

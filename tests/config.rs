@@ -30,7 +30,7 @@ fn regenerate_expected_messages() {
     for file in files("bad") {
         fs::write(file.with_extension("txt"), rendered(&file)).unwrap();
     }
-    for file in ["minimal", "everything", "limits", "targets"].map(good_file) {
+    for file in ["minimal", "everything", "limits", "targets", "ecs"].map(good_file) {
         fs::write(file.with_extension("txt"), debugged(&file)).unwrap();
     }
 }
@@ -67,7 +67,7 @@ fn every_good_file_is_read() {
 
 #[test]
 fn a_file_gives_the_expected_configuration() {
-    for file in ["minimal", "everything", "limits"].map(good_file) {
+    for file in ["minimal", "everything", "limits", "targets", "ecs"].map(good_file) {
         let expected = fs::read_to_string(file.with_extension("txt")).unwrap_or_default();
 
         assert_eq!(debugged(&file), expected, "{}", file.display());

@@ -73,6 +73,14 @@ fn the_schema_rejects_typos() {
             "",
             "[[forward]]\nname = \"t\"\nlisten = 1\nremote = 1\ntarget = \"Name=x\"\n",
         ),
+        (
+            "[aws]\necs_endpoint = \"ecs.eu-west-1.amazonaws.com\"\n",
+            "",
+        ),
+        (
+            "",
+            "[[forward]]\nname = \"t\"\nlisten = 1\nremote = 1\ntarget = { ecs = { cluster = \"prod\" } }\n",
+        ),
         ("[log]\nlevel = \"loud\"\n", ""),
         ("[defaults]\nname = \"all\"\n", ""),
     ];

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::exit::Exit;
 use super::{environment, paths, run, stdout, terminal};
 use crate::config::{
-    Aws, Config, Forward, Listen, Remote, SessionMode, Target, Targets, format_size,
+    Aws, Config, EcsTarget, EcsTasks, Forward, Listen, Remote, SessionMode, Target, Targets,
+    format_size,
 };
 use crate::daemon::StartError;
 use crate::duration::written;
@@ -167,6 +168,7 @@ fn tables(config: &Config) -> [(&'static str, Option<Rows>); 6] {
         ("profile", json!(aws.profile)),
         ("role_arn", json!(aws.role_arn)),
         ("ssm_endpoint", json!(aws.ssm_endpoint)),
+        ("ecs_endpoint", json!(aws.ecs_endpoint)),
         ("ssmmessages_endpoint", json!(aws.ssmmessages_endpoint)),
         ("ca_bundle", json!(aws.ca_bundle)),
         ("proxy", json!(aws.proxy.as_ref().map(ToString::to_string))),
@@ -278,10 +280,24 @@ fn targets(targets: &Targets) -> Value {
     let targets = targets.iter().map(|target| match target {
         Target::Node { .. } => json!(target.to_string()),
         Target::Tags(tags) => json!({ "tags": tags }),
+        Target::Ecs(target) => json!({ "ecs": ecs(target) }),
     });
     let mut targets: Vec<_> = targets.collect();
     match targets.len() {
         1 => targets.remove(0),
         _ => Value::Array(targets),
     }
+}
+
+/// Formats a target in ECS as a table.
+fn ecs(target: &EcsTarget) -> Value {
+    let (key, name) = match &target.tasks {
+        EcsTasks::Service(name) => ("service", name),
+        EcsTasks::Family(name) => ("family", name),
+    };
+    let mut table = json!({ "cluster": target.cluster, key: name });
+    if let Some(container) = &target.container {
+        table["container"] = json!(container);
+    }
+    table
 }

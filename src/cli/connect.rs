@@ -25,8 +25,9 @@ use crate::telemetry::{self, Format, Log, Verbosity};
 
 #[derive(Args, Debug)]
 pub(super) struct ConnectArgs {
-    /// A managed node: i-…, mi-… or ecs:…, each with an optional .REGION; tag:KEY=VALUE; the name of
-    /// a forward of the configuration, whose settings are used; or else the value of the tag Name
+    /// A managed node: i-…, mi-… or ecs:…, each with an optional .REGION;
+    /// ecs:CLUSTER/SERVICE[/CONTAINER]; tag:KEY=VALUE; the name of a forward of the configuration,
+    /// whose settings are used; or else the value of the tag Name
     #[arg(value_name = "TARGET", add = forward_names())]
     target: String,
     /// A port of the target itself [default: that of the forward, or 22, unless a document of your
@@ -247,7 +248,7 @@ struct Selected {
 fn select(text: &str, mut ad_hoc: AdHocConfig, options: AwsOptions) -> Result<Selected, Exit> {
     let target: Result<Target, _> = text.parse();
     let named = match target {
-        Ok(Target::Node { .. }) => None,
+        Ok(Target::Node { .. } | Target::Ecs(_)) => None,
         Ok(Target::Tags(_)) | Err(_) => ad_hoc.take(text),
     };
     let template = ad_hoc.forward;
@@ -281,7 +282,7 @@ fn label(target: &Target, text: &str, forwards: &[Forward]) -> String {
         Target::Tags(_) if !forwards.is_empty() && !text.contains(':') => {
             format!("{target} (no forward is named {text:?})")
         }
-        Target::Tags(_) | Target::Node { .. } => target.to_string(),
+        Target::Tags(_) | Target::Node { .. } | Target::Ecs(_) => target.to_string(),
     }
 }
 

@@ -68,6 +68,7 @@ pub(super) fn apply(aws: &mut config::Aws) -> Result<(), BadVariable> {
         profile,
         role_arn: _,
         ssm_endpoint,
+        ecs_endpoint,
         ssmmessages_endpoint: _,
         ca_bundle,
         proxy,
@@ -80,6 +81,12 @@ pub(super) fn apply(aws: &mut config::Aws) -> Result<(), BadVariable> {
         "ssm_endpoint",
         &["AWS_ENDPOINT_URL_SSM"],
         config::argument("ssm_endpoint"),
+    )?;
+    override_from_env(
+        ecs_endpoint,
+        "ecs_endpoint",
+        &["AWS_ENDPOINT_URL_ECS"],
+        config::argument("ecs_endpoint"),
     )?;
     let mut bundle = ca_bundle.as_ref().map(|path| path.display().to_string());
     override_from_env(&mut bundle, "ca_bundle", &[BUNDLE], |path| {

@@ -22,8 +22,8 @@ use crate::telemetry::{Format, ForwardReport, Log, Verbosity, flush_log};
 
 #[derive(Debug, Args)]
 pub(super) struct ForwardArgs {
-    /// The managed node: i-…, mi-… or ecs:…, each with an optional .REGION; tag:KEY=VALUE; or a
-    /// name, which is the value of the tag Name
+    /// The managed node: i-…, mi-… or ecs:…, each with an optional .REGION;
+    /// ecs:CLUSTER/SERVICE[/CONTAINER]; tag:KEY=VALUE; or a name, which is the value of the tag Name
     #[arg(value_name = "TARGET")]
     target: String,
     #[command(flatten)]
@@ -207,7 +207,7 @@ pub(super) fn configuration(
     let parsed: Result<Target, _> = target.parse();
     let mut ad_hoc = load_ad_hoc(options.config.as_deref(), "")?;
     let named = match (names, &parsed) {
-        (Names::Tags, _) | (_, Ok(Target::Node { .. })) => None,
+        (Names::Tags, _) | (_, Ok(Target::Node { .. } | Target::Ecs(_))) => None,
         (Names::Forwards, Ok(Target::Tags(_)) | Err(_)) => ad_hoc.take(target),
     };
     let AdHocConfig {

@@ -83,7 +83,7 @@ fn unknown(known: &[Forward], name: &str) -> NameError {
     let names = || known.iter().map(|forward| forward.name.as_str());
     let hint = match closest_match(name, names()) {
         Some(meant) => format!("did you mean {meant:?}?"),
-        None if matches!(name.parse(), Ok(Target::Node { .. })) => {
+        None if matches!(name.parse(), Ok(Target::Node { .. } | Target::Ecs(_))) => {
             format!(
                 "to forward to a port of this target, add -L: `exec {name} -L 0:HOST:PORT -- …`"
             )

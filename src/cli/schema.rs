@@ -82,8 +82,8 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Hosts => many(text("^[A-Za-z0-9_.-]+$")),
         Kind::Target => {
             let target = text(TARGET);
-            let targets = many(json!({ "anyOf": [target, by_tags()] }));
-            json!({ "anyOf": [target, by_tags(), targets] })
+            let targets = many(json!({ "anyOf": [target, by_tags(), by_ecs()] }));
+            json!({ "anyOf": [target, by_tags(), by_ecs(), targets] })
         }
         Kind::Parameters => {
             let value = json!({ "type": "string", "minLength": 1 });
@@ -110,6 +110,24 @@ fn by_tags() -> Value {
         "type": "object",
         "properties": { "tags": tags },
         "required": ["tags"],
+        "additionalProperties": false,
+    })
+}
+
+fn by_ecs() -> Value {
+    let name = json!({ "type": "string", "minLength": 1 });
+    let tasks = |key: &str| {
+        json!({
+            "type": "object",
+            "properties": { "cluster": name, key: name, "container": name },
+            "required": ["cluster", key],
+            "additionalProperties": false,
+        })
+    };
+    json!({
+        "type": "object",
+        "properties": { "ecs": { "anyOf": [tasks("service"), tasks("family")] } },
+        "required": ["ecs"],
         "additionalProperties": false,
     })
 }

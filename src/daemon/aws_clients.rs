@@ -373,6 +373,7 @@ fn settings(aws: config::Aws) -> Settings {
         profile,
         role_arn,
         ssm_endpoint,
+        ecs_endpoint,
         ssmmessages_endpoint,
         ca_bundle: _,
         proxy: _,
@@ -383,6 +384,7 @@ fn settings(aws: config::Aws) -> Settings {
         profile,
         role: role_arn,
         ssm_endpoint,
+        ecs_endpoint,
         ssmmessages_endpoint,
         ..Settings::default()
     }

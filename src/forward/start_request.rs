@@ -3,7 +3,7 @@
 use super::Context;
 use crate::config;
 use crate::proto;
-use crate::session::{RegionalTarget, StartRequest, Target};
+use crate::session::{EcsTarget, EcsTasks, RegionalTarget, StartRequest, Target};
 use crate::tunnel::TunnelOptions;
 
 /// Returns the request without its target. `origin` identifies this program in the list of
@@ -36,10 +36,22 @@ pub(super) fn targets(settings: &config::Forward, context: &Context) -> Vec<Regi
         target: match target {
             config::Target::Node { id, region: _ } => Target::Node(id.clone()),
             config::Target::Tags(tags) => Target::Tags(tags.clone()),
+            config::Target::Ecs(target) => Target::Ecs(ecs(target)),
         },
         ssm: ssm.clone(),
     });
     targets.collect()
+}
+
+fn ecs(target: &config::EcsTarget) -> EcsTarget {
+    EcsTarget {
+        cluster: target.cluster.clone(),
+        tasks: match &target.tasks {
+            config::EcsTasks::Service(name) => EcsTasks::Service(name.clone()),
+            config::EcsTasks::Family(name) => EcsTasks::Family(name.clone()),
+        },
+        container: target.container.clone(),
+    }
 }
 
 /// Returns the parameters of the tunnels of a forward.

@@ -11,6 +11,7 @@ pub(super) mod identifiers;
 mod parameters;
 mod section;
 mod target;
+mod target_ecs;
 mod target_text;
 mod units;
 mod value;
@@ -197,6 +198,7 @@ fn aws(section: &SectionKeys<'_>) -> Aws {
         profile: text("profile"),
         role_arn: text("role_arn"),
         ssm_endpoint: text("ssm_endpoint"),
+        ecs_endpoint: text("ecs_endpoint"),
         ssmmessages_endpoint: text("ssmmessages_endpoint"),
         ca_bundle: text("ca_bundle").map(Into::into),
         proxy: text("proxy").map(|url| Proxy::new(url, String::new())),

@@ -1,7 +1,8 @@
-//! `target`: a text, a table of tags, or an array of both.
+//! `target`: a text, a table of tags or of ECS, or an array of them.
 
 use std::collections::BTreeMap;
 
+use crate::config::check::target_ecs;
 use crate::config::check::target_text::check_tag;
 use crate::config::check::value::{
     Checked, FromValue, SpannedError, all, at, one_or_many, wrong_type,
@@ -28,25 +29,35 @@ impl FromValue for Targets {
     }
 }
 
-/// Converts `{ tags = { Name = "bastion" } }`.
+/// Converts `{ tags = { … } }` or `{ ecs = { … } }`.
 fn of_table(table: &Table, value: &Value) -> Checked<Target> {
-    let (tags, others): (Vec<_>, Vec<_>) = table.entries.iter().partition(|e| e.key == TAGS);
+    let is_known = |entry: &&KeyValue| KEYS.contains(&entry.key.as_str());
+    let (known, others): (Vec<_>, Vec<_>) = table.entries.iter().partition(is_known);
     let mut errors: Vec<_> = others.into_iter().map(unknown).collect();
-    match tags.first().map(|entry| of_tags(&entry.value)) {
-        Some(Ok(tags)) if errors.is_empty() => return Ok(Target::Tags(tags)),
-        Some(Ok(_)) => {}
-        Some(Err(found)) => errors.extend(found),
-        None if errors.is_empty() => {
-            errors = at(value, ValueError::new("an empty table", EXAMPLE));
+    let target = match known[..] {
+        [entry] if entry.key == ECS => target_ecs::of_table(&entry.value),
+        [entry] => of_tags(&entry.value).map(Target::Tags),
+        [] if errors.is_empty() => Err(at(value, ValueError::new("an empty table", EXAMPLE))),
+        [] => Err(Vec::new()),
+        _ => {
+            let hint = "write two tables in an array; they are tried in order";
+            let what = "`tags` and `ecs` in one target";
+            Err(at(value, ValueError::new(what, hint)))
         }
-        None => {}
+    };
+    match target {
+        Ok(target) if errors.is_empty() => Ok(target),
+        Ok(_) => Err(errors),
+        Err(found) => {
+            errors.extend(found);
+            Err(errors)
+        }
     }
-    Err(errors)
 }
 
 fn unknown(entry: &KeyValue) -> SpannedError {
     let what = format!("unknown key `{}` of a target", truncated(&entry.key));
-    let hint = match closest_match(&entry.key, [TAGS]) {
+    let hint = match closest_match(&entry.key, KEYS) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => EXAMPLE.to_owned(),
     };
@@ -78,7 +89,9 @@ fn tag(entry: &KeyValue) -> Result<(String, String), ValueError> {
     Ok((entry.key.clone(), value.clone()))
 }
 
-const TAGS: &str = "tags";
+const ECS: &str = "ecs";
+
+const KEYS: [&str; 2] = ["tags", ECS];
 
 const EXAMPLE: &str = "for example `target = { tags = { Name = \"bastion\" } }`";
 

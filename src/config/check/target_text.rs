@@ -1,8 +1,9 @@
-//! Targets as text: an id with an optional region, a tag, or a name.
+//! Targets as text: an id with an optional region, a service of ECS, a tag, or a name.
 //!
 //! ```text
 //!   i-0123456789abcdef0              an instance; also mi-… and ecs:CLUSTER_TASK_RUNTIME
 //!   i-0123456789abcdef0.eu-west-1    the same, in this region
+//!   ecs:CLUSTER/SERVICE              a task of a service of ECS; also ecs:CLUSTER/SERVICE/CONTAINER
 //!   tag:KEY=VALUE                    a tag; KEY ends at the first `=` and may contain `:`
 //!   bastion                          the tag Name=bastion
 //! ```
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::config::check::identifiers::check_region;
+use crate::config::check::target_ecs;
 use crate::config::diagnostic::ValueError;
 use crate::config::model::Target;
 use crate::config::source::quoted;
@@ -21,6 +23,11 @@ impl FromStr for Target {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
+        if let Some(path) = text.strip_prefix(TASK)
+            && path.contains('/')
+        {
+            return target_ecs::of_text(text, path);
+        }
         if text.starts_with(TASK) || looks_like_node(text) {
             return by_id(text);
         }
@@ -70,7 +77,7 @@ fn check_id(id: &str, region: Option<&str>) -> Result<(), ValueError> {
     let lower = id.to_ascii_lowercase();
     let hint = match id {
         _ if id.starts_with(TASK) => {
-            "write \"ecs:CLUSTER_TASK_RUNTIME\"; RUNTIME is the runtime id of the container"
+            "write \"ecs:CLUSTER/SERVICE\", or \"ecs:CLUSTER_TASK_RUNTIME\"; RUNTIME is the runtime id of the container"
                 .to_owned()
         }
         _ if is_id(&lower) => format!("write it in lower case: {}", quoted(&full(&lower))),

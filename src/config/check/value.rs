@@ -232,7 +232,7 @@ pub(super) fn wrong_type<T>(setting: &Setting, value: &Value) -> Checked<T> {
         Kind::Choice(_) | Kind::Text(..) => "a string",
         Kind::Listen => "a port, an address or an array of them",
         Kind::Hosts => "an array of strings",
-        Kind::Target => "a string, a table of tags or an array of them",
+        Kind::Target => "a string, a table `tags` or `ecs`, or an array of them",
         Kind::Remote => "a string \"host:port\" or a port",
         Kind::Parameters => "a table of strings",
     };

@@ -14,6 +14,8 @@ pub struct Aws {
     pub role_arn: Option<String>,
     /// URL of the SSM API instead of the default; without TLS only for a loopback address.
     pub ssm_endpoint: Option<String>,
+    /// URL of the ECS API instead of the default; without TLS only for a loopback address.
+    pub ecs_endpoint: Option<String>,
     /// URL to which data channels are connected, instead of the host returned by Session Manager.
     /// Has no path; without TLS only for a loopback address.
     pub ssmmessages_endpoint: Option<String>,

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 pub(super) use self::aws::NO_PROXY;
 pub use self::aws::{Account, Aws, ClientVersion, Proxy};
-pub use self::target::{Target, Targets};
+pub use self::target::{EcsTarget, EcsTasks, Target, Targets};
 
 /// Contents of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]

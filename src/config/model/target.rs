@@ -1,11 +1,11 @@
-//! Target: the managed node that runs the agent.
+//! Target: the managed node, or the task of ECS, that runs the agent.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{Account, Forward};
 
-/// A managed node, by id or by tags.
+/// A managed node, by id or by tags, or a task of ECS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// One node.
@@ -17,6 +17,28 @@ pub enum Target {
     },
     /// Any node that has all of these tags. At least one; neither keys nor values are empty.
     Tags(BTreeMap<String, String>),
+    /// A container of any task of a service or family.
+    Ecs(EcsTarget),
+}
+
+/// A container of the tasks of a service or family in an ECS cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EcsTarget {
+    /// Name or ARN of the cluster.
+    pub cluster: String,
+    /// Which tasks of the cluster.
+    pub tasks: EcsTasks,
+    /// Name of the container. `None`: the only one of the task.
+    pub container: Option<String>,
+}
+
+/// A selection of the tasks of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EcsTasks {
+    /// The tasks of the service with this name or ARN.
+    Service(String),
+    /// The tasks of all revisions of the task definition with this family.
+    Family(String),
 }
 
 impl Target {
@@ -24,7 +46,7 @@ impl Target {
     pub fn region(&self) -> Option<&str> {
         match self {
             Self::Node { region, .. } => region.as_deref(),
-            Self::Tags(_) => None,
+            Self::Tags(_) | Self::Ecs(_) => None,
         }
     }
 }
@@ -43,6 +65,30 @@ impl fmt::Display for Target {
                     .map(|(key, value)| format!("{key}={value}"))
                     .collect();
                 write!(f, "the tags {}", tags.join(", "))
+            }
+            Self::Ecs(target) => target.fmt(f),
+        }
+    }
+}
+
+/// Formats services as in the file, by their names.
+impl fmt::Display for EcsTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |arn: &str| arn.rsplit('/').next().unwrap_or_default().to_owned();
+        let (cluster, container) = (name(&self.cluster), self.container.as_deref());
+        match (&self.tasks, container) {
+            (EcsTasks::Service(service), None) => write!(f, "ecs:{cluster}/{}", name(service)),
+            (EcsTasks::Service(service), Some(container)) => {
+                write!(f, "ecs:{cluster}/{}/{container}", name(service))
+            }
+            (EcsTasks::Family(family), None) => {
+                write!(f, "the family {family} in the ECS cluster {cluster}")
+            }
+            (EcsTasks::Family(family), Some(container)) => {
+                write!(
+                    f,
+                    "the container {container} of the family {family} in the ECS cluster {cluster}"
+                )
             }
         }
     }
@@ -65,7 +111,7 @@ impl Targets {
                 id: id.clone(),
                 region: None,
             },
-            Target::Tags(tags) => Target::Tags(tags.clone()),
+            Target::Tags(_) | Target::Ecs(_) => target.clone(),
         });
         Self(targets.collect())
     }

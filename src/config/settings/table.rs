@@ -74,6 +74,12 @@ const AWS_SETTINGS: &[Setting] = &[
     )
     .doc("URL of the SSM API, for example a VPC endpoint; http:// only for loopback"),
     optional(
+        "ecs_endpoint",
+        Kind::Text("^https?://.+$", check_endpoint),
+        "\"https://vpce-0123-abcd.ecs.eu-west-1.vpce.amazonaws.com\"",
+    )
+    .doc("URL of the ECS API, which finds targets in ECS; http:// only for loopback; absent: the public endpoint, or ssm_endpoint if that is loopback"),
+    optional(
         "ssmmessages_endpoint",
         Kind::Text("^(https?|wss?)://[^/]+/?$", check_gateway),
         "\"https://vpce-0123-abcd.ssmmessages.eu-west-1.vpce.amazonaws.com\"",
@@ -152,7 +158,7 @@ const FORWARD_SETTINGS: &[Setting] = &[
     .doc("Unique name in logs, metrics and commands"),
     listen("5432"),
     required("target", Kind::Target, "\"i-0123456789abcdef0\"")
-        .doc("The managed node that runs the agent: an id (i-…, mi-…, ecs:…) with an optional .REGION, \"tag:KEY=VALUE\", the value of the tag Name, or { tags = { … } }; or an array, tried in order"),
+        .doc("The managed node that runs the agent: an id (i-…, mi-…, ecs:…) with an optional .REGION, \"ecs:CLUSTER/SERVICE[/CONTAINER]\", \"tag:KEY=VALUE\", the value of the tag Name, { tags = { … } } or { ecs = { … } }; or an array, tried in order"),
     Setting::new(
         "remote",
         Kind::Remote,
