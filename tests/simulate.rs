@@ -1,15 +1,17 @@
 //! The simulator as a program: the effects of its options on the sessions of a client.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::OFlags;
+use serde_json::Value;
 use ssm_proxyd::sim::{MANUAL, ServerKind};
 
 use crate::support::daemon_process::{
     DaemonProcess, assert_echo, assert_reset, connect, forward_to,
 };
-use crate::support::in_process::{destination, until};
+use crate::support::in_process::{TARGET, destination, until};
 use crate::support::process::{Process, behind, ssm_proxyd};
 use crate::support::simulator_process::SimulatorProcess;
 
@@ -237,6 +239,8 @@ fn contradictory_options_are_bad_usage_with_a_hint() {
         ),
         (&["--listen", "10.0.0.1:0"], "loopback addresses only"),
         (&["--listen", "4566"], "for example 127.0.0.1:4566"),
+        (&["--ecs-service", "prod"], "expected CLUSTER/SERVICE"),
+        (&["--ecs-service", "prod/web,tasks=x"], "expected tasks=N"),
         (&["--offline", "bastion"], "expected a target"),
         (
             &["--gateway-buffer", "much"],
@@ -299,6 +303,53 @@ fn an_invalid_fault_is_bad_usage_and_the_valid_ones_are_listed() {
             assert!(stderr.contains(needed), "{bad}: no {needed:?} in\n{stderr}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_of_a_service_are_served_and_replaced() {
+    let echo = destination(ServerKind::Echo).await;
+    let simulator = SimulatorProcess::start(&["--ecs-service", "prod/web/app,tasks=2"]);
+    let forward = forward_to(echo.address()).replace(TARGET, "ecs:prod/web");
+    let daemon = DaemonProcess::launch(ssm_proxyd(), &simulator.endpoint(), &forward);
+    assert_echo(&mut connect(daemon.address()), b"hello");
+
+    let body = r#"{"service": "prod/web", "replace": true}"#;
+    let (status, services) = post(&simulator, "/simulator/ecs", body);
+    assert_echo(&mut connect(daemon.address()), b"hello");
+
+    assert_eq!(status, 200);
+    let running = |task: &&Value| task["last_status"] == "RUNNING";
+    let tasks = services["services"][0]["tasks"].as_array().unwrap();
+    assert_eq!((tasks.len(), tasks.iter().filter(running).count()), (4, 2));
+    let sessions = &simulator.ledger()["sessions"];
+    let target = |n: usize| sessions[n]["target"].as_str().unwrap();
+    for (session, task) in [(0, 1), (1, 3)] {
+        let id = tasks[task]["id"].as_str().unwrap();
+        let expected = format!("ecs:prod_{id}_");
+        assert!(
+            target(session).starts_with(&expected),
+            "{}",
+            target(session)
+        );
+    }
+    let (status, error) = post(&simulator, "/simulator/ecs", r#"{"service": "prod/x"}"#);
+    assert_eq!(status, 400, "{error}");
+    assert!(simulator.page("/simulator/ecs").contains("\"web\""));
+}
+
+/// Posts JSON to a page; returns the status and the answer.
+fn post(simulator: &SimulatorProcess, path: &str, body: &str) -> (u16, Value) {
+    let mut http = TcpStream::connect(simulator.address).unwrap();
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+    http.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    http.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap())
 }
 
 /// The exit code and the output of a simulator that does not start.

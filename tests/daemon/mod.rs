@@ -11,6 +11,7 @@ mod container;
 mod disconnects;
 mod documents;
 mod drain;
+mod ecs;
 mod environment;
 mod failures;
 mod foreign_text;
