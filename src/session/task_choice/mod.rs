@@ -4,6 +4,8 @@
 //! A task can be used if it is running and was started with ECS Exec, and if the agent of ECS Exec
 //! runs in its container. The healthiest tasks are first, and of these the newest.
 
+use std::cmp::Reverse;
+
 use crate::error_class::ErrorClass;
 
 /// A task, as ECS describes it.
@@ -77,7 +79,7 @@ pub(super) fn choose(tasks: &[Task], container: Option<&str>) -> Result<Vec<Stri
             Err(obstacle) => obstacles.push(obstacle),
         }
     }
-    usable.sort_by_key(|(task, _)| (task.health, -task.started_at, &task.id));
+    usable.sort_by_key(|(task, _)| (task.health, Reverse(task.started_at), &task.id));
     usable.truncate(MAX_TASKS);
     let targets = usable.into_iter().map(|(task, runtime_id)| {
         let Task { cluster, id, .. } = task;
