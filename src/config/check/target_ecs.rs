@@ -67,8 +67,8 @@ pub(super) fn of_table(value: &Value) -> Checked<Target> {
         (_, false, false) => missing("`service` or `family` is missing"),
         (true, _, _) => Vec::new(),
     });
-    let service = service.map(EcsTasks::Service);
-    match (cluster, service.or(family.map(EcsTasks::Family))) {
+    let family = family.map(EcsTasks::Family);
+    match (cluster, service.map(EcsTasks::Service).or(family)) {
         (Some(cluster), Some(tasks)) if errors.is_empty() => Ok(Target::Ecs(EcsTarget {
             cluster,
             tasks,

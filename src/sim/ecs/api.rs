@@ -53,7 +53,8 @@ fn list(ecs: &Ecs, region: &str, request: &ListRequest) -> Result<Value, ListErr
         (Some(name), None) => {
             let named = |service: &&EcsService| service.name == last_part(name);
             let found = services.into_iter().find(named);
-            vec![found.ok_or(("ServiceNotFoundException", "Service not found.".to_owned()))?]
+            let missing = || ("ServiceNotFoundException", "Service not found.".to_owned());
+            vec![found.ok_or_else(missing)?]
         }
         (None, Some(family)) => services.into_iter().filter(|s| s.name == family).collect(),
         (None, None) => services,

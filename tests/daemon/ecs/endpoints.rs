@@ -1,7 +1,5 @@
 //! The endpoint of ECS: configured, of the environment, or that of a simulator.
 
-use std::process::Command;
-
 use ssm_proxyd::sim::{ServerKind, Simulator};
 
 use super::{WEB, calls, forward, options, simulator};
@@ -18,15 +16,12 @@ async fn an_endpoint_of_its_own_is_used_wherever_it_is_set() {
     let ecs = simulator(&["app"], 1).await;
     let key = format!("ecs_endpoint = \"{}\"\n", ecs.endpoint());
     let elsewhere = format!("ecs_endpoint = \"http://{}\"\n", free_address());
-    let variable = |command: &mut Command| {
-        command.env("AWS_ENDPOINT_URL_ECS", ecs.endpoint());
-    };
-    let unchanged = |_: &mut Command| ();
-    let cases: [(&str, &dyn Fn(&mut Command)); 3] =
-        [(&key, &unchanged), ("", &variable), (&elsewhere, &variable)];
-    for (number, (keys, environment)) in (1..).zip(cases) {
+    let cases = [(&key[..], false), ("", true), (&elsewhere, true)];
+    for (number, (keys, has_variable)) in (1..).zip(cases) {
         let mut command = caller(&ssm);
-        environment(&mut command);
+        if has_variable {
+            command.env("AWS_ENDPOINT_URL_ECS", ecs.endpoint());
+        }
         let text = format!(
             "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n{keys}\
              [shutdown]\ndrain_timeout = \"0s\"\n{}",
