@@ -16,6 +16,7 @@ mod exec;
 mod exit;
 mod forward;
 mod forward_variables;
+mod iam_policy;
 mod live_status;
 mod local_forward;
 mod man;
@@ -143,6 +144,8 @@ enum Command {
     Exec(exec::ExecArgs),
     /// Print or install the ssh configuration for `ssh i-…`
     SshConfig(ssh_config::SshConfigArgs),
+    /// Print the least IAM policy for the forwards of the configuration
+    IamPolicy(iam_policy::IamPolicyArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print a manual page
@@ -169,6 +172,7 @@ impl Command {
             Self::Exec(args) => exec::exec(args, log).await,
             Self::Connect(args) => connect::connect(args, log).await,
             Self::SshConfig(args) => quietly(log, async { ssh_config::ssh_config(args) }).await,
+            Self::IamPolicy(args) => quietly(log, async { iam_policy::iam_policy(&args) }).await,
             Self::Completions(args) => {
                 quietly(log, async { completions::completions(&args) }).await
             }
@@ -196,6 +200,7 @@ fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
         | Command::Forward(_)
         | Command::Exec(_)
         | Command::SshConfig(_)
+        | Command::IamPolicy(_)
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Schema

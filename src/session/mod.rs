@@ -43,7 +43,7 @@ use tokio::time::timeout;
 use tracing::Span;
 
 pub use self::aws::{
-    Identity, ProfileBundle, Settings, SsmClient, allow_prompts, check_profile,
+    Identity, ProfileBundle, ProfilePlace, Settings, SsmClient, allow_prompts, check_profile,
     kill_credential_processes, restore_terminal, unless_prompting,
 };
 pub use self::circuit_breaker::{CircuitBreaker, Decision, HoldTime};

@@ -1,0 +1,104 @@
+//! The identities that forwards use: profiles, and the roles that these assume.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::place::Place;
+use super::policy::Policy;
+use super::statements::{Extras, Usage, assume};
+use crate::config::{Aws, Forward};
+use crate::session::ProfilePlace;
+
+/// Who needs a policy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Identity {
+    /// The user or role of a profile. `default` stands for the credentials that are used without a
+    /// profile.
+    Profile(String),
+    /// A role that is assumed by this program.
+    Role(String),
+}
+
+impl Identity {
+    /// Returns the option that selects it.
+    pub(super) fn option(&self) -> String {
+        match self {
+            Self::Profile(name) => format!("--profile {name}"),
+            Self::Role(arn) => format!("--role-arn {arn}"),
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Profile(name) => write!(f, "profile {name}"),
+            Self::Role(arn) => write!(f, "role {arn}"),
+        }
+    }
+}
+
+/// What an identity is used for.
+#[derive(Debug, Default)]
+pub(super) struct Duties {
+    usage: Usage,
+    roles: BTreeSet<String>,
+    /// Names of its forwards.
+    pub(super) forwards: Vec<String>,
+}
+
+impl Duties {
+    fn add_name(&mut self, name: &str) {
+        if self.forwards.last().is_none_or(|last| last != name) {
+            self.forwards.push(name.to_owned());
+        }
+    }
+
+    /// Returns its policy.
+    pub(super) fn policy(self, extras: Extras) -> Policy {
+        let mut statements = self.usage.statements(extras);
+        statements.push(assume(self.roles));
+        Policy::new(statements)
+    }
+}
+
+/// Returns the identities of these forwards. Reads the AWS configuration files.
+pub(super) fn identities(
+    aws: &Aws,
+    forwards: &[Forward],
+    extras: Extras,
+) -> BTreeMap<Identity, Duties> {
+    let mut identities = BTreeMap::<_, Duties>::new();
+    let targets = forwards
+        .iter()
+        .flat_map(|forward| forward.target.iter().map(move |target| (forward, target)));
+    for (forward, target) in targets {
+        let own = forward.account_for(target);
+        let Aws {
+            region,
+            profile,
+            role_arn,
+            ..
+        } = own.merged_into(aws);
+        let known = ProfilePlace::read(profile.as_deref(), own.profile.is_some());
+        let region = region.or(known.region);
+        let place = Place::new(region, known.account, role_arn.as_deref());
+        let profile = Identity::Profile(profile.unwrap_or_else(|| DEFAULT.to_owned()));
+        let caller = match role_arn {
+            Some(role) => {
+                let source = identities.entry(profile).or_default();
+                source.roles.insert(role.clone());
+                source.add_name(&forward.name);
+                Identity::Role(role)
+            }
+            None => profile,
+        };
+        let duties = identities.entry(caller).or_default();
+        duties.usage.add(target, forward.document(), &place, extras);
+        duties.add_name(&forward.name);
+    }
+    identities
+}
+
+/// The name of AWS's default profile.
+const DEFAULT: &str = "default";
