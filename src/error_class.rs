@@ -105,7 +105,7 @@ classes! {
     // Permissions and credentials.
     AccessDenied 77
         "AWS denied the call: the caller lacks a permission."
-        "the caller needs ssm:StartSession on the target and on the document, ssm:TerminateSession and ssm:ResumeSession on its own sessions, and ssmmessages:OpenDataChannel";
+        "the caller needs ssm:StartSession on the target and on the document, ssm:TerminateSession and ssm:ResumeSession on its own sessions, and ssmmessages:OpenDataChannel; `ssm-proxyd iam-policy` prints a policy";
     NoCredentials 77
         "No AWS credentials were found, or the source of the credentials failed."
         "log in (`aws sso login`, `aws login`), set credentials, or choose another `profile`; they are read again";

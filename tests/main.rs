@@ -42,6 +42,8 @@ mod fuzz;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod iam_policy;
+#[cfg(test)]
 mod loopback;
 #[cfg(test)]
 mod mfa;

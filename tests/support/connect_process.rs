@@ -37,6 +37,18 @@ impl ConnectProcess {
         Self::run(command, file)
     }
 
+    /// Starts one that calls the API at `endpoint`.
+    pub(crate) fn calling(endpoint: &str, simulator: &Simulator, arguments: &[&str]) -> Self {
+        let file = file(simulator, "");
+        let mut command = caller(simulator);
+        command
+            .env("SSM_PROXYD_CONFIG", file.path())
+            .env("AWS_ENDPOINT_URL_SSM", endpoint)
+            .arg("connect")
+            .args(arguments);
+        Self::run(command, file)
+    }
+
     fn run(mut command: Command, file: File) -> Self {
         let mut child = command
             .stdin(Stdio::piped())

@@ -164,6 +164,11 @@ impl Api {
         format!("http://{}", self.address)
     }
 
+    /// All calls so far.
+    pub(crate) fn all(&self) -> Vec<Call> {
+        self.calls.lock().unwrap().clone()
+    }
+
     /// The calls of an operation so far.
     pub(crate) fn calls(&self, operation: &str) -> Vec<Call> {
         let calls = self.calls.lock().unwrap();
@@ -224,7 +229,7 @@ fn operation<'a>(head: &'a str, body: &'a str) -> &'a str {
     let of_form = || field(body, "Action=");
     let operation = header(head, "x-amz-target").or_else(of_form);
     let path = || head.split([' ', '?']).nth(1).unwrap_or_default();
-    operation.map_or_else(path, |named| named.trim_start_matches("AmazonSSM."))
+    operation.map_or_else(path, |named| named.rsplit('.').next().unwrap_or_default())
 }
 
 /// Instead of a status: the connection ends without a response.
