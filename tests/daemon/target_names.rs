@@ -2,8 +2,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::thread;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use ssm_proxyd::sim::{Nodes, OneOffFault, Options, ServerKind, Simulator};
 
@@ -133,46 +135,57 @@ async fn the_account_searched_is_reported_if_it_is_known() {
     daemon.stop(&simulator);
 }
 
-/// Connections of three clients go on while the nodes of the group are replaced one by one. Only
-/// those on a node that is gone are lost, and new ones are on the nodes that exist.
+/// Connections of three clients go on while the nodes of the group are replaced, again and again.
+/// Only those on a node that is gone are lost, and new ones are on the nodes that exist.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_nodes_of_a_group_are_replaced_under_traffic() {
     let echo = destination(ServerKind::Echo).await;
-    let id = |number: usize| format!("i-0000000{number}");
-    let pair = |number| nodes(&[(&id(number), GROUP, "web"), (&id(number + 1), GROUP, "web")]);
-    let simulator = simulator(pair(1)).await;
-    let target = format!("\"tag:{GROUP}=web\"\nmax_connections = 64");
-    let daemon = start(&simulator, &target, echo.address().port());
+    let ids = |generation: usize| [0, 1].map(|n| format!("i-{:08}", 2 * generation + n));
+    let group = |generation| {
+        let [one, other] = ids(generation);
+        nodes(&[(&one, GROUP, "web"), (&other, GROUP, "web")])
+    };
+    let mut options = options(group(0));
+    options.agent.crash_delay = Duration::from_millis(10);
+    let simulator = Simulator::start(options).await.unwrap();
+    let text = forward(&format!("\"tag:{GROUP}=web\""), echo.address().port());
+    let text = format!("{text}[limits]\nsession_start_rate = 1000\n");
+    let daemon = DaemonProcess::launch(caller(&simulator), &simulator.endpoint(), &text);
+    let address = daemon.address();
     let traffic = Traffic::default();
+    let clients: Vec<_> = (0..3).map(|_| traffic.spawn(address)).collect();
     let mut killed = 0;
     let mut removed = Vec::new();
 
-    let address = daemon.address();
-    thread::scope(|scope| {
-        // Also if an assertion fails, so that the clients end.
-        let _end = EndOnDrop(&traffic);
-        for _ in 0..3 {
-            scope.spawn(|| traffic.run(address));
-        }
-        for number in 2..6 {
-            let old = id(number - 1);
-            traffic.wait_for_more();
-            simulator.set_nodes(pair(number));
+    for generation in 1..5 {
+        traffic.wait_for_more().await;
+        let mut held = connect(address);
+        assert_echo(&mut held, b"hello");
+        simulator.set_nodes(group(generation));
+        for old in ids(generation - 1) {
             simulator.set_offline(&old, true);
             killed += kill_sessions(&simulator, &old);
-            removed.push((old, simulator.ledger().sessions.len()));
-            assert_echo(&mut connect(address), b"hello");
         }
-        traffic.wait_for_more();
-    });
+        assert_reset(held);
+        assert_echo(&mut connect(address), b"hello");
+        let count = simulator.ledger().sessions.len();
+        removed.extend(ids(generation - 1).map(|old| (old, count)));
+    }
+    traffic.wait_for_more().await;
+    traffic.0.is_over.store(true, SeqCst);
+    for client in clients {
+        client.join().unwrap();
+    }
 
     let sessions = simulator.ledger().sessions;
     for (old, count) in removed {
         let later = sessions[count..].iter();
         assert_eq!(later.filter(|session| session.target == old).count(), 0);
     }
-    assert!(sessions.iter().any(|session| session.target == id(6)));
-    let failed = traffic.failed.load(SeqCst);
+    let last = sessions.last().map(|session| session.target.clone());
+    assert!(ids(4).contains(&last.unwrap()));
+    let failed = traffic.0.failed.load(SeqCst);
+    assert!(killed >= 4, "{killed}");
     assert!(
         failed <= killed,
         "{failed} connections were lost, {killed} sessions"
@@ -180,39 +193,42 @@ async fn the_nodes_of_a_group_are_replaced_under_traffic() {
     daemon.stop(&simulator);
 }
 
-/// Clients that connect, send and disconnect, again and again.
+/// Clients that connect, send and disconnect, again and again, until this is dropped.
 #[derive(Default)]
-struct Traffic {
+struct Traffic(Arc<Counters>);
+
+#[derive(Default)]
+struct Counters {
     served: AtomicUsize,
     failed: AtomicUsize,
     is_over: AtomicBool,
 }
 
 impl Traffic {
-    fn run(&self, address: SocketAddr) {
-        while !self.is_over.load(SeqCst) {
-            let outcome = match round_trips(address) {
-                Ok(()) => &self.served,
-                Err(_) => &self.failed,
-            };
-            outcome.fetch_add(1, SeqCst);
-        }
+    fn spawn(&self, address: SocketAddr) -> JoinHandle<()> {
+        let counters = Arc::clone(&self.0);
+        thread::spawn(move || {
+            while !counters.is_over.load(SeqCst) {
+                let outcome = match round_trips(address) {
+                    Ok(()) => &counters.served,
+                    Err(_) => &counters.failed,
+                };
+                outcome.fetch_add(1, SeqCst);
+            }
+        })
     }
 
     /// Waits until a few more connections have been served.
-    fn wait_for_more(&self) {
-        let before = self.served.load(SeqCst);
-        while self.served.load(SeqCst) < before + 6 {
-            let failed = self.failed.load(SeqCst);
-            assert!(failed < 100, "{failed} connections were lost");
-            thread::yield_now();
-        }
+    async fn wait_for_more(&self) {
+        let before = self.0.served.load(SeqCst);
+        until("more connections are served", || {
+            self.0.served.load(SeqCst) >= before + 6
+        })
+        .await;
     }
 }
 
-struct EndOnDrop<'a>(&'a Traffic);
-
-impl Drop for EndOnDrop<'_> {
+impl Drop for Traffic {
     fn drop(&mut self) {
         self.0.is_over.store(true, SeqCst);
     }
@@ -249,12 +265,15 @@ fn forward(target: &str, port: u16) -> String {
 }
 
 async fn simulator(nodes: Nodes) -> Simulator {
-    let options = Options {
+    Simulator::start(options(nodes)).await.unwrap()
+}
+
+fn options(nodes: Nodes) -> Options {
+    Options {
         nodes,
         require_signature: true,
         ..Options::default()
-    };
-    Simulator::start(options).await.unwrap()
+    }
 }
 
 /// Ids, each with a tag.
