@@ -8,6 +8,8 @@
 //!   error_class classes of failures: name, sentence, remedy, exit code
 //!   files       bounded reads of files named by the user
 //!   clock       reads the time
+//!   blocking    runs work that may block
+//!   random      seeds
 //!   duration    durations as users write them
 //!   panics      panics: reported, caught, counted
 //!   wire        layout of messages
@@ -27,6 +29,7 @@
 //! `proto::mux` makes a frame, `proto::channel` numbers a message, `tunnel::driver` sends it.
 #![forbid(unsafe_code)]
 
+pub mod blocking;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -35,12 +38,17 @@ pub mod duration;
 pub mod error_class;
 pub mod files;
 pub mod forward;
+#[cfg(test)]
+pub mod mutants;
 pub mod network;
 pub mod panics;
 pub mod printable;
 pub mod proto;
+pub mod random;
 pub mod session;
 pub mod sim;
 pub mod telemetry;
 pub mod tunnel;
+#[cfg(test)]
+pub mod virtual_net;
 pub mod wire;

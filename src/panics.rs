@@ -112,6 +112,8 @@ pub fn point(_name: &str) {}
 
 #[cfg(debug_assertions)]
 pub use self::injection::{Armed, arm, point};
+#[cfg(test)]
+pub use self::injection::{arm_here, disarm_here};
 
 /// Injected panics, for tests of debug builds.
 #[cfg(debug_assertions)]
@@ -146,8 +148,30 @@ mod injection {
         IS_ARMED.store(true, Relaxed);
     }
 
+    #[cfg(test)]
+    thread_local! {
+        static ARMED_HERE: std::cell::Cell<Option<&'static str>> = const { std::cell::Cell::new(None) };
+    }
+
+    /// Makes a point panic once, on this thread only.
+    #[cfg(test)]
+    pub fn arm_here(name: &'static str) {
+        ARMED_HERE.set(Some(name));
+    }
+
+    /// Undoes [`arm_here`]. Returns true if the point has not panicked.
+    #[cfg(test)]
+    pub fn disarm_here() -> bool {
+        ARMED_HERE.take().is_some()
+    }
+
     /// Panics here if a test of a debug build has armed `name`. Does nothing in a release build.
     pub fn point(name: &str) {
+        #[cfg(test)]
+        if ARMED_HERE.get() == Some(name) {
+            ARMED_HERE.set(None);
+            panic!("injected panic at {name}");
+        }
         if !IS_ARMED.load(Relaxed) {
             return;
         }

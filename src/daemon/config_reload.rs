@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinSet, spawn_blocking};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tracing::info;
 
@@ -15,6 +15,7 @@ use super::admin::{Response, ResponseSender};
 use super::aws_clients::AwsClients;
 use super::control_plane::answer;
 use super::{ReloadError, ReloadSummary, StartError, systemd};
+use crate::blocking;
 use crate::config::Config;
 
 /// A configuration and the AWS clients that were loaded for it.
@@ -111,7 +112,7 @@ impl ConfigReloader {
 }
 
 async fn read_with_timeout(read: Read) -> Result<Config, ReloadError> {
-    match timeout(TIMEOUT, spawn_blocking(move || read())).await {
+    match timeout(TIMEOUT, blocking::spawn(move || read())).await {
         Ok(read) => read.unwrap_or_else(|panic| Err(panicked(panic))),
         Err(_) => Err(ReloadError::unusable(
             format!("the configuration was not read within {TIMEOUT:?}"),

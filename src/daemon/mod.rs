@@ -21,6 +21,8 @@ mod event_loop;
 mod fd_limit;
 mod forwards;
 mod http;
+#[cfg(test)]
+mod lives;
 mod log_settings;
 mod off_runtime;
 mod one_shot;

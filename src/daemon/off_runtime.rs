@@ -7,11 +7,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::StartError;
+use crate::blocking;
 
 /// Runs a future on a thread where it may block.
 ///
@@ -22,9 +21,7 @@ pub(super) async fn off_runtime<T: Send + 'static>(
     what: &'static str,
     future: impl Future<Output = Result<T, StartError>> + Send + 'static,
 ) -> Result<T, StartError> {
-    let runtime = Handle::current();
-    let done = spawn_blocking(move || runtime.block_on(future));
-    match timeout(LIMIT, done).await {
+    match timeout(LIMIT, blocking::spawn_future(future)).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(panic)) => Err(StartError::Unfinished {
             what,

@@ -25,11 +25,7 @@ pub enum Signal {
 /// The signals of the process since this was created.
 #[derive(Debug)]
 pub struct Signals {
-    terminate: UnixStream,
-    interrupt: UnixStream,
-    hang_up: UnixStream,
-    user1: UnixStream,
-    user2: UnixStream,
+    arrivals: Arrivals,
     /// SIGHUP was ignored when the process started, so it must outlive its terminal.
     ignores_hang_up: bool,
     /// SIGHUP requests a reload.
@@ -46,12 +42,24 @@ impl Signals {
         Ok(Self {
             ignores_hang_up: is_hang_up_ignored(),
             reload_on_hang_up: true,
-            terminate: watch(SIGTERM)?,
-            interrupt: watch(SIGINT)?,
-            hang_up: watch(SIGHUP)?,
-            user1: watch(SIGUSR1)?,
-            user2: watch(SIGUSR2)?,
+            arrivals: Arrivals::Process(Sockets {
+                terminate: watch(SIGTERM)?,
+                interrupt: watch(SIGINT)?,
+                hang_up: watch(SIGHUP)?,
+                user1: watch(SIGUSR1)?,
+                user2: watch(SIGUSR2)?,
+            }),
         })
+    }
+
+    /// Returns signals that a test sends, by their numbers.
+    #[cfg(test)]
+    pub(super) fn injected(signals: tokio::sync::mpsc::Receiver<i32>) -> Self {
+        Self {
+            arrivals: Arrivals::Injected(signals),
+            ignores_hang_up: false,
+            reload_on_hang_up: true,
+        }
     }
 
     /// For a process without reload: SIGHUP requests a stop, unless the process must outlive its
@@ -65,23 +73,17 @@ impl Signals {
 
     /// Waits for the next signal and returns its number. Cancel safe.
     pub async fn next_number(&mut self) -> u8 {
-        tokio::select! {
-            () = arrival(&self.terminate) => TERMINATE,
-            () = arrival(&self.interrupt) => INTERRUPT,
-            () = arrival(&self.hang_up) => HANG_UP,
-            () = arrival(&self.user1) => number_of(SIGUSR1),
-            () = arrival(&self.user2) => number_of(SIGUSR2),
-        }
+        number_of(self.arrivals.next().await)
     }
 
     /// Waits for the next signal. Cancel safe.
     pub async fn next(&mut self) -> Signal {
-        tokio::select! {
-            () = arrival(&self.terminate) => Signal::Stop("SIGTERM"),
-            () = arrival(&self.interrupt) => Signal::Stop("SIGINT"),
-            () = arrival(&self.hang_up) => self.hung_up(),
-            () = arrival(&self.user1) => Signal::DumpConnections,
-            () = arrival(&self.user2) => Signal::RetryNow,
+        match self.arrivals.next().await {
+            SIGHUP => self.hung_up(),
+            SIGUSR1 => Signal::DumpConnections,
+            SIGUSR2 => Signal::RetryNow,
+            SIGINT => Signal::Stop("SIGINT"),
+            _ => Signal::Stop("SIGTERM"),
         }
     }
 
@@ -109,6 +111,50 @@ impl Signals {
                 Signal::Stop(_) => return TERMINATE,
                 Signal::RetryNow | Signal::Reload | Signal::DumpConnections => {}
             }
+        }
+    }
+}
+
+/// Where signals arrive.
+#[derive(Debug)]
+enum Arrivals {
+    Process(Sockets),
+    #[cfg(test)]
+    Injected(tokio::sync::mpsc::Receiver<i32>),
+}
+
+impl Arrivals {
+    /// Waits for the next signal and returns its number. Cancel safe.
+    async fn next(&mut self) -> i32 {
+        match self {
+            Self::Process(sockets) => sockets.next().await,
+            #[cfg(test)]
+            Self::Injected(signals) => match signals.recv().await {
+                Some(signal) => signal,
+                None => std::future::pending().await,
+            },
+        }
+    }
+}
+
+/// One socket per signal.
+#[derive(Debug)]
+struct Sockets {
+    terminate: UnixStream,
+    interrupt: UnixStream,
+    hang_up: UnixStream,
+    user1: UnixStream,
+    user2: UnixStream,
+}
+
+impl Sockets {
+    async fn next(&self) -> i32 {
+        tokio::select! {
+            () = arrival(&self.terminate) => SIGTERM,
+            () = arrival(&self.interrupt) => SIGINT,
+            () = arrival(&self.hang_up) => SIGHUP,
+            () = arrival(&self.user1) => SIGUSR1,
+            () = arrival(&self.user2) => SIGUSR2,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
@@ -14,9 +14,11 @@ use super::StartError;
 use super::admin::{Admin, SocketLocation};
 use super::aws_clients::AwsClients;
 use super::servers::Failing;
+use crate::blocking;
 use crate::config;
 use crate::forward::{ActivatedSockets, Context, ListenErrorKind};
 use crate::proto::ReorderBudget;
+use crate::random;
 use crate::session::{
     self, Identity, Journal, JournalEntry, Sessions, ShutdownMode, TerminatePolicy,
 };
@@ -156,7 +158,7 @@ impl Parts {
     ) -> Result<Self, StartError> {
         let ssm = aws.default_client(forwards)?;
         let (journal, orphans) = journal(state).await;
-        let (sessions, task) = Sessions::new(rate, seed(), journal);
+        let (sessions, task) = Sessions::new(rate, random::seed(), journal);
         let shutdown_mode = watch::Sender::new(ShutdownMode::Running);
         let mut dispatcher = JoinSet::new();
         dispatcher.spawn(task.run(shutdown_mode.subscribe()));
@@ -175,7 +177,7 @@ impl Parts {
             reorder_budget: ReorderBudget::new(),
             client_version: aws.client_version(),
             origin,
-            seed: seed(),
+            seed: random::seed(),
         };
         Ok(Self {
             context,
@@ -188,12 +190,6 @@ impl Parts {
     }
 }
 
-/// Returns a random seed for pauses and lifetimes.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
-}
-
 /// Opens the journal of open sessions. Also returns the sessions that former processes left open.
 async fn journal(state: Option<PathBuf>) -> (Journal, Vec<JournalEntry>) {
     let Some(directory) = state else {
@@ -201,7 +197,7 @@ async fn journal(state: Option<PathBuf>) -> (Journal, Vec<JournalEntry>) {
     };
     let now = session::unix_seconds();
     let path = directory.clone();
-    let opening = spawn_blocking(move || Journal::open(&path, now));
+    let opening = blocking::spawn(move || Journal::open(&path, now));
     let opened = match timeout(JOURNAL_TIMEOUT, opening).await {
         Ok(opened) => opened.unwrap_or_else(|error| Err(error.into())),
         Err(_) => Err(io::ErrorKind::TimedOut.into()),

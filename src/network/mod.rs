@@ -35,6 +35,8 @@ pub use self::roots::{RootsError, platform_roots, read_ca_bundle};
 pub use self::unreachable::class_of_unreachable;
 use crate::error_class::ErrorClass;
 use crate::printable::Printable;
+#[cfg(test)]
+use crate::virtual_net;
 
 /// Everything needed to connect: the roots, read once, and a proxy.
 #[derive(Clone)]
@@ -116,6 +118,11 @@ impl Network {
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> io::Result<NetworkStream> {
+        #[cfg(test)]
+        if virtual_net::is_active() {
+            let stream = virtual_net::connect(&endpoint.virtual_address()).await?;
+            return Ok(NetworkStream::Virtual(stream));
+        }
         let tcp = match self.proxy_for(endpoint) {
             Some(proxy) => proxy.connect(endpoint).await?,
             None => connect_tcp(endpoint).await?,
@@ -160,6 +167,14 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
+#[cfg(test)]
+impl Endpoint {
+    /// Returns the address in the virtual network, where every host is 127.0.0.1.
+    pub(crate) fn virtual_address(&self) -> virtual_net::Address {
+        virtual_net::Address::Tcp((std::net::Ipv4Addr::LOCALHOST, self.port).into())
+    }
+}
+
 /// Error of a connection attempt.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot connect to {endpoint}")]
@@ -201,6 +216,9 @@ pub enum NetworkStream {
     Plain(TcpStream),
     /// Encrypted with TLS.
     Tls(Box<TlsStream<TcpStream>>),
+    /// In memory, in virtual time.
+    #[cfg(test)]
+    Virtual(virtual_net::Stream),
 }
 
 impl AsyncRead for NetworkStream {
@@ -212,6 +230,8 @@ impl AsyncRead for NetworkStream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, into),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, into),
+            #[cfg(test)]
+            Self::Virtual(stream) => Pin::new(stream).poll_read(cx, into),
         }
     }
 }
@@ -225,6 +245,8 @@ impl AsyncWrite for NetworkStream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, data),
+            #[cfg(test)]
+            Self::Virtual(stream) => Pin::new(stream).poll_write(cx, data),
         }
     }
 
@@ -232,6 +254,8 @@ impl AsyncWrite for NetworkStream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+            #[cfg(test)]
+            Self::Virtual(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -239,6 +263,8 @@ impl AsyncWrite for NetworkStream {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            #[cfg(test)]
+            Self::Virtual(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -42,6 +42,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::Span;
 
+#[cfg(test)]
+pub use self::aws::virtual_provider;
 pub use self::aws::{
     Identity, ProfileBundle, ProfilePlace, Settings, SsmClient, allow_prompts, check_profile,
     kill_credential_processes, restore_terminal, unless_prompting,

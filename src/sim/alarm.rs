@@ -13,8 +13,15 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 
-/// Deadlines further away use the runtime's timers.
-pub(super) const NEAR: Duration = Duration::from_millis(5);
+/// Returns true for deadlines that need this timer; those further away use the runtime's timers, and
+/// so do all in virtual time.
+pub(super) fn is_near(wait: Duration) -> bool {
+    #[cfg(test)]
+    if clock::virtual_time::is_active() {
+        return false;
+    }
+    wait < NEAR
+}
 
 /// Wakes tasks at given times. Its thread ends soon after the drop; the drop does not wait for it,
 /// because the last owner may be a task that the thread itself drops.
@@ -55,6 +62,10 @@ impl Alarm {
         let alarm = Self {
             shared: Arc::clone(&shared),
         };
+        #[cfg(test)]
+        if clock::virtual_time::is_active() {
+            return Ok(alarm);
+        }
         let thread = thread::Builder::new().name("alarm".to_owned());
         thread.spawn(move || shared.run())?;
         Ok(alarm)
@@ -114,6 +125,8 @@ impl Shared {
         }
     }
 }
+
+const NEAR: Duration = Duration::from_millis(5);
 
 impl Ord for Deadline {
     fn cmp(&self, other: &Self) -> Ordering {

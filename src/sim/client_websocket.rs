@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, Ready};
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -156,9 +154,8 @@ impl Client {
 
     /// Keeps the connection open until the client closes it; reads and sends nothing.
     pub(super) async fn hold_open(mut self) {
-        let tcp = self.websocket.get_mut().tcp();
-        let is_there = |ready: Ready| !ready.is_read_closed();
-        while tcp.ready(Interest::READABLE).await.is_ok_and(is_there) {
+        let socket = self.websocket.get_mut();
+        while socket.is_open().await {
             // Unread data would make the socket ready again at once.
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -166,15 +163,16 @@ impl Client {
 
     /// Breaks the websocket; queued messages that were not flushed are lost.
     pub(super) async fn disconnect(mut self, manner: DisconnectKind) {
-        let tcp = self.websocket.get_mut().tcp();
+        let socket = self.websocket.get_mut();
         match manner {
-            DisconnectKind::Close(1006) | DisconnectKind::Fin => finish(tcp).await,
+            DisconnectKind::Close(1006) | DisconnectKind::Fin => {
+                drop(tokio::time::timeout(CLOSE_TIMEOUT, socket.finish()).await);
+            }
             DisconnectKind::Close(code) => {
                 let reason = if code == 1000 { "Bye" } else { "" };
                 self.close(None, code.into(), reason).await;
             }
-            // Fails if the connection is already closed.
-            DisconnectKind::Reset => drop(tcp.set_zero_linger()),
+            DisconnectKind::Reset => socket.reset_on_drop(),
             DisconnectKind::BlackHole => {}
         }
     }
@@ -196,18 +194,6 @@ impl Client {
         // The result is irrelevant at this point.
         drop(tokio::time::timeout(CLOSE_TIMEOUT, closing).await);
     }
-}
-
-/// Sends a TCP FIN without a close frame and waits for that of the peer: data that still arrives
-/// would otherwise be answered with a reset.
-async fn finish(tcp: &mut TcpStream) {
-    let closing = async {
-        tcp.shutdown().await?;
-        let mut rest = [0; 4096];
-        while tcp.read(&mut rest).await? > 0 {}
-        Ok::<_, std::io::Error>(())
-    };
-    drop(tokio::time::timeout(CLOSE_TIMEOUT, closing).await);
 }
 
 /// Time limit for the client's token.

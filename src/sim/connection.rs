@@ -10,10 +10,14 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::tls_stream::Socket;
+#[cfg(test)]
+use crate::virtual_net;
+
 /// A TCP connection. Its queue is bounded by the budget of the agent that fills it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    tcp: TcpStream,
+    socket: Socket,
     queue: VecDeque<Bytes>,
     buffer: BytesMut,
 }
@@ -27,6 +31,14 @@ impl Connection {
     pub(super) async fn dial(addresses: &[SocketAddr]) -> io::Result<Self> {
         let mut failure = io::Error::from(io::ErrorKind::HostUnreachable);
         for address in addresses {
+            #[cfg(test)]
+            if virtual_net::is_active() {
+                match virtual_net::connect(&virtual_net::Address::Tcp(*address)).await {
+                    Ok(stream) => return Ok(Self::over(Socket::Virtual(stream))),
+                    Err(error) => failure = error,
+                }
+                continue;
+            }
             match TcpStream::connect(address).await {
                 Ok(tcp) => return Self::new(tcp),
                 Err(error) => failure = error,
@@ -37,11 +49,15 @@ impl Connection {
 
     fn new(tcp: TcpStream) -> io::Result<Self> {
         tcp.set_nodelay(true)?;
-        Ok(Self {
-            tcp,
+        Ok(Self::over(Socket::Plain(tcp)))
+    }
+
+    fn over(socket: Socket) -> Self {
+        Self {
+            socket,
             queue: VecDeque::new(),
             buffer: BytesMut::new(),
-        })
+        }
     }
 
     /// Queues data to be written.
@@ -60,7 +76,7 @@ impl Connection {
             for (slice, piece) in slices.iter_mut().zip(&self.queue) {
                 *slice = io::IoSlice::new(piece);
             }
-            match Pin::new(&mut self.tcp).poll_write_vectored(cx, &slices[..pieces]) {
+            match Pin::new(&mut self.socket).poll_write_vectored(cx, &slices[..pieces]) {
                 Poll::Ready(Ok(len)) => {
                     written += len;
                     self.advance(len);
@@ -78,7 +94,7 @@ impl Connection {
     /// Reads the available bytes; empty at the end of the stream.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         self.buffer.reserve(READ_SIZE);
-        let read = pin!(self.tcp.read_buf(&mut self.buffer)).poll(cx);
+        let read = pin!(self.socket.read_buf(&mut self.buffer)).poll(cx);
         read.map_ok(|_| self.buffer.split().freeze())
     }
 

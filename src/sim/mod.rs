@@ -64,7 +64,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 pub mod agent;
@@ -82,6 +81,7 @@ mod history;
 mod http_server;
 mod json_bounds;
 pub mod link;
+mod listener;
 mod messages;
 mod nodes;
 mod one_off_fault;
@@ -111,6 +111,7 @@ pub use faults::{
     Operation, RefusedUpgrades, SecondWebsocket, Subject, TokenLife,
 };
 pub use http_server::MANUAL;
+use listener::Listener;
 pub use nodes::Nodes;
 pub use options::Options;
 pub use records::{EndedBy, SessionRecord, Snapshot, Traffic};
@@ -150,8 +151,8 @@ impl Simulator {
             .map(|made| (made.acceptor, made.authority_pem))
             .unzip();
         let cannot_listen = |source| StartError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(cannot_listen)?;
-        let bound = listener.local_addr().map_err(cannot_listen)?;
+        let listener = Listener::bind(address).await.map_err(cannot_listen)?;
+        let bound = listener.address().map_err(cannot_listen)?;
         let alarm = Alarm::start().map_err(StartError::Thread)?;
         let service = Service::new(options, bound, clock::now(), alarm);
         let service = Arc::new(service);

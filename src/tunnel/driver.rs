@@ -20,6 +20,7 @@ use crate::network::Network;
 use crate::panics;
 use crate::printable::Printable;
 use crate::proto::{self, Options, Reason, ReorderBudget};
+use crate::random;
 use crate::session::Session;
 
 /// Runs a tunnel; owns its session and its websocket.
@@ -68,7 +69,7 @@ impl Driver {
             wall: clock::wall(),
             options,
         };
-        let core = proto::Tunnel::new(start.now, start.wall, seed(), options);
+        let core = proto::Tunnel::new(start.now, start.wall, random::seed(), options);
         let (shared, watcher) = Shared::new(core.sharing(reorder_budget), start);
         let shared = Arc::new(shared);
         let triggered = triggered.resubscribe();
@@ -78,7 +79,7 @@ impl Driver {
             session_id,
             phase: watcher,
         };
-        let backoff = Backoff::new(seed());
+        let backoff = Backoff::new(random::seed());
         (
             tunnel,
             Self {
@@ -245,12 +246,6 @@ fn handle(
     }
     inner.dispatch();
     Ok(inner.core.ended().is_none())
-}
-
-/// Returns a random seed, for message ids and jitter.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
 }
 
 /// Maximum pause after a websocket that broke soon but carried new data: limits ResumeSession to a

@@ -124,10 +124,14 @@ impl fmt::Display for Fault {
     }
 }
 
-/// True for `x/tests.rs` and all files in a folder `tests`.
+/// True for `x/tests.rs`, all files in a folder `tests`, and those of [`tables::TEST_ONLY`].
 fn is_test(path: &str) -> bool {
-    path.split('/')
-        .any(|part| matches!(part, "tests" | "tests.rs"))
+    let place = path
+        .strip_prefix("src/")
+        .and_then(|path| path.strip_suffix(".rs"));
+    let is_listed = place.is_some_and(|place| rules::is_in(place, tables::TEST_ONLY));
+    let mut parts = path.split('/');
+    is_listed || parts.any(|part| matches!(part, "tests" | "tests.rs"))
 }
 
 /// The package as it is on disk: its manifest and every Rust file of `src` and `tests`.

@@ -198,12 +198,18 @@ fn mark_tests(tokens: &mut [Token<'_>]) {
     }
 }
 
-/// The number of tokens of the item that begins here with its attributes.
+/// The number of tokens of the item, statement, match arm, variant or field that begins here with
+/// its attributes.
 fn item(tokens: &[Token<'_>]) -> usize {
     let mut depth = 0usize;
+    let mut is_item = false;
     for (at, token) in tokens.iter().enumerate() {
+        is_item |= depth == 0 && ITEMS.contains(&token.text);
         match token.text {
             "(" | "[" | "{" => depth += 1,
+            // The end of the enclosing enum, struct or match.
+            "}" if depth == 0 => return at,
+            "," if depth == 0 && !is_item => return at + 1,
             ")" | "]" => depth = depth.saturating_sub(1),
             "}" => {
                 depth = depth.saturating_sub(1);
@@ -217,6 +223,11 @@ fn item(tokens: &[Token<'_>]) -> usize {
     }
     tokens.len()
 }
+
+/// Words that begin an item, in which a comma may be between generic parameters.
+const ITEMS: &[&str] = &[
+    "fn", "impl", "struct", "enum", "trait", "type", "mod", "use", "const", "static",
+];
 
 /// The length of the word or mark at the beginning of a text.
 fn token(rest: &str) -> usize {
@@ -357,4 +368,19 @@ fn test_items_are_not_shipped_code() {
     let kept = tokens.iter().filter(|token| token.ships);
     let kept: Vec<_> = kept.map(|token| token.text).collect();
     assert_eq!(kept.join(" "), "a ; d { e ; }");
+}
+
+#[test]
+fn a_test_variant_arm_or_field_ends_where_the_next_begins() {
+    let variants = "enum E { A, #[cfg(test)] B(x, y), C, #[cfg(test)] D } f; ";
+    let arms = "match e { #[cfg(test)] B => b.c(d), C => c, #[cfg(test)] D => { d } E => e }";
+    let items = " #[cfg(test)] impl<A, B> C<A> for D { e, f } #[cfg(test)] if x { y } z;";
+
+    let text = [variants, arms, items].concat();
+    let tokens = tokens(&text);
+
+    let kept = tokens.iter().filter(|token| token.ships);
+    let kept: Vec<_> = kept.map(|token| token.text).collect();
+    let expected = "enum E { A , C , } f ; match e { C = > c , E = > e } z ;";
+    assert_eq!(kept.join(" "), expected);
 }

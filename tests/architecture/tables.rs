@@ -11,6 +11,10 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ("printable", &[]),
     ("clock", &[]),
     ("error_class", &[]),
+    ("blocking", &["clock"]),
+    ("random", &[]),
+    ("mutants", &[]),
+    ("virtual_net", &["clock"]),
     ("duration", &[]),
     ("files", &[]),
     ("wire", &[]),
@@ -21,6 +25,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     (
         "session",
         &[
+            "blocking",
             "clock",
             "error_class",
             "files",
@@ -33,6 +38,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     (
         "tunnel",
         &[
+            "random",
             "clock",
             "error_class",
             "proto",
@@ -60,6 +66,8 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
+            "blocking",
+            "random",
             "clock",
             "error_class",
             "forward",
@@ -97,8 +105,21 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
-/// The module that the unit tests of every module may import too.
-pub(super) const SIMULATOR: &str = "sim";
+/// The modules that the unit tests of every module may import too.
+pub(super) const TEST_SUPPORT: &[&str] = &["mutants", "sim", "virtual_net"];
+
+/// Files of unit tests besides `tests.rs` and the folders `tests`. Their module is declared under
+/// `cfg(test)`.
+pub(super) const TEST_ONLY: &[&str] = &[
+    "clock/virtual_time",
+    "daemon/lives",
+    "forward/client/virtually",
+    "forward/listener/virtually",
+    "mutants",
+    "session/aws/virtual_http",
+    "session/aws/virtual_provider",
+    "virtual_net",
+];
 
 /// Modules that may re-export names of another module.
 pub(super) const REEXPORTS: &[(&str, &str)] = &[("proto", "wire")];
@@ -141,6 +162,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
             "forward/pool",
             "sim",
             "files",
+            "random",
         ]),
     ),
     ("futures-util", At(&["session/aws", "tunnel", "sim"])),
@@ -223,7 +245,7 @@ const SERIALIZES: &[&str] = &[
 
 /// Modules that may use tokio, except their pure files.
 const USES_TOKIO: &[&str] = &[
-    "clock", "network", "session", "tunnel", "forward", "daemon", "sim", "cli",
+    "blocking", "clock", "network", "session", "tunnel", "forward", "daemon", "sim", "cli",
 ];
 
 /// The pure files: no `async`, no I/O, no clock.

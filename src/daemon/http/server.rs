@@ -82,6 +82,10 @@ async fn accept(
             match stream {
                 AcceptedSocket::Tcp(tcp) => serve_client(tcp, client, Some(&names), requests).await,
                 AcceptedSocket::Unix(unix) => serve_client(unix, client, None, requests).await,
+                #[cfg(test)]
+                AcceptedSocket::Virtual(stream) => {
+                    serve_client(stream, client, Some(&names), requests).await;
+                }
             }
         });
     }
@@ -95,6 +99,8 @@ fn peer_of(stream: &AcceptedSocket) -> Option<ClientKey> {
             Some(ClientKey::Address(address.ip().to_canonical()))
         }
         AcceptedSocket::Unix(_) => Some(ClientKey::Local),
+        #[cfg(test)]
+        AcceptedSocket::Virtual(_) => Some(ClientKey::Local),
     }
 }
 

@@ -7,6 +7,8 @@
 mod stdio;
 mod tcp;
 mod unix;
+#[cfg(test)]
+mod virtually;
 
 use std::future::pending;
 use std::io;
@@ -21,6 +23,8 @@ use self::stdio::StdioSocket;
 pub(super) use self::stdio::{StdioIoError, StdioIoErrors};
 use self::tcp::TcpSocket;
 use self::unix::UnixSocket;
+#[cfg(test)]
+use self::virtually::VirtualSocket;
 use super::peer::Peer;
 
 /// An accepted local socket, or stdin and stdout.
@@ -29,6 +33,9 @@ pub(super) enum Connection {
     Tcp(TcpSocket),
     Unix(UnixSocket),
     Stdio(StdioSocket),
+    /// In memory, in virtual time.
+    #[cfg(test)]
+    Virtual(VirtualSocket),
 }
 
 impl Connection {
@@ -50,6 +57,12 @@ impl Connection {
         UnixSocket::new(unix).map(Self::Unix)
     }
 
+    /// Wraps a stream of the virtual network.
+    #[cfg(test)]
+    pub(super) fn in_memory(stream: crate::virtual_net::Stream) -> Self {
+        Self::Virtual(VirtualSocket::new(stream))
+    }
+
     /// Wraps stdin and stdout; also returns a receiver of their faults.
     ///
     /// # Errors
@@ -66,6 +79,8 @@ impl Connection {
             Self::Tcp(socket) => Peer::Tcp(socket.peer()),
             Self::Unix(socket) => Peer::Unix(socket.credentials()),
             Self::Stdio(_) => Peer::Stdio,
+            #[cfg(test)]
+            Self::Virtual(socket) => Peer::Tcp(socket.peer()),
         }
     }
 
@@ -79,6 +94,8 @@ impl Connection {
             Self::Tcp(socket) => socket.read().await,
             Self::Unix(socket) => socket.read().await,
             Self::Stdio(socket) => socket.read().await,
+            #[cfg(test)]
+            Self::Virtual(socket) => socket.read().await,
         }
     }
 
@@ -103,6 +120,8 @@ impl Connection {
             Self::Tcp(socket) => socket.stream().try_write(data),
             Self::Unix(socket) => socket.stream().try_write(data),
             Self::Stdio(socket) => socket.write(data).await,
+            #[cfg(test)]
+            Self::Virtual(socket) => socket.write(data).await,
         }
     }
 
@@ -111,6 +130,8 @@ impl Connection {
             Self::Tcp(socket) => socket.stream().writable().await,
             Self::Unix(socket) => socket.stream().writable().await,
             Self::Stdio(socket) => socket.writable().await,
+            #[cfg(test)]
+            Self::Virtual(_) => Ok(()),
         }
     }
 
@@ -132,6 +153,8 @@ impl Connection {
             Self::Tcp(socket) => socket.is_closed(),
             Self::Unix(socket) => socket.is_closed().await,
             Self::Stdio(socket) => socket.is_closed(),
+            #[cfg(test)]
+            Self::Virtual(socket) => socket.is_closed(),
         }
     }
 
@@ -142,6 +165,8 @@ impl Connection {
             Self::Tcp(socket) => socket.stream().peek(&mut [0]).await,
             Self::Unix(socket) => socket.peek().await,
             Self::Stdio(_) => Ok(0),
+            #[cfg(test)]
+            Self::Virtual(socket) => socket.peek().await,
         };
         match sent {
             Ok(0) => self.client_closed().await,
@@ -158,6 +183,8 @@ impl Connection {
             Self::Unix(socket) => socket.close_gracefully().await,
             // What was written stays readable, and closing is the only way to signal the end.
             Self::Stdio(socket) => drop(socket),
+            #[cfg(test)]
+            Self::Virtual(socket) => socket.close_gracefully().await,
         }
     }
 
@@ -168,6 +195,8 @@ impl Connection {
             Self::Tcp(socket) => socket.close_without_waiting(),
             Self::Unix(socket) => socket.close_without_waiting(),
             Self::Stdio(socket) => drop(socket),
+            #[cfg(test)]
+            Self::Virtual(socket) => socket.close_without_waiting(),
         }
     }
 }

@@ -4,6 +4,8 @@ mod error;
 mod socket_activation;
 mod tcp;
 mod unix;
+#[cfg(test)]
+mod virtually;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::client::Connection;
 use crate::config::{Forward, Listen};
+#[cfg(test)]
+use crate::virtual_net;
 
 pub use self::error::{ListenError, ListenErrorKind};
 pub use self::socket_activation::{ActivatedSockets, InheritedSockets};
@@ -129,6 +133,8 @@ impl Listeners {
         self.listeners().try_for_each(|listener| match &**listener {
             Listener::Tcp(_) | Listener::Activated(_) => Ok(()),
             Listener::Unix(socket) => socket.set_mode(mode),
+            #[cfg(test)]
+            Listener::Virtual(_) => Ok(()),
         })
     }
 }
@@ -142,6 +148,9 @@ pub enum Listener {
     Unix(SocketFile),
     /// A Unix socket whose file is owned by the service manager.
     Activated(UnixListener),
+    /// In memory, in virtual time.
+    #[cfg(test)]
+    Virtual(virtual_net::Listener),
 }
 
 /// An accepted socket.
@@ -151,6 +160,9 @@ pub enum AcceptedSocket {
     Tcp(TcpStream),
     /// From a Unix socket.
     Unix(UnixStream),
+    /// In memory, in virtual time.
+    #[cfg(test)]
+    Virtual(virtual_net::Stream),
 }
 
 /// Returns the activated sockets of a name, if the forward may use them.
@@ -182,6 +194,10 @@ impl Listener {
         mode: u32,
         existing: impl FnMut(SocketAddr) -> Option<Arc<Self>>,
     ) -> Result<Vec<Arc<Self>>, ListenError> {
+        #[cfg(test)]
+        if virtual_net::is_active() {
+            return virtually::bind(listen, existing);
+        }
         match listen {
             Listen::Tcp(address) => Ok(vec![tcp::bind(*address, existing)?]),
             Listen::Localhost(port) => tcp::bind_localhost(*port, existing),
@@ -200,6 +216,8 @@ impl Listener {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
             Self::Unix(_) | Self::Activated(_) => None,
+            #[cfg(test)]
+            Self::Virtual(listener) => listener.address().tcp().ok(),
         }
     }
 
@@ -216,6 +234,8 @@ impl Listener {
             }
             Self::Unix(socket) => Connection::unix(socket.accept().await?),
             Self::Activated(socket) => Connection::unix(socket.accept().await?.0),
+            #[cfg(test)]
+            Self::Virtual(listener) => Ok(Connection::in_memory(listener.accept().await)),
         }
     }
 
@@ -235,6 +255,8 @@ impl Listener {
                 .accept()
                 .await
                 .map(|(unix, _)| AcceptedSocket::Unix(unix)),
+            #[cfg(test)]
+            Self::Virtual(listener) => Ok(AcceptedSocket::Virtual(listener.accept().await)),
         }
     }
 
@@ -254,6 +276,8 @@ impl Listener {
                     .unwrap_or_else(|| Path::new("(abstract)"));
                 Ok(Listen::Unix(path.to_owned()))
             }
+            #[cfg(test)]
+            Self::Virtual(listener) => Ok(virtually::address(listener)),
         }
     }
 }

@@ -72,6 +72,16 @@ impl TcpPeer {
         }
     }
 
+    /// Returns the peer of a connection in memory, which no kernel knows.
+    #[cfg(test)]
+    pub(super) fn unseen(local: SocketAddr, address: SocketAddr) -> Self {
+        Self {
+            local,
+            address,
+            was_found: false,
+        }
+    }
+
     /// Returns true for a loopback address, whether its socket was found or not.
     pub(super) fn is_loopback(&self) -> bool {
         self.address.ip().is_loopback()

@@ -135,6 +135,8 @@ impl Channel {
         self.detector.handle_connected(now);
         self.publication = Publication::default();
         self.sender.handle_connected(now);
+        #[cfg(test)]
+        self.sender.count_twice_if_mutant();
         // A silence that began on an earlier websocket continues.
         if self.sender.silent_since().is_none_or(|since| since == now) {
             self.silence = WatchdogState::default();

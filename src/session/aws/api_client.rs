@@ -161,6 +161,8 @@ impl ApiClients {
     /// another request, at most one per second, so that a login takes effect at once.
     pub(super) async fn api_client(&self) -> Lookup {
         let asked = clock::now();
+        #[cfg(test)]
+        drop(super::virtual_provider::locked().await);
         loop {
             let mut result = {
                 let mut state = lock(&self.state);
@@ -304,6 +306,8 @@ impl ApiClients {
 
 impl Requester {
     async fn ask(&self, state: &Mutex<ClientState>) -> Lookup {
+        #[cfg(test)]
+        let _locked = super::virtual_provider::locked().await;
         let limited = guarded("credentials", REQUEST_TIMEOUT, self.ask_provider(state));
         limited.await.unwrap_or_else(|error| {
             let why = "the credential provider did not respond in time";

@@ -15,6 +15,7 @@ mod cause;
 mod code_prompt;
 mod effect;
 mod files;
+mod fixed;
 mod guard;
 mod limits;
 mod lookup;
@@ -34,6 +35,10 @@ mod start;
 mod tag_lookup;
 mod task_lookup;
 mod values;
+#[cfg(test)]
+mod virtual_http;
+#[cfg(test)]
+pub mod virtual_provider;
 mod web_identity;
 
 use std::fmt;

@@ -21,19 +21,18 @@ use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 use aws_types::os_shim_internal::Env;
 use futures_util::FutureExt;
-use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::assume_role::with_role;
 use super::cause::SearchedPlace;
 use super::code_prompt::can_ask;
 use super::files::{DEFAULT, Profiles};
+use super::fixed;
 use super::guard::guarded;
 use super::machine::{Machine, Named};
 use super::mfa;
@@ -42,6 +41,7 @@ use super::settings::{Identity, Settings, Transport, timeouts};
 use super::sso::SsoProvider;
 use super::values::{Environment, OF_PROVIDER, checked};
 use super::web_identity::WebIdentity;
+use crate::blocking;
 use crate::session::error::{Error, ErrorKind};
 
 /// A configured credential provider.
@@ -97,14 +97,16 @@ impl ConfiguredProvider {
         if let Some(region) = region.or_else(|| instead_of_blank(&profiles, profile)) {
             loader = loader.region(Region::new(region));
         }
+        #[cfg(test)]
+        if crate::virtual_net::is_active() {
+            loader = loader.time_source(super::virtual_http::WallClock);
+        }
         let config = loader.load().await;
         let provider = match &settings.identity {
             Identity::Fixed {
                 access_key,
                 secret_key,
-            } => SharedCredentialsProvider::new(Credentials::new(
-                access_key, secret_key, None, None, "fixed",
-            )),
+            } => fixed::provider(access_key, secret_key),
             Identity::Chain => {
                 let environment = ProviderConfig::without_region()
                     .with_region(config.region().cloned())
@@ -285,7 +287,7 @@ fn check_mfa(profiles: &Profiles, chain: &[String]) -> Result<(), Error> {
 }
 
 async fn read_profiles() -> Result<Profiles, Error> {
-    let reading = spawn_blocking(|| Profiles::read(&Env::real()));
+    let reading = blocking::spawn(|| Profiles::read(&Env::real()));
     let read = reading.await;
     read.map_err(|error| Error::new("AWS settings", ErrorKind::Internal, error.to_string()))
 }

@@ -75,6 +75,8 @@ impl Sessions {
             time_left: watch::Sender::new(TimeLeft::Unlimited),
             retry_now: watch::Sender::new(()),
             lost_sessions: Arc::default(),
+            #[cfg(test)]
+            is_dead: false,
         };
         (Self { commands, shared }, dispatcher)
     }
@@ -178,6 +180,9 @@ pub struct Dispatcher {
     retry_now: watch::Sender<()>,
     /// Sessions that may be active because their start was aborted or had a panic.
     lost_sessions: Arc<AtomicUsize>,
+    /// See [`crate::mutants::Mutant::DeadDispatcher`].
+    #[cfg(test)]
+    is_dead: bool,
 }
 
 impl Dispatcher {
@@ -254,6 +259,8 @@ impl Dispatcher {
         panics::point("dispatcher-restart");
         error!(%panic, "the session dispatcher panicked; restarting");
         self.queues.clear();
+        #[cfg(test)]
+        (self.is_dead = crate::mutants::Mutant::DeadDispatcher.is_active());
     }
 
     /// Handles commands until no more can arrive.
@@ -296,6 +303,8 @@ impl Dispatcher {
                 self.queues.retry_now(clock::now());
                 self.retry_now.send_replace(());
             }
+            #[cfg(test)]
+            Command::End(_) if self.is_dead => {}
             Command::End(termination) => {
                 let span = termination.span.clone();
                 let signals = TerminateSignals {

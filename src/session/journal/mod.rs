@@ -227,6 +227,8 @@ impl JournalFile {
         if lines.is_empty() {
             return Ok(());
         }
+        #[cfg(test)]
+        crate::blocking::virtual_disk::check_space().inspect_err(|_| self.is_stale = true)?;
         self.lines += lines.len();
         if self.is_stale || self.lines > self.open.len() + MAX_HISTORY.max(2 * self.open.len()) {
             return self.rewrite();

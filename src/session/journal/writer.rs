@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::warn;
 
 use super::{JournalEntry, JournalFile};
+use crate::blocking;
 
 /// State shared by the handles of a journal. Files are written on blocking threads, by one writer
 /// at a time, which writes the changes of all handles.
@@ -76,7 +76,7 @@ impl Shared {
 
     pub(super) async fn write_pending(self: Arc<Self>) -> io::Result<()> {
         let mut journal_file = Arc::clone(&self.journal_file).lock_owned().await;
-        let writing = spawn_blocking(move || {
+        let writing = blocking::spawn(move || {
             loop {
                 let mut pending = self.pending();
                 let changes = std::mem::take(&mut *pending);

@@ -34,7 +34,6 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -47,6 +46,7 @@ use crate::wire::payload::{self, OpenDataChannel};
 use super::api;
 use super::client_websocket::Client;
 use super::faults::SecondWebsocket;
+use super::listener::Listener;
 use super::one_off_fault::OneOffFault;
 use super::service::Service;
 use super::session_spec::Command;
@@ -54,13 +54,13 @@ use super::signature::{self, Expected, Signature};
 use super::tls_stream::Socket;
 
 /// Accepts connections until it is dropped.
-pub(super) async fn listen(service: Arc<Service>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+pub(super) async fn listen(service: Arc<Service>, listener: Listener, tls: Option<TlsAcceptor>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
-            Ok((tcp, _)) => {
-                connections.spawn(serve_connection(Arc::clone(&service), tcp, tls.clone()));
+            Ok(socket) => {
+                connections.spawn(serve_connection(Arc::clone(&service), socket, tls.clone()));
             }
             Err(error) => {
                 debug!(%error, "cannot accept; retrying");
@@ -70,15 +70,17 @@ pub(super) async fn listen(service: Arc<Service>, listener: TcpListener, tls: Op
     }
 }
 
-async fn serve_connection(service: Arc<Service>, tcp: TcpStream, tls: Option<TlsAcceptor>) {
+async fn serve_connection(service: Arc<Service>, socket: Socket, tls: Option<TlsAcceptor>) {
     let served = async {
-        tcp.set_nodelay(true)?;
-        let socket = match tls {
-            Some(tls) => {
+        if let Socket::Plain(tcp) = &socket {
+            tcp.set_nodelay(true)?;
+        }
+        let socket = match (tls, socket) {
+            (Some(tls), Socket::Plain(tcp)) => {
                 let accepted = tokio::time::timeout(guard::HEAD_TIMEOUT, tls.accept(tcp)).await;
                 Socket::Tls(Box::new(accepted.map_err(io::Error::from)??))
             }
-            None => Socket::Plain(tcp),
+            (_, socket) => socket,
         };
         serve(service, TokioIo::new(socket))
             .await
@@ -99,7 +101,11 @@ where
         // An error closes the connection without a response.
         async move { respond(&service, request).await.ok_or(fmt::Error) }
     });
-    http1::Builder::new()
+    let mut builder = http1::Builder::new();
+    // The SDK would correct its clock by that of the machine.
+    #[cfg(test)]
+    builder.auto_date_header(!clock::virtual_time::is_active());
+    builder
         .timer(TokioTimer::new())
         .header_read_timeout(guard::HEAD_TIMEOUT)
         .serve_connection(io, respond)

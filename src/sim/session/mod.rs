@@ -265,7 +265,7 @@ impl Session {
             return moved;
         };
         // A timer that fires early costs one idle round, less than resetting it for every message.
-        if deadline - now < alarm::NEAR {
+        if alarm::is_near(deadline - now) {
             let alarm_at = self.alarm_at.filter(|at| *at > now && *at <= deadline);
             if alarm_at.is_none() {
                 self.service.alarm.wake_at(deadline, cx.waker().clone());

@@ -1,20 +1,22 @@
 //! The rules, one function each.
 //!
-//! Unit tests are checked for imports (they may import the simulator too), headers, lengths and
-//! names only. The other rules apply to shipped code.
+//! Unit tests are checked for imports (they may import the simulator and the virtual network too),
+//! headers, lengths and names only. The other rules apply to shipped code.
 
 use super::syntax::{Import, Path, starts_with};
 use super::tables::{
     ADDRESSES, CRATES, DISPLAYED, IMPURE, LINT_EXEMPT, MAX_LINES, MODULES, PURE, Places, REEXPORTS,
-    SIMULATOR, VAGUE_NAMES,
+    TEST_ONLY, TEST_SUPPORT, VAGUE_NAMES,
 };
 use super::{Fault, Source};
 
 mod cycles;
 mod manifest;
+mod test_only;
 
 pub(super) use cycles::cycles;
 pub(super) use manifest::manifest;
+pub(super) use test_only::test_only;
 
 /// Finds the violations of one rule.
 pub(super) type Rule = fn(&[Source]) -> Vec<Fault>;
@@ -29,6 +31,7 @@ pub(super) fn inspect(sources: &[Source]) -> Vec<Fault> {
         purity,
         pure_imports,
         cycles,
+        test_only,
         headers,
         lengths,
         names,
@@ -53,8 +56,8 @@ pub(super) fn modules(sources: &[Source]) -> Vec<Fault> {
             let Some(other) = module_of(path) else {
                 continue;
             };
-            let is_simulator = other == SIMULATOR && !path.ships;
-            if other != module && !below.contains(&other) && !is_simulator {
+            let is_support = TEST_SUPPORT.contains(&other) && !path.ships;
+            if other != module && !below.contains(&other) && !is_support {
                 let what = format!(
                     "`{module}` may not import `{other}`; move the code to a module that may, or \
                      change the table and ARCHITECTURE.md, section 4"
@@ -252,6 +255,7 @@ pub(super) fn stale_places<'a>(sources: &[Source], more: &[&'a str]) -> Vec<&'a 
         .chain(PURE)
         .chain(LINT_EXEMPT)
         .chain(DISPLAYED)
+        .chain(TEST_ONLY)
         .chain(more);
     let exists = |known: &str| {
         let mut places = sources.iter().filter_map(Source::place);
@@ -311,7 +315,7 @@ fn describe(places: &Places) -> String {
     }
 }
 
-fn is_in(place: &str, places: &[&str]) -> bool {
+pub(super) fn is_in(place: &str, places: &[&str]) -> bool {
     places.iter().any(|known| match known.strip_suffix('*') {
         Some(prefix) => place.starts_with(prefix),
         None => place

@@ -19,6 +19,14 @@ impl Sender {
         Some((Seq(*seq), overdue))
     }
 
+    /// See [`crate::mutants::Mutant::WindowLeak`].
+    #[cfg(test)]
+    pub(crate) fn count_twice_if_mutant(&mut self) {
+        if crate::mutants::Mutant::WindowLeak.is_active() {
+            self.unacknowledged *= 2;
+        }
+    }
+
     /// Returns the shortest round trip of a message that was sent once; zero if none was measured.
     pub(crate) fn least_trip(&self) -> Duration {
         self.rtt.least().unwrap_or_default()

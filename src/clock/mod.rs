@@ -2,10 +2,17 @@
 //! argument.
 #![expect(clippy::disallowed_methods, reason = "the clock is read here")]
 
+#[cfg(test)]
+pub mod virtual_time;
+
 use std::time::{Duration, Instant, SystemTime};
 
 /// Returns the monotonic time of tokio's clock, which a test can pause.
 pub fn now() -> Instant {
+    #[cfg(test)]
+    if let Some(now) = virtual_time::now() {
+        return now;
+    }
     tokio::time::Instant::now().into_std()
 }
 
@@ -16,5 +23,9 @@ pub fn since(earlier: Instant) -> Duration {
 
 /// Returns the wall clock time, which may jump when it is set.
 pub fn wall() -> SystemTime {
+    #[cfg(test)]
+    if let Some(wall) = virtual_time::wall() {
+        return wall;
+    }
     SystemTime::now()
 }

@@ -1,0 +1,274 @@
+//! Applies the events of a script.
+
+use std::time::Duration;
+
+use super::life::Life;
+use super::script::{Break, Call, ClientSpec, Code, Event, Provider, Temper};
+use super::world::{TARGET, World};
+use crate::blocking::virtual_disk::{self, Disk};
+use crate::clock::{self, virtual_time};
+use crate::panics;
+use crate::session::virtual_provider::{self, Condition, RENEWAL};
+use crate::sim::{
+    ApiFault, DisconnectKind, DroppedResponses, OneOffFault, Operation, RefusedUpgrades,
+};
+use crate::virtual_net::Reach;
+
+/// The end of a fault.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Undo {
+    Aws,
+    Destination,
+    Offline,
+    /// A fault that begins, and its seconds.
+    ProviderBegins(Condition, u64),
+    Provider,
+    Disk,
+    /// The simulator ends it.
+    Nothing,
+    Pause,
+    /// Faults of calls that were not made, and panics of tasks that did not run.
+    Pending,
+    /// Check that the sessions have noticed the end of a suspend.
+    Awake,
+}
+
+impl Life {
+    /// Makes an event happen.
+    pub(super) async fn apply(&mut self, event: &Event) -> Result<(), String> {
+        if let Event::Client(spec) = event {
+            self.start_client(*spec);
+            return Ok(());
+        }
+        self.patience.extend(Duration::ZERO);
+        let was_quiet = self.is_quiet();
+        if !matches!(event, Event::Provider(..) | Event::DumpConnections) {
+            self.disturb();
+        }
+        self.apply_fault(event, was_quiet);
+        if *event == Event::Kill {
+            self.kill_daemon().await;
+            self.check_journal()?;
+            self.world.start_daemon();
+        } else if *event == Event::Restart {
+            self.stop_daemon().await?;
+            self.world.start_daemon();
+            self.patience.extend(Duration::ZERO);
+        }
+        Ok(())
+    }
+
+    fn apply_fault(&mut self, event: &Event, was_quiet: bool) {
+        let simulator = &self.world.simulator;
+        let inject = |fault| {
+            simulator.inject(None, fault);
+        };
+        match *event {
+            Event::Client(_) | Event::Kill | Event::Restart => {}
+            Event::Websockets(how) => inject(OneOffFault::Break(kind(how))),
+            Event::NetworkCut => World::aws().cut(),
+            Event::NetworkSilent(seconds) => {
+                Self::set_aws(Reach::Silent);
+                self.undo_after(seconds, Undo::Aws);
+            }
+            Event::NetworkRefused(seconds) => {
+                Self::set_aws(Reach::Refused);
+                World::aws().cut();
+                self.undo_after(seconds, Undo::Aws);
+            }
+            Event::MachineSleeps(seconds) => {
+                inject(OneOffFault::Break(DisconnectKind::BlackHole));
+                if was_quiet {
+                    self.expect_resumes();
+                    self.undo_after(MAX_WAKING, Undo::Awake);
+                }
+                virtual_time::set_wall_forward(Duration::from_secs(seconds));
+            }
+            Event::AgentCrash => inject(OneOffFault::KillAgent),
+            Event::AgentAway(seconds) => {
+                inject(OneOffFault::AgentAway(Duration::from_secs(seconds)));
+                self.patience.extend(Duration::from_secs(seconds));
+                self.undo_after(seconds, Undo::Nothing);
+            }
+            Event::Offline(seconds) => {
+                simulator.set_offline(TARGET, true);
+                self.undo_after(seconds, Undo::Offline);
+            }
+            Event::Pauses(times) => {
+                for time in 0..times {
+                    self.undo_after(u64::from(time) * 7, Undo::Pause);
+                }
+            }
+            Event::CallsFail(call, code, times) => {
+                let fault = ApiFault {
+                    code: name(code).to_owned(),
+                    times: Some(times),
+                };
+                simulator.fail(operation(call), fault);
+                self.undo_after(PENDING, Undo::Pending);
+                self.is_denied |= (call, code) == (Call::Terminate, Code::AccessDenied);
+            }
+            Event::Throttled(seconds) => {
+                let code = name(Code::Throttling).to_owned();
+                simulator.fail(Operation::StartSession, ApiFault { code, times: None });
+                self.undo_after(seconds, Undo::Pending);
+            }
+            Event::ResponsesLost(times) => {
+                let mut faults = simulator.faults();
+                faults.drop_responses = Some(DroppedResponses { times: Some(times) });
+                simulator.set_faults(faults);
+                self.undo_after(PENDING, Undo::Pending);
+            }
+            Event::UpgradesRefused(status, times) => {
+                let mut faults = simulator.faults();
+                faults.refuse_upgrades = Some(RefusedUpgrades {
+                    status,
+                    times: Some(times),
+                });
+                simulator.set_faults(faults);
+                self.undo_after(PENDING, Undo::Pending);
+            }
+            Event::Provider(how, seconds) => {
+                // When the credentials must be renewed; at other times nobody asks.
+                let wait = virtual_provider::valid_for()
+                    .saturating_sub(RENEWAL)
+                    .as_secs();
+                let begins = Undo::ProviderBegins(condition(how, seconds), seconds);
+                self.undo_after(wait, begins);
+            }
+            Event::CredentialsExpire(seconds) => {
+                virtual_provider::set_life(Duration::from_secs(seconds));
+            }
+            Event::DestinationSilent(seconds) => {
+                World::destination().set_reach(Reach::Silent);
+                self.patience.extend(Duration::from_secs(seconds));
+                self.undo_after(seconds, Undo::Destination);
+            }
+            Event::DestinationRefused(seconds) => {
+                World::destination().set_reach(Reach::Refused);
+                self.undo_after(seconds, Undo::Destination);
+            }
+            Event::Reload(variant) => {
+                self.world.configure(variant);
+                self.reload();
+            }
+            Event::BadReload => {
+                self.world.break_configuration();
+                self.reload();
+            }
+            Event::DumpConnections => self.dump_connections(),
+            Event::RetryNow => self.retry_now(),
+            Event::Panic(point) => {
+                panics::arm_here(point.name());
+                self.may_be_lost = true;
+                self.undo_after(PENDING, Undo::Pending);
+            }
+            Event::DiskFull(seconds) => {
+                virtual_disk::set(Disk::Full);
+                self.has_bad_disk = true;
+                self.undo_after(seconds, Undo::Disk);
+            }
+            Event::DiskSlow(seconds) => {
+                virtual_disk::set(Disk::Slow(Duration::from_secs(seconds)));
+                self.has_bad_disk = true;
+                self.undo_after(seconds, Undo::Disk);
+            }
+        }
+    }
+
+    /// The provider misbehaves from now on. No connection may be lost while the credentials of its
+    /// last answer are valid.
+    fn begin_provider(&mut self, condition: Condition, seconds: u64) {
+        let needed = Duration::from_secs(seconds) + MARGIN;
+        if virtual_provider::valid_for() < needed {
+            self.disturb();
+        }
+        virtual_provider::set(condition);
+        // The first one makes the daemon ask the provider; the second one must not wait.
+        for forward in [0, 3] {
+            let (temper, up, down) = (Temper::Request, 100, 100);
+            self.start_client(ClientSpec {
+                forward,
+                temper,
+                up,
+                down,
+            });
+        }
+        self.undo_after(seconds, Undo::Provider);
+    }
+
+    fn undo_after(&mut self, seconds: u64, undo: Undo) {
+        let at = clock::now() + Duration::from_secs(seconds);
+        self.undo.entry(at).or_default().push(undo);
+    }
+
+    /// Ends the faults whose time has come.
+    pub(super) fn undo_until(&mut self, now: std::time::Instant) -> Result<(), String> {
+        while let Some(entry) = self.undo.first_entry().filter(|entry| *entry.key() <= now) {
+            for undo in entry.remove() {
+                match undo {
+                    Undo::Aws => World::aws().set_reach(Reach::Open),
+                    Undo::Destination => World::destination().set_reach(Reach::Open),
+                    Undo::Offline => self.world.simulator.set_offline(TARGET, false),
+                    Undo::ProviderBegins(condition, seconds) => {
+                        self.begin_provider(condition, seconds);
+                    }
+                    Undo::Provider => virtual_provider::set(Condition::Good),
+                    Undo::Disk => virtual_disk::set(Disk::Good),
+                    Undo::Nothing => {}
+                    Undo::Pending => self.world.forget_pending(),
+                    Undo::Awake => self.check_resumed()?,
+                    Undo::Pause => {
+                        self.world.simulator.inject(None, OneOffFault::PauseClient);
+                    }
+                }
+            }
+            self.patience.extend(Duration::ZERO);
+        }
+        Ok(())
+    }
+}
+
+/// After this time in seconds, a fault is forgotten that has hit nothing.
+const PENDING: u64 = 60;
+
+/// In seconds: until a suspend is detected, until a test of a websocket has failed, and until the
+/// session is resumed.
+const MAX_WAKING: u64 = 5 + 5 + 5;
+
+/// Longer than a client of an unused forward needs.
+const MARGIN: Duration = Duration::from_secs(60);
+
+fn kind(how: Break) -> DisconnectKind {
+    match how {
+        Break::Close => DisconnectKind::Close(1000),
+        Break::Fin => DisconnectKind::Fin,
+        Break::Reset => DisconnectKind::Reset,
+        Break::BlackHole => DisconnectKind::BlackHole,
+    }
+}
+
+fn operation(call: Call) -> Operation {
+    match call {
+        Call::Start => Operation::StartSession,
+        Call::Resume => Operation::ResumeSession,
+        Call::Terminate => Operation::TerminateSession,
+    }
+}
+
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Throttling => "ThrottlingException",
+        Code::Internal => "InternalServerError",
+        Code::ExpiredToken => "ExpiredTokenException",
+        Code::AccessDenied => "AccessDeniedException",
+    }
+}
+
+fn condition(how: Provider, seconds: u64) -> Condition {
+    match how {
+        Provider::Hangs => Condition::Hanging,
+        Provider::Fails => Condition::Failing,
+        Provider::Slow => Condition::Slow(Duration::from_secs(seconds / 2)),
+    }
+}
