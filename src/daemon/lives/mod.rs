@@ -49,6 +49,26 @@ fn every_life_keeps_the_invariants() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// Also lives the script in the file `SSM_PROXYD_LIVES_SCRIPT`.
+#[test]
+fn scripts_that_failed_once_keep_the_invariants() {
+    let file = std::env::var_os("SSM_PROXYD_LIVES_SCRIPT");
+    let file = file.map(|path| std::fs::read_to_string(path).unwrap());
+    for text in FAILED_ONCE.iter().copied().chain(file.as_deref()) {
+        let script = text.parse().unwrap();
+
+        assert_eq!(life::live(&script), Ok(()), "{text}");
+    }
+}
+
+/// Scripts that found a fault.
+const FAILED_ONCE: &[&str] = &[
+    // A journal could not be taken over, and its sessions were not terminated.
+    "seed 1
+     {\"at\":60000,\"disk_full\":400}
+     {\"at\":100000,\"kill\":null}",
+];
+
 #[test]
 fn every_mutant_is_found() {
     let mut lost = Vec::new();

@@ -53,7 +53,7 @@ impl Journal {
         let mut journal_file = JournalFile::begin(directory)?;
         let own = std::mem::take(&mut journal_file.open).into_values();
         let mut left: Vec<_> = own.map(|entry| entry.dated(now)).collect();
-        journal_file.apply(started(&left))?;
+        journal_file.adopt(started(&left));
         for file in abandoned(directory, &journal_file.path)? {
             let path = file.0.clone();
             match journal_file.take_over(file, now) {
@@ -65,7 +65,7 @@ impl Journal {
             }
         }
         let (left, expired): (Vec<_>, Vec<_>) = left.into_iter().partition(|e| e.may_live(now));
-        journal_file.apply(expired.into_iter().map(|e| (e.session, None)).collect())?;
+        journal_file.adopt(expired.into_iter().map(|e| (e.session, None)).collect());
         Ok((Self(Some(Arc::new(Shared::new(journal_file)))), left))
     }
 
@@ -203,8 +203,9 @@ impl JournalFile {
         now: u64,
     ) -> io::Result<Vec<JournalEntry>> {
         let left: Vec<_> = read(&file)?.into_values().map(|e| e.dated(now)).collect();
-        self.apply(started(&left))?;
-        fs::remove_file(path)?;
+        if self.adopt(started(&left)) {
+            fs::remove_file(path)?;
+        }
         Ok(left)
     }
 

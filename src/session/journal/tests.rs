@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::*;
+use crate::blocking::virtual_disk::{self, Disk};
 
 const NOW: u64 = 1_795_618_385;
 
@@ -56,6 +57,23 @@ fn sessions_of_killed_processes_are_found_once() {
     drop(first);
     let (_third, again) = Journal::open(directory.path(), NOW + 60).unwrap();
     assert_eq!(names(&again), ["a", "b", "c"], "until they are terminated");
+}
+
+#[test]
+fn sessions_of_killed_processes_are_found_while_the_disk_is_full() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = killed(directory.path(), &["a"]);
+
+    virtual_disk::set(Disk::Full);
+    let opened = Journal::open(directory.path(), NOW + 60);
+    virtual_disk::set(Disk::Good);
+
+    let (first, left) = opened.unwrap();
+    assert_eq!(names(&left), ["a"]);
+    assert!(file.exists(), "they are in no other file yet");
+    drop(first);
+    let (_second, again) = Journal::open(directory.path(), NOW + 60).unwrap();
+    assert_eq!(names(&again), ["a"], "until they are terminated");
 }
 
 #[tokio::test]

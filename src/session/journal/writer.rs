@@ -113,6 +113,17 @@ impl Shared {
     }
 }
 
+impl JournalFile {
+    /// Takes over entries of former processes. Returns false if they cannot be written now, for
+    /// example to a full disk: their sessions are terminated all the same, and the files stay.
+    pub(super) fn adopt(&mut self, entries: JournalChanges) -> bool {
+        let adopted = self.apply(entries).inspect_err(|error| {
+            warn!(%error, "cannot write the sessions of former processes to the journal");
+        });
+        adopted.is_ok()
+    }
+}
+
 /// Changes by session: `Some` if it was started, `None` if it has ended.
 type JournalChanges = BTreeMap<String, Option<JournalEntry>>;
 
