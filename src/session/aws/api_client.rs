@@ -254,8 +254,8 @@ impl ApiClients {
             asked: clock::now(),
             result,
         });
-        let mut task = self.task.lock().unwrap();
-        task.spawn(async move { sender.closed().await });
+        let never = async move { sender.closed().await };
+        self.task.lock().unwrap().spawn(never);
     }
 
     /// Cancels the request in progress. All waiters make a new one.
@@ -312,8 +312,7 @@ impl Requester {
         limited.await.unwrap_or_else(|error| {
             let why = "the credential provider did not respond in time";
             // The error of `guarded` for a timeout.
-            let is_late = error.kind() == ErrorKind::Unreachable;
-            Err(match is_late {
+            Err(match error.kind() == ErrorKind::Unreachable {
                 true => Error::new("credentials", ErrorKind::Credentials, why),
                 false => error,
             })
