@@ -77,7 +77,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "TARGET=KEY=VALUE,…", value_parser = node)]
     node: Vec<(String, BTreeMap<String, String>)>,
     /// A service of ECS with its containers, by default one of the same name, and a running task:
-    /// CLUSTER/SERVICE[/CONTAINER…][,tasks=N][,exec=off][,health=STATUS][,agent=STATUS]
+    /// CLUSTER/SERVICE or CLUSTER/SERVICE/CONTAINER…, followed by any of ,tasks=N ,exec=off
+    /// ,health=STATUS and ,agent=STATUS
     #[arg(long, value_name = "SERVICE,…", value_parser = ecs_service)]
     ecs_service: Vec<EcsService>,
     /// A target whose agent is not connected
