@@ -140,6 +140,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
         At(&["session/aws", "session/sigv4"]),
     ),
     ("aws-sdk-ecs", At(&["session/aws"])),
+    ("aws-sdk-ec2instanceconnect", At(&["session/aws"])),
     ("aws-sdk-ssm", At(&["session/aws", "session/target"])),
     ("aws-sdk-sso", At(&["session/aws/sso"])),
     ("aws-sdk-ssooidc", At(&["session/aws/sso"])),
