@@ -169,6 +169,10 @@ fn tables(config: &Config) -> [(&'static str, Option<Rows>); 6] {
         ("role_arn", json!(aws.role_arn)),
         ("ssm_endpoint", json!(aws.ssm_endpoint)),
         ("ecs_endpoint", json!(aws.ecs_endpoint)),
+        (
+            "ec2_instance_connect_endpoint",
+            json!(aws.ec2_instance_connect_endpoint),
+        ),
         ("ssmmessages_endpoint", json!(aws.ssmmessages_endpoint)),
         ("ca_bundle", json!(aws.ca_bundle)),
         ("proxy", json!(aws.proxy.as_ref().map(ToString::to_string))),

@@ -15,6 +15,7 @@ use super::ad_hoc::{AdHocConfig, blocking, by_document, load_ad_hoc, with_flags}
 use super::aws_options::AwsOptions;
 use super::completions::forward_names;
 use super::exit::Exit;
+use super::push_key::PushKeyOptions;
 use super::{paths, run, terminal};
 use crate::config::{self, Forward, Remote, Target};
 use crate::daemon::{OneShot, OneShotConfig, Signals, StartError};
@@ -56,6 +57,8 @@ pub(super) struct ConnectArgs {
     /// The configuration file [default: as for `run`, if there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    push_key: PushKeyOptions,
     #[command(flatten)]
     aws: AwsOptions,
 }
@@ -198,8 +201,11 @@ fn configuration(args: ConnectArgs) -> Result<(OneShotConfig, String), Exit> {
         parameter,
         reason,
         config: file,
+        push_key,
         aws: options,
     } = args;
+    let pushed_key = push_key.read();
+    let pushed_key = pushed_key.map_err(|error| fail(Exit::Usage, &error, error.hint()))?;
     let remote = remote.map(|remote| remote.parse().map_err(|error| usage(&error)));
     let flags = Flags {
         remote: remote.transpose()?,
@@ -214,6 +220,11 @@ fn configuration(args: ConnectArgs) -> Result<(OneShotConfig, String), Exit> {
         is_named,
         label,
     } = select(&target, ad_hoc, options)?;
+    if pushed_key.is_some() && !forward.target.iter().any(may_be_an_instance) {
+        let error = format!("{label} is not an EC2 instance, so no key can be pushed to it");
+        let hint = "remove --push-key, and add the key to the user's authorized_keys on the target";
+        return Err(fail(Exit::Usage, &error, hint));
+    }
     let (remote, document) = flags.destination(is_named.then_some(&forward));
     let forward = Forward {
         remote,
@@ -225,6 +236,7 @@ fn configuration(args: ConnectArgs) -> Result<(OneShotConfig, String), Exit> {
         aws,
         forward,
         origin: terminal::client_label(),
+        pushed_key,
         state: paths::state_directory(),
     };
     Ok((config, label))
@@ -232,6 +244,15 @@ fn configuration(args: ConnectArgs) -> Result<(OneShotConfig, String), Exit> {
 
 fn usage(error: &config::ValueError) -> Exit {
     fail(Exit::Usage, error, error.hint())
+}
+
+/// Returns false for ids of other nodes. What a tag stands for is known when it is looked up.
+fn may_be_an_instance(target: &Target) -> bool {
+    match target {
+        Target::Node { id, .. } => id.starts_with(INSTANCE),
+        Target::Tags(_) => true,
+        Target::Ecs(_) => false,
+    }
 }
 
 /// The forward that a target on the command line stands for.
@@ -329,6 +350,9 @@ impl Flags {
 
 /// Overrides settings that concern several connections.
 const ONE: &str = "sessions = \"per_connection\"\nwarm = 0\n";
+
+/// How the ids of EC2 instances begin.
+const INSTANCE: &str = "i-";
 
 /// Port of sshd.
 const SSH: u16 = 22;

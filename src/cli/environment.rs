@@ -69,6 +69,7 @@ pub(super) fn apply(aws: &mut config::Aws) -> Result<(), BadVariable> {
         role_arn: _,
         ssm_endpoint,
         ecs_endpoint,
+        ec2_instance_connect_endpoint,
         ssmmessages_endpoint: _,
         ca_bundle,
         proxy,
@@ -87,6 +88,12 @@ pub(super) fn apply(aws: &mut config::Aws) -> Result<(), BadVariable> {
         "ecs_endpoint",
         &["AWS_ENDPOINT_URL_ECS"],
         config::argument("ecs_endpoint"),
+    )?;
+    override_from_env(
+        ec2_instance_connect_endpoint,
+        "ec2_instance_connect_endpoint",
+        &["AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT"],
+        config::argument("ec2_instance_connect_endpoint"),
     )?;
     let mut bundle = ca_bundle.as_ref().map(|path| path.display().to_string());
     override_from_env(&mut bundle, "ca_bundle", &[BUNDLE], |path| {

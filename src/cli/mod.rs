@@ -22,6 +22,7 @@ mod local_forward;
 mod man;
 mod named_forwards;
 mod paths;
+mod push_key;
 mod ready_file;
 mod run;
 mod schema;

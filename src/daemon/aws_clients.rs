@@ -374,6 +374,7 @@ fn settings(aws: config::Aws) -> Settings {
         role_arn,
         ssm_endpoint,
         ecs_endpoint,
+        ec2_instance_connect_endpoint,
         ssmmessages_endpoint,
         ca_bundle: _,
         proxy: _,
@@ -385,6 +386,7 @@ fn settings(aws: config::Aws) -> Settings {
         role: role_arn,
         ssm_endpoint,
         ecs_endpoint,
+        ec2_instance_connect_endpoint,
         ssmmessages_endpoint,
         ..Settings::default()
     }

@@ -10,6 +10,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,8 +25,8 @@ use super::signals::Signals;
 use super::start::Parts;
 use super::suspend::SuspendDetector;
 use crate::config;
-use crate::forward::{CloseReason, ShutdownPhase, Stdio, StdioForward, StdioStage};
-use crate::session::{Identity, ShutdownMode, TerminatePolicy};
+use crate::forward::{CloseReason, Context, ShutdownPhase, Stdio, StdioForward, StdioStage};
+use crate::session::{Identity, PushedKey, ShutdownMode, TerminatePolicy};
 use crate::tunnel::Trigger;
 
 /// A running connection.
@@ -51,6 +52,8 @@ pub struct OneShotConfig {
     pub forward: config::Forward,
     /// Program, version and host, shown to users who list the sessions of a target.
     pub origin: String,
+    /// Public key that is pushed to the target.
+    pub pushed_key: Option<PushedKey>,
     /// Directory of the journal of open sessions; `None`: no journal.
     pub state: Option<PathBuf>,
 }
@@ -66,6 +69,7 @@ impl OneShot {
             aws,
             forward,
             origin,
+            pushed_key,
             state,
         } = config;
         let aws = AwsClients::new(aws, Identity::Chain, std::slice::from_ref(&forward)).await?;
@@ -78,7 +82,10 @@ impl OneShot {
             dispatcher,
             orphans,
         } = Parts::start(&aws, forwards, 1, state, origin).await?;
-        let context = aws.context(&forward, &context)?;
+        let context = Context {
+            pushed_key: pushed_key.map(Arc::new),
+            ..aws.context(&forward, &context)?
+        };
         let mut background = JoinSet::new();
         background.spawn(aws_clients::terminate_orphans(
             aws,

@@ -177,6 +177,7 @@ impl Parts {
             reorder_budget: ReorderBudget::new(),
             client_version: aws.client_version(),
             origin,
+            pushed_key: None,
             seed: random::seed(),
         };
         Ok(Self {

@@ -18,6 +18,8 @@ use crate::tunnel::{self, Step};
 pub(super) enum ConnectFailure {
     /// The session could not be started.
     Session(session::Error),
+    /// The public key was not pushed to the target.
+    KeyNotPushed(session::Error),
     /// The session was started, but the tunnel was not established.
     Tunnel(Arc<tunnel::Error>),
     /// The deadline passed; the step that was pending.
@@ -34,7 +36,10 @@ impl ConnectFailure {
         match self {
             Self::Session(error) => of_session(error),
             Self::Tunnel(error) => of_tunnel(error),
-            Self::TimedOut(_) | Self::Internal | Self::Stopping => Severity::Transient,
+            // Another session would not help.
+            Self::KeyNotPushed(_) | Self::TimedOut(_) | Self::Internal | Self::Stopping => {
+                Severity::Transient
+            }
         }
     }
 
@@ -52,7 +57,7 @@ impl ConnectFailure {
     /// Returns the class of the failure.
     pub(super) fn class(&self) -> ErrorClass {
         match self {
-            Self::Session(error) => error.class(),
+            Self::Session(error) | Self::KeyNotPushed(error) => error.class(),
             Self::Tunnel(error) => error.class(),
             Self::TimedOut(_) => ErrorClass::TimedOut,
             Self::Internal => ErrorClass::InternalError,
@@ -63,7 +68,7 @@ impl ConnectFailure {
     /// Returns what the user can do about it, if known.
     pub(super) fn hint(&self) -> Option<&str> {
         let hint = match self {
-            Self::Session(error) => error.hint(),
+            Self::Session(error) | Self::KeyNotPushed(error) => error.hint(),
             Self::Tunnel(error) => error.hint(),
             Self::TimedOut(Step { hint: "", .. }) | Self::Internal => self.class().remedy(),
             Self::TimedOut(step) => step.hint,
@@ -76,7 +81,7 @@ impl ConnectFailure {
 impl fmt::Display for ConnectFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Session(error) => error.fmt(f),
+            Self::Session(error) | Self::KeyNotPushed(error) => error.fmt(f),
             Self::Tunnel(error) => error.fmt(f),
             Self::TimedOut(step) => write!(
                 f,

@@ -58,7 +58,7 @@ use crate::config;
 use crate::network::{Network, shortage};
 use crate::panics::{self, Panic, caught};
 use crate::proto::{ClientVersion, ReorderBudget};
-use crate::session::{Sessions, SsmClient};
+use crate::session::{PushedKey, Sessions, SsmClient};
 use crate::telemetry::ForwardMetrics;
 use crate::tunnel::TriggerReceiver;
 
@@ -242,6 +242,8 @@ pub struct Context {
     pub client_version: ClientVersion,
     /// Program, version and host, for the `Reason` of a session.
     pub origin: String,
+    /// Public key that is pushed to the target when a session is ready, before it carries data.
+    pub pushed_key: Option<Arc<PushedKey>>,
 }
 
 async fn accept_loop(

@@ -7,7 +7,8 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -17,7 +18,8 @@ use super::Context;
 use super::error::ConnectFailure;
 use super::pool::TunnelId;
 use super::pool_handle::{PoolRequest, TunnelEvent};
-use crate::session::{Priority, RegionalTarget, StartRequest};
+use crate::clock;
+use crate::session::{Priority, PushedKey, RegionalTarget, SsmClient, StartRequest};
 use crate::tunnel::{Driver, State, Tunnel, TunnelOptions};
 
 /// Parameters of a tunnel.
@@ -40,26 +42,40 @@ impl TunnelTask {
     /// Runs until the tunnel has ended. Dropping the future terminates its session.
     pub(super) async fn run(self) {
         let (id, events, connect_timeout) = (self.id, self.events.clone(), self.connect_timeout);
+        // Before the timeout of the connection, so that it gets the cause.
+        let deadline = clock::now() + connect_timeout * 7 / 8;
         let report = |what| {
             // Receiver dropped: ignore.
             let _gone = events.send(PoolRequest::Tunnel(id, what));
         };
-        let (tunnel, driver) = match self.start(&report).await {
+        let (tunnel, driver, key_push) = match self.start(&report).await {
             Ok(started) => started,
             Err(failure) => return report(TunnelEvent::Failed(failure)),
         };
         let span = error_span!("tunnel", session = %tunnel.session_id());
         report(TunnelEvent::SessionStarted(tunnel.clone()));
-        let both = run(driver.run(), watch(tunnel, connect_timeout, &report));
+        let prepare = async {
+            match key_push {
+                Some(push) => push.run(deadline).await,
+                None => Ok(()),
+            }
+        };
+        let both = run(
+            driver.run(),
+            watch(tunnel, connect_timeout, prepare, &report),
+        );
         both.instrument(span).await;
     }
 
     async fn start(
         self,
         report: &impl Fn(TunnelEvent),
-    ) -> Result<(Tunnel, Driver), ConnectFailure> {
+    ) -> Result<(Tunnel, Driver, Option<KeyPush>), ConnectFailure> {
         let Context {
-            sessions, network, ..
+            sessions,
+            network,
+            pushed_key,
+            ..
         } = self.context;
         let (targets, request) = (&self.targets, &self.request);
         let session = sessions.start_on(
@@ -70,7 +86,30 @@ impl TunnelTask {
             |stage| report(TunnelEvent::Stage(stage)),
         );
         let session = session.await.map_err(ConnectFailure::Session)?;
-        Ok(Driver::new(session, network, self.tunnel_options))
+        let key_push = pushed_key.map(|key| KeyPush {
+            ssm: session.client().clone(),
+            node: session.target().to_owned(),
+            key,
+        });
+        let (tunnel, driver) = Driver::new(session, network, self.tunnel_options);
+        Ok((tunnel, driver, key_push))
+    }
+}
+
+/// A public key that the node of a session gets.
+struct KeyPush {
+    ssm: SsmClient,
+    node: String,
+    key: Arc<PushedKey>,
+}
+
+impl KeyPush {
+    async fn run(self, deadline: Instant) -> Result<(), ConnectFailure> {
+        // Boxed, because the callers' futures would nest too deeply for the compiler.
+        let pushed = Box::pin(self.ssm.push_key(&self.node, &self.key, deadline));
+        pushed.await.map_err(ConnectFailure::KeyNotPushed)?;
+        debug!(target = %self.node, user = %self.key.user, "pushed the public key");
+        Ok(())
     }
 }
 
@@ -88,7 +127,15 @@ async fn run(driver: impl Future<Output = ()>, watch: impl Future<Output = ()>) 
 }
 
 /// Reports the state changes of a tunnel. Closes it if it is not ready within `connect_timeout`.
-async fn watch(mut tunnel: Tunnel, connect_timeout: Duration, report: &impl Fn(TunnelEvent)) {
+///
+/// It carries no data until `prepare` has completed, which is polled when the tunnel is ready: a
+/// pushed key is valid for 60 s, and a session may take as long to start.
+async fn watch(
+    mut tunnel: Tunnel,
+    connect_timeout: Duration,
+    prepare: impl Future<Output = Result<(), ConnectFailure>>,
+    report: &impl Fn(TunnelEvent),
+) {
     match timeout(connect_timeout, tunnel.ready()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return report(TunnelEvent::Failed(ConnectFailure::Tunnel(error))),
@@ -97,6 +144,16 @@ async fn watch(mut tunnel: Tunnel, connect_timeout: Duration, report: &impl Fn(T
             tunnel.close();
             return report(TunnelEvent::Failed(ConnectFailure::TimedOut(step)));
         }
+    }
+    let mut watched = tunnel.clone();
+    let prepared = tokio::select! {
+        prepared = prepare => prepared,
+        // Nothing was opened yet, but there may be bytes to read.
+        () = ended(&mut watched) => tunnel.ready().await.map_err(ConnectFailure::Tunnel),
+    };
+    if let Err(failure) = prepared {
+        tunnel.close();
+        return report(TunnelEvent::Failed(failure));
     }
     report(TunnelEvent::Ready);
     let mut state = State::Ready;
@@ -109,6 +166,13 @@ async fn watch(mut tunnel: Tunnel, connect_timeout: Duration, report: &impl Fn(T
             State::Ended => return report(TunnelEvent::Ended),
             State::Opening => {}
         }
+    }
+}
+
+async fn ended(tunnel: &mut Tunnel) {
+    let mut state = State::Ready;
+    while state != State::Ended {
+        state = tunnel.changed(state).await;
     }
 }
 

@@ -138,6 +138,18 @@ impl Error {
             (ErrorClass::InvalidRequest, DESCRIBE) => {
                 "check the tags of `target`; AWS allows every character in tags of EC2, and letters, digits, spaces and `_.:/=+-@` elsewhere"
             }
+            (ErrorClass::TargetNotConnected, PUSH_KEY) => {
+                "check that the instance is running, and that region and account are those of the instance"
+            }
+            (ErrorClass::AccessDenied, PUSH_KEY) => {
+                "to push a key, the caller needs ec2-instance-connect:SendSSHPublicKey on the instance; a condition on ec2:osuser must permit the user"
+            }
+            (ErrorClass::InvalidRequest, PUSH_KEY) => {
+                "keys can be pushed to EC2 instances (i-…) only, and must be of the type ed25519 or rsa; for other nodes, remove --push-key"
+            }
+            (ErrorClass::EndpointNotResolved | ErrorClass::EndpointUnreachable, PUSH_KEY) => {
+                "check the network, DNS and `ec2_instance_connect_endpoint`; if TLS is intercepted, set `ca_bundle`"
+            }
             (ErrorClass::BadProfile, PROFILE_BUNDLE) => {
                 "correct `ca_bundle` of this profile or its file, or set `ca_bundle` in [aws], which is used for every profile"
             }
@@ -302,6 +314,8 @@ pub(super) const DESCRIBE_TASKS: &str = "DescribeTasks";
 pub(super) fn is_of_ecs(what: &str) -> bool {
     [LIST_TASKS, DESCRIBE_TASKS].contains(&what)
 }
+/// The call that pushes a public key to an instance.
+pub(super) const PUSH_KEY: &str = "SendSSHPublicKey";
 
 /// Generic messages that the SDK and its HTTP client add at each level of an error.
 const GENERIC_MESSAGES: [&str; 10] = [

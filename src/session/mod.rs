@@ -19,6 +19,8 @@ mod error;
 mod journal;
 mod node_order;
 mod priority;
+mod public_key;
+mod push_key;
 mod rate_limiter;
 mod registry;
 mod shutdown_mode;
@@ -53,6 +55,7 @@ pub use self::dispatcher::{Dispatcher, RetryTrigger, Sessions, unix_seconds};
 pub use self::error::{Error, ErrorKind, Recovery};
 pub use self::journal::{Journal, JournalEntry, Origin};
 pub use self::priority::Priority;
+pub use self::public_key::{OsUser, OsUserError, PublicKey, PublicKeyError, PushedKey};
 use self::registry::Registration;
 pub use self::shutdown_mode::ShutdownMode;
 pub use self::sigv4::{Signature, Upgrade};
@@ -81,6 +84,8 @@ pub struct StartRequest {
 pub struct Session {
     registration: Arc<Registration>,
     access: ChannelAccess,
+    /// The node that it was started on.
+    target: String,
     ssm: SsmClient,
     sessions: Sessions,
     /// Span of the connection that the session was started for.
@@ -91,6 +96,16 @@ impl Session {
     /// Returns the session id.
     pub fn id(&self) -> &str {
         self.registration.id()
+    }
+
+    /// Returns the id of the node that the session was started on.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Returns the client of its account and region.
+    pub fn client(&self) -> &SsmClient {
+        &self.ssm
     }
 
     /// Returns the endpoint of the most recent stream URL.

@@ -37,6 +37,7 @@ impl Session {
         Self {
             registration: sessions.register(&ssm, "s-1").await.unwrap(),
             access,
+            target: "i-0123456789abcdef0".to_owned(),
             ssm,
             sessions,
             span: Span::none(),

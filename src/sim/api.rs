@@ -1,4 +1,4 @@
-//! The APIs of SSM and ECS over HTTP: AWS JSON 1.1, seven operations, and their errors.
+//! The APIs of SSM, ECS and EC2 Instance Connect over HTTP: AWS JSON 1.1, and their errors.
 //!
 //! A request is checked in the order of AWS: signature, operation, JSON, constraints, document,
 //! parameters, target. Where the error text of AWS is unknown, the text describes the error.
@@ -15,11 +15,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::action::operation;
 use super::agent::Job;
 use super::documents::{DOCUMENT_NAME, Document, is_document_name};
 use super::ecs;
 use super::faults::Operation;
 use super::history::{self, SessionsRequest};
+use super::instance_connect;
 use super::nodes::{self, DescribeRequest};
 use super::records::{SessionRecord, micros};
 use super::service::Service;
@@ -59,6 +61,9 @@ pub(super) async fn answer(
     service
         .ledger
         .count_call(name, &code, &signature.to_string(), arrived);
+    if operation == Some(Operation::SendSshPublicKey) && code == "ok" {
+        instance_connect::write_keys(service, body).await;
+    }
     let has_started = operation == Some(Operation::StartSession) && code == "ok";
     (!has_started || !service.drops_response()).then_some(answer)
 }
@@ -97,34 +102,18 @@ fn call(
         Operation::DescribeSessions => list(service, &parse(body)?),
         Operation::DescribeInstanceInformation => describe(service, &parse(body)?),
         Operation::ListTasks | Operation::DescribeTasks => Err(unknown_operation()),
+        Operation::SendSshPublicKey => {
+            instance_connect::call(service, body, &signature.to_string(), arrived)
+                .map(|answer| encode(&answer))
+                .map_err(|(code, message)| ApiError::new(code, message))
+        }
     }
-}
-
-fn operation(headers: &HeaderMap) -> Option<Operation> {
-    let (name, is_of_ecs) = match action(headers)?.split_once('.')? {
-        (SSM, name) => (name, false),
-        (ECS, name) => (name, true),
-        _ => return None,
-    };
-    Operation::from_name(name).filter(|operation| operation.is_of_ecs() == is_of_ecs)
-}
-
-/// Returns the name of the called service in signatures.
-pub(super) fn signing_name(headers: &HeaderMap) -> &'static str {
-    match action(headers).is_some_and(|action| action.starts_with(ECS)) {
-        true => "ecs",
-        false => "ssm",
-    }
-}
-
-fn action(headers: &HeaderMap) -> Option<&str> {
-    headers.get("x-amz-target")?.to_str().ok()
 }
 
 fn unknown_operation() -> ApiError {
     ApiError::new(
         "UnknownOperationException",
-        "the simulator implements the session operations, DescribeInstanceInformation, ListTasks and DescribeTasks",
+        "the simulator implements the session operations, DescribeInstanceInformation, ListTasks, DescribeTasks and SendSSHPublicKey",
     )
 }
 
@@ -386,10 +375,6 @@ fn status(code: &str) -> StatusCode {
 
 /// Content type of the protocol.
 pub(super) const MEDIA_TYPE: &[u8] = b"application/x-amz-json-1.1";
-
-/// Beginnings of `X-Amz-Target`.
-const SSM: &str = "AmazonSSM";
-const ECS: &str = "AmazonEC2ContainerServiceV20141113";
 
 /// Default document of StartSession: a shell, which the simulator does not support.
 const SHELL_DOCUMENT: &str = "SSM-SessionManagerRunShell";

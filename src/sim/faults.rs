@@ -245,6 +245,9 @@ pub enum Operation {
     ListTasks,
     /// DescribeTasks, of ECS.
     DescribeTasks,
+    /// SendSSHPublicKey of EC2 Instance Connect.
+    #[serde(rename = "SendSSHPublicKey")]
+    SendSshPublicKey,
 }
 
 impl Operation {
@@ -258,12 +261,8 @@ impl Operation {
             Self::DescribeInstanceInformation => "DescribeInstanceInformation",
             Self::ListTasks => "ListTasks",
             Self::DescribeTasks => "DescribeTasks",
+            Self::SendSshPublicKey => "SendSSHPublicKey",
         }
-    }
-
-    /// Returns whether it belongs to the API of ECS instead of SSM.
-    pub(super) fn is_of_ecs(self) -> bool {
-        matches!(self, Self::ListTasks | Self::DescribeTasks)
     }
 
     /// Returns the operation with this name.
@@ -276,6 +275,7 @@ impl Operation {
             Self::DescribeInstanceInformation,
             Self::ListTasks,
             Self::DescribeTasks,
+            Self::SendSshPublicKey,
         ];
         all.into_iter().find(|operation| operation.as_str() == name)
     }

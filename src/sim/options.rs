@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::agent;
@@ -46,6 +47,9 @@ pub struct Options {
     pub ecs: Ecs,
     /// Targets whose agent is offline.
     pub offline: BTreeSet<String>,
+    /// Existing directory for the keys of SendSSHPublicKey: a file for each user, in the format of
+    /// sshd's `AuthorizedKeysFile`. Default: none.
+    pub authorized_keys: Option<PathBuf>,
     /// Minimum duration of every API call. Default: none.
     pub api_delay: Duration,
     /// Bytes of output held while no client is attached; output beyond is discarded. 0 discards
@@ -81,6 +85,7 @@ impl Default for Options {
             nodes: Nodes::new(),
             ecs: Ecs::default(),
             offline: BTreeSet::new(),
+            authorized_keys: None,
             api_delay: Duration::ZERO,
             gateway_buffer: 1 << 20,
             gateway_input_buffer: 0,

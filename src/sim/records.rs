@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::faults::Operation;
+use super::pushed_keys::PushedKey;
 
 /// Shared records of the simulator.
 #[derive(Debug)]
@@ -65,6 +66,15 @@ impl Recorder {
         count(&mut counts.calls, operation);
         count(&mut counts.outcomes, outcome);
         count(&mut counts.signatures, signature);
+    }
+
+    /// Records a key that was pushed.
+    pub(super) fn record_key(&self, key: PushedKey) {
+        let keys = &mut self.lock().counts.pushed_keys;
+        if keys.len() >= MAX_PUSHED_KEYS {
+            keys.remove(0);
+        }
+        keys.push(key);
     }
 
     /// Counts a rejected upgrade.
@@ -136,6 +146,8 @@ pub struct Snapshot {
     pub signatures: BTreeMap<String, u64>,
     /// Rejected upgrades by HTTP status.
     pub refused_upgrades: BTreeMap<u16, u64>,
+    /// The last 64 keys of SendSSHPublicKey.
+    pub pushed_keys: Vec<PushedKey>,
 }
 
 impl Snapshot {
@@ -314,3 +326,5 @@ const MAX_SIGNATURES: usize = 64;
 const MAX_RECORDS: usize = 20_000;
 /// Maximum number of distinct operations, outcomes or signatures.
 const MAX_KEYS: usize = 64;
+/// Maximum number of pushed keys kept.
+const MAX_PUSHED_KEYS: usize = 64;

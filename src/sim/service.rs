@@ -16,6 +16,7 @@ use super::faults::{Faults, Operation, TokenLife};
 use super::nodes::Nodes;
 use super::one_off_fault::OneOffFault;
 use super::options::Options;
+use super::pushed_keys::ValidKeys;
 use super::records::{EndedBy, Recorder, SessionRecord, SharedRecord};
 use super::session_spec::{Command, SessionSpec, StartedSession};
 use super::throttle::Bucket;
@@ -28,6 +29,7 @@ pub(super) struct Service {
     pub(super) address: SocketAddr,
     pub(super) ledger: Recorder,
     pub(super) alarm: Alarm,
+    pub(super) valid_keys: ValidKeys,
     faults: Mutex<Faults>,
     fault_version: AtomicU64,
     bucket: Mutex<Bucket>,
@@ -45,6 +47,7 @@ impl Service {
             address,
             alarm,
             ledger: Recorder::new(now),
+            valid_keys: ValidKeys::default(),
             faults: Mutex::new(options.faults.clone()),
             fault_version: AtomicU64::new(0),
             bucket: Mutex::default(),

@@ -3,6 +3,7 @@
 mod documents;
 mod ends;
 mod names;
+mod push_key;
 mod refusals;
 mod unread_input;
 

@@ -47,7 +47,7 @@ fn the_file_of_the_option_is_in_the_command_of_ssh() {
     let mut process = home.start(&["--install", "--config", odd.to_str().unwrap()]);
     assert_eq!(process.exit_code(), 2);
     let output = process.stderr.all();
-    assert!(output.contains("control characters"), "{output}");
+    assert!(output.contains("control character"), "{output}");
 }
 
 #[test]

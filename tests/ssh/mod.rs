@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   config.rs    ssh-config: printed, installed, removed
+//!   push_key.rs  keys that the server gets at each connection
 //!   mod.rs       logins and commands, ends, failures
 //!   transfers.rs scp, sftp, rsync, git
 //!   tunnels.rs   -L, -R, -D, a control master
 //! ```
 
 mod config;
+mod push_key;
 mod transfers;
 mod tunnels;
 

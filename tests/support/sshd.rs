@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ssm_proxyd::sim::{Options, Simulator};
+use ssm_proxyd::sim::{ApiFault, Operation, Options, Simulator};
 use tempfile::TempDir;
 
 use super::connect_process::{DEFAULTS, file};
@@ -27,15 +27,30 @@ pub(crate) struct Sshd {
 impl Sshd {
     /// A running server, behind a simulator with these options.
     pub(crate) async fn start(options: Options) -> Self {
-        let simulator = Simulator::start(options).await.unwrap();
+        Self::with(options, tempfile::tempdir().unwrap(), "user.pub").await
+    }
+
+    /// The same, but the server knows only the keys that were pushed to the simulator.
+    pub(crate) async fn start_without_keys(options: Options) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let keys = directory.path().join("pushed");
+        fs::create_dir(&keys).unwrap();
+        let options = Options {
+            authorized_keys: Some(keys),
+            ..options
+        };
+        Self::with(options, directory, "pushed/%u").await
+    }
+
+    async fn with(options: Options, directory: TempDir, authorized_keys: &str) -> Self {
+        let simulator = Simulator::start(options).await.unwrap();
         for key in ["host", "user"] {
             let path = directory.path().join(key);
             run(Command::new("ssh-keygen")
                 .args(["-q", "-t", "ed25519", "-N", "", "-f"])
                 .arg(path));
         }
-        let (server, port) = listen(directory.path());
+        let (server, port) = listen(directory.path(), authorized_keys);
         let file = file(&simulator, DEFAULTS);
         let sshd = Self {
             server,
@@ -110,6 +125,13 @@ impl Sshd {
         command
     }
 
+    /// Makes every push of a key fail with this code.
+    pub(crate) fn fail_push(&self, code: &str) {
+        let code = code.to_owned();
+        let fault = ApiFault { code, times: None };
+        self.simulator.fail(Operation::SendSshPublicKey, fault);
+    }
+
     /// Waits until no session is open and each was also ended by us; asserts that none violated the
     /// protocol.
     pub(crate) async fn settle(&self) {
@@ -130,7 +152,7 @@ impl Drop for Sshd {
 }
 
 /// A server on a free port, which another program may take first.
-fn listen(directory: &Path) -> (Process, u16) {
+fn listen(directory: &Path, authorized_keys: &str) -> (Process, u16) {
     // sshd of root needs this directory and root may create it; other users need none.
     let _made = fs::create_dir_all("/run/sshd");
     for _ in 0..PORTS {
@@ -140,7 +162,7 @@ fn listen(directory: &Path) -> (Process, u16) {
             "Port {port}\n\
              ListenAddress 127.0.0.1\n\
              HostKey {directory}/host\n\
-             AuthorizedKeysFile {directory}/user.pub\n\
+             AuthorizedKeysFile {directory}/{authorized_keys}\n\
              PidFile none\n\
              UsePAM no\n\
              StrictModes no\n\
@@ -183,7 +205,8 @@ fn sshd() -> PathBuf {
     found.expect("no sshd; install Debian's package `openssh-server`, or let tests/run do it")
 }
 
-fn user() -> String {
+/// The user that runs the tests.
+pub(crate) fn user() -> String {
     run(Command::new("id").arg("-un")).trim().to_owned()
 }
 

@@ -84,6 +84,10 @@ pub(super) struct Args {
     /// A target whose agent is not connected
     #[arg(long, value_name = "TARGET", value_parser = target)]
     offline: Vec<String>,
+    /// Existing directory for the keys of SendSSHPublicKey, for 60 s each: a file for each user, for
+    /// a real sshd with AuthorizedKeysFile DIR/%u
+    #[arg(long, value_name = "DIR")]
+    authorized_keys: Option<PathBuf>,
     /// Version that agents report and behave like; worth testing: 3.3.987.0, 3.1.1374.0 (sends
     /// mux keep-alives), 3.2.1040.0 (does not acknowledge duplicates), 3.0.654.0 (acknowledges before
     /// processing), 3.0.196.0 (no mux), 2.3.722.0 (no TerminateSession flag)
@@ -195,6 +199,7 @@ impl Args {
                 services: self.ecs_service,
             },
             offline: self.offline.into_iter().collect(),
+            authorized_keys: self.authorized_keys,
             api_delay: self.api_delay,
             gateway_buffer: self.gateway_buffer,
             faults,

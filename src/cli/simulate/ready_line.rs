@@ -14,6 +14,7 @@ pub(super) fn to_json(simulator: &Simulator, certificate: Option<&Path>) -> Valu
     let mut environment = json!({
         "AWS_ENDPOINT_URL_SSM": endpoint,
         "AWS_ENDPOINT_URL_ECS": endpoint,
+        "AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT": endpoint,
         "AWS_REGION": options.region,
         // Read by the AWS CLI and other Python clients.
         "AWS_DEFAULT_REGION": options.region,

@@ -13,6 +13,8 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use super::identity::Identity;
+
 /// What the block consists of.
 pub(super) struct Block<'a> {
     /// Path of this program.
@@ -21,43 +23,66 @@ pub(super) struct Block<'a> {
     pub(super) options: &'a [String],
     /// Patterns of the user.
     pub(super) hosts: &'a [HostPattern],
+    /// The key that is pushed to EC2 instances, if there is one.
+    pub(super) identity: Option<&'a Identity>,
     /// Whether aliases are matched by their `HostName`.
     pub(super) follows_aliases: bool,
 }
 
 impl fmt::Display for Block<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hosts = self.hosts.iter().map(|HostPattern(pattern)| &pattern[..]);
-        let hosts: Vec<_> = TARGETS.into_iter().chain(hosts).collect();
-        let command = self.command();
-        writeln!(
-            f,
+        f.write_str(
             "# ssh to managed nodes through AWS Session Manager, by ssm-proxyd: `ssh USER@i-…`, or\n\
-             # `ssh USER@i-….REGION` for another region.\n\
-             Host {}\n    \
-             ProxyCommand {command}",
-            hosts.join(" ")
+             # `ssh USER@i-….REGION` for another region.\n",
         )?;
+        let hosts = self.hosts.iter().map(|HostPattern(pattern)| &pattern[..]);
+        let Some(identity) = self.identity else {
+            let ids = INSTANCES.into_iter().chain(HYBRID_NODES);
+            let hosts: Vec<_> = ids.chain([TAGS]).chain(hosts).collect();
+            return self.write_hosts(f, &hosts, &self.settings(None));
+        };
+        // First, as ssh uses the first value that it finds.
+        let excluded = hosts.clone().filter(|pattern| pattern.starts_with('!'));
+        let hybrid: Vec<_> = HYBRID_NODES.into_iter().chain(excluded).collect();
+        f.write_str("# Keys can be pushed to EC2 instances only.\n")?;
+        self.write_hosts(f, &hybrid, &self.settings(None))?;
+        let hosts: Vec<_> = INSTANCES.into_iter().chain([TAGS]).chain(hosts).collect();
+        self.write_hosts(f, &hosts, &self.settings(Some(identity)))
+    }
+}
+
+impl Block<'_> {
+    /// Writes the settings of some hosts.
+    fn write_hosts(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        hosts: &[&str],
+        settings: &str,
+    ) -> fmt::Result {
+        write!(f, "Host {}\n{settings}", hosts.join(" "))?;
         if self.follows_aliases {
-            writeln!(
+            write!(
                 f,
-                "# Aliases, by their HostName.\n\
-                 Match final host {}\n    \
-                 ProxyCommand {command}",
+                "# Aliases, by their HostName.\nMatch final host {}\n{settings}",
                 hosts.join(",")
             )?;
         }
         Ok(())
     }
-}
 
-impl Block<'_> {
-    fn command(&self) -> String {
+    /// Returns the settings of hosts, with the key that is pushed to them.
+    fn settings(&self, identity: Option<&Identity>) -> String {
         let path = self.program.display().to_string();
         let words = [quoted(&path), "connect".to_owned()].into_iter();
         let words = words.chain(self.options.iter().map(|option| quoted(option)));
-        let words = words.chain(["%h".to_owned(), "%p".to_owned()]);
-        words.collect::<Vec<_>>().join(" ")
+        let pushed = identity.map(|identity| {
+            let key = quoted(&identity.public_key);
+            format!("--push-key {key} --user %r")
+        });
+        let words = words.chain(pushed).chain(["%h %p".to_owned()]);
+        let command = words.collect::<Vec<_>>().join(" ");
+        let settings = identity.map(Identity::settings).unwrap_or_default();
+        format!("    ProxyCommand {command}\n{settings}")
     }
 }
 
@@ -97,16 +122,19 @@ impl FromStr for HostPattern {
     }
 }
 
-/// Patterns of ids, with and without a region, and of tags.
-const TARGETS: [&str; 7] = [
+/// Patterns of the ids of EC2 instances, with and without a region.
+const INSTANCES: [&str; 4] = [
     "i-?????????????????",
     "i-?????????????????.*-*-*",
     "i-????????",
     "i-????????.*-*-*",
-    "mi-?????????????????",
-    "mi-?????????????????.*-*-*",
-    "tag:*",
 ];
+
+/// Patterns of the ids of other nodes.
+const HYBRID_NODES: [&str; 2] = ["mi-?????????????????", "mi-?????????????????.*-*-*"];
+
+/// Pattern of tags.
+const TAGS: &str = "tag:*";
 
 #[cfg(test)]
 mod tests {
@@ -120,6 +148,7 @@ mod tests {
             program: Path::new("/opt/it's 100%/ssm-proxyd"),
             options: &options,
             hosts: &hosts,
+            identity: None,
             follows_aliases: true,
         };
         let command =
@@ -143,6 +172,7 @@ mod tests {
             program: Path::new("/usr/bin/ssm-proxyd"),
             options: &[],
             hosts: &[],
+            identity: None,
             follows_aliases: false,
         };
 

@@ -10,6 +10,7 @@
 //! byte for byte.
 
 mod block;
+mod identity;
 mod include;
 
 use std::fs::{self, DirBuilder};
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use self::block::{Block, HostPattern};
+use self::identity::Identity;
 use super::ad_hoc::checked_path;
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
@@ -42,11 +44,15 @@ pub(super) struct SshConfigArgs {
     /// its own name only, with --host
     #[arg(long)]
     old_ssh: bool,
+    /// Push a public key to the EC2 instance at each connection, so that it needs no key of the
+    /// user [default: ~/.ssh/id_ed25519.pub or id_rsa.pub]
+    #[arg(long, value_name = "PUBLIC_KEY", num_args = 0..=1)]
+    push_key: Option<Option<PathBuf>>,
     /// Include the block in ~/.ssh/config
     #[arg(long, conflicts_with = "remove")]
     install: bool,
     /// Remove the block from ~/.ssh/config
-    #[arg(long, conflicts_with_all = ["region", "profile", "role_arn", "config", "host", "old_ssh"])]
+    #[arg(long, conflicts_with_all = ["region", "profile", "role_arn", "config", "host", "old_ssh", "push_key"])]
     remove: bool,
 }
 
@@ -57,17 +63,22 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
         config,
         host,
         old_ssh,
+        push_key,
         install,
         remove,
     } = args;
-    let options = match connect_options(&aws, config.as_deref()) {
-        Ok(options) => options,
-        Err(exit) => return exit,
+    let home = terminal::environment("HOME").map(PathBuf::from);
+    let options = connect_options(&aws, config.as_deref());
+    let identity = push_key.map(|given| Identity::find(given.as_deref(), home.as_deref()));
+    let (options, identity) = match (options, identity.transpose()) {
+        (Ok(options), Ok(identity)) => (options, identity),
+        (Err(exit), _) | (_, Err(exit)) => return exit,
     };
     let block = Block {
         program: &own_path(),
         options: &options,
         hosts: &host,
+        identity: identity.as_ref(),
         follows_aliases: !old_ssh,
     };
     if !install && !remove {
@@ -76,12 +87,12 @@ pub(super) fn ssh_config(args: SshConfigArgs) -> Exit {
             Err(unheard) => unheard.exit(),
         };
     }
-    let Some(home) = terminal::environment("HOME") else {
+    let Some(home) = home else {
         let hint =
             "print the block with `ssm-proxyd ssh-config`, and add it to the ssh configuration";
         return terminal::fail(Exit::Failed, &"HOME is not set", hint);
     };
-    let files = Files::of(Path::new(&home));
+    let files = Files::of(&home);
     let done = match install {
         true => files.install(&block.to_string()),
         false => files.remove(),
@@ -121,10 +132,12 @@ fn connect_options(aws: &AwsOptions, config: Option<&Path>) -> Result<Vec<String
 
 /// Returns a path that a line of ssh's configuration can contain.
 fn writable(path: &Path) -> Result<String, Exit> {
-    let text = path.to_str().filter(|text| text.chars().all(is_printable));
+    // ssh expands variables in some values, and has no way to escape them or quotes.
+    let is_good = |c: char| is_printable(c) && !matches!(c, '"' | '\\' | '$');
+    let text = path.to_str().filter(|text| text.chars().all(is_good));
     text.map(str::to_owned).ok_or_else(|| {
         let error = format!(
-            "{}: the path has control characters or is not UTF-8",
+            "{}: the path has a control character, `\"`, `\\` or `$`, or is not UTF-8",
             path.display()
         );
         terminal::fail(Exit::Usage, &error, "rename the file or its directory")

@@ -199,6 +199,7 @@ fn aws(section: &SectionKeys<'_>) -> Aws {
         role_arn: text("role_arn"),
         ssm_endpoint: text("ssm_endpoint"),
         ecs_endpoint: text("ecs_endpoint"),
+        ec2_instance_connect_endpoint: text("ec2_instance_connect_endpoint"),
         ssmmessages_endpoint: text("ssmmessages_endpoint"),
         ca_bundle: text("ca_bundle").map(Into::into),
         proxy: text("proxy").map(|url| Proxy::new(url, String::new())),

@@ -16,6 +16,9 @@ pub struct Aws {
     pub ssm_endpoint: Option<String>,
     /// URL of the ECS API instead of the default; without TLS only for a loopback address.
     pub ecs_endpoint: Option<String>,
+    /// URL of the API of EC2 Instance Connect instead of the default; without TLS only for a loopback
+    /// address.
+    pub ec2_instance_connect_endpoint: Option<String>,
     /// URL to which data channels are connected, instead of the host returned by Session Manager.
     /// Has no path; without TLS only for a loopback address.
     pub ssmmessages_endpoint: Option<String>,

@@ -80,6 +80,12 @@ const AWS_SETTINGS: &[Setting] = &[
     )
     .doc("URL of the ECS API, which finds targets in ECS; http:// only for loopback; absent: the public endpoint, or ssm_endpoint if that is loopback"),
     optional(
+        "ec2_instance_connect_endpoint",
+        Kind::Text("^https?://.+$", check_endpoint),
+        "\"https://vpce-0123-abcd.ec2-instance-connect.eu-west-1.vpce.amazonaws.com\"",
+    )
+    .doc("URL of EC2 Instance Connect, for `connect --push-key`; http:// only for loopback; absent: the public endpoint, or ssm_endpoint if that is loopback"),
+    optional(
         "ssmmessages_endpoint",
         Kind::Text("^(https?|wss?)://[^/]+/?$", check_gateway),
         "\"https://vpce-0123-abcd.ssmmessages.eu-west-1.vpce.amazonaws.com\"",

@@ -40,6 +40,7 @@ async fn pool_task() -> PoolTask {
         seed: 1,
         client_version: ClientVersion::DEFAULT,
         origin: "tests".to_owned(),
+        pushed_key: None,
     };
     PoolTask::new(Arc::new(settings), context, Arc::default()).1
 }

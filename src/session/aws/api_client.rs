@@ -33,7 +33,7 @@ pub(in crate::session) struct ApiClient {
     /// The client of ECS, created when it is needed.
     ecs: OnceLock<aws_sdk_ecs::Client>,
     pub(super) credentials: Credentials,
-    source: Arc<ConfiguredProvider>,
+    pub(super) source: Arc<ConfiguredProvider>,
     times: Option<Times>,
 }
 

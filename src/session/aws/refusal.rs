@@ -8,7 +8,7 @@ use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use super::settings::{CALL_TIMEOUT, Settings, Unencrypted};
 use crate::error_class::ErrorClass;
 use crate::network::{Proxy, shortage};
-use crate::session::error::{Error, ErrorKind, is_of_ecs, sources};
+use crate::session::error::{Error, ErrorKind, PUSH_KEY, is_of_ecs, sources};
 
 /// Returns the class and message of an error of the SDK. The only place where these errors are
 /// classified.
@@ -21,9 +21,10 @@ pub(super) fn classify<E>(
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let api = match is_of_ecs(what) {
-        true => format!("the ECS API of {region}"),
-        false => format!("the SSM API of {region}"),
+    let api = match what {
+        PUSH_KEY => format!("EC2 Instance Connect in {region}"),
+        what if is_of_ecs(what) => format!("the ECS API of {region}"),
+        _ => format!("the SSM API of {region}"),
     };
     match error {
         SdkError::ServiceError(context) => {
@@ -136,11 +137,16 @@ fn not_from_aws(what: &'static str, response: &HttpResponse) -> Error {
 /// 1.2).
 pub(super) fn kind_of(code: &str) -> ErrorKind {
     match code {
-        "TargetNotConnected" => ErrorKind::TargetNotConnected,
+        "TargetNotConnected"
+        | "EC2InstanceNotFoundException"
+        | "EC2InstanceStateInvalidException"
+        | "EC2InstanceUnavailableException" => ErrorKind::TargetNotConnected,
         "InvalidDocument" | "InvalidDocumentVersion" | "InvalidParameters" => ErrorKind::Document,
-        "AccessDeniedException" | "AccessDenied" | "NotAuthorized" | "OptInRequired" => {
-            ErrorKind::Denied
-        }
+        "AccessDeniedException"
+        | "AccessDenied"
+        | "AuthException"
+        | "NotAuthorized"
+        | "OptInRequired" => ErrorKind::Denied,
         "ThrottlingException"
         | "Throttling"
         | "RequestLimitExceeded"
@@ -161,6 +167,7 @@ pub(super) fn kind_of(code: &str) -> ErrorKind {
         | "MissingAuthenticationTokenException" => ErrorKind::Credentials,
         "ValidationException"
         | "ValidationError"
+        | "InvalidArgsException"
         | "InvalidTarget"
         | "InvalidFilterKey"
         | "InvalidInstanceInformationFilterValue" => ErrorKind::Invalid,

@@ -46,6 +46,8 @@ pub struct Settings {
     pub ssm_endpoint: Option<String>,
     /// The endpoint of the ECS API.
     pub ecs_endpoint: Option<String>,
+    /// The endpoint of the API of EC2 Instance Connect.
+    pub ec2_instance_connect_endpoint: Option<String>,
     /// The endpoint of all data channels, in place of that of the stream URL.
     pub ssmmessages_endpoint: Option<String>,
     /// CA certificates to trust in addition to the platform's, in PEM.
@@ -196,7 +198,7 @@ fn ecs_endpoint(config: &SdkConfig, settings: &Settings) -> Option<String> {
 }
 
 /// Returns the endpoint of one service in the environment or the profile, as the SDK does.
-fn sdk_endpoint(config: &SdkConfig, service: &'static str) -> Option<String> {
+pub(super) fn sdk_endpoint(config: &SdkConfig, service: &'static str) -> Option<String> {
     let key = ServiceConfigKey::builder()
         .service_id(service)
         .env("AWS_ENDPOINT_URL")
@@ -260,7 +262,7 @@ fn read(ca_bundle: &Path) -> Result<Vec<u8>, Error> {
 /// Rejects unencrypted calls to other machines, whatever configured the endpoint: a response
 /// contains a token.
 #[derive(Debug)]
-struct RequireTls;
+pub(super) struct RequireTls;
 
 impl Intercept for RequireTls {
     fn name(&self) -> &'static str {

@@ -120,7 +120,7 @@ impl QueuedStart {
             error: error.clone(),
         });
         let session = match started {
-            Ok(started) => sessions.keep(started, ssm, span).await,
+            Ok(started) => sessions.keep(started, &request, ssm, span).await,
             Err(error) => Err(error),
         };
         if let Ok(session) = &session {
@@ -142,7 +142,13 @@ impl QueuedStart {
 
 impl Sessions {
     /// Creates the guard of a started session.
-    async fn keep(&self, started: Started, ssm: SsmClient, span: Span) -> Result<Session, Error> {
+    async fn keep(
+        &self,
+        started: Started,
+        request: &StartRequest,
+        ssm: SsmClient,
+        span: Span,
+    ) -> Result<Session, Error> {
         let Started { id, access } = started;
         let registration = self.register(&ssm, &id).await.ok_or_else(|| {
             // One of the two guards would terminate the session of the other.
@@ -153,6 +159,7 @@ impl Sessions {
             Ok(access) => Ok(Session {
                 registration,
                 access,
+                target: request.target.clone(),
                 ssm,
                 sessions: self.clone(),
                 span,

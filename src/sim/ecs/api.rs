@@ -23,7 +23,8 @@ pub(in crate::sim) fn call(
         | Operation::ResumeSession
         | Operation::TerminateSession
         | Operation::DescribeSessions
-        | Operation::DescribeInstanceInformation => None,
+        | Operation::DescribeInstanceInformation
+        | Operation::SendSshPublicKey => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! HTTP server for the API, the data channels, and the simulator's own pages, on one address.
 //!
 //! ```text
-//!   POST /                           the APIs of SSM and ECS
+//!   POST /                           the APIs of SSM, ECS and EC2 Instance Connect
 //!   GET  /v1/data-channel/<id>       upgrade to a data channel
 //!   GET  /simulator/                 manual of the pages below, as text
 //!   GET  /simulator/ledger           records so far, as JSON
@@ -43,6 +43,7 @@ use tracing::debug;
 use crate::clock;
 use crate::wire::payload::{self, OpenDataChannel};
 
+use super::action::signing_name;
 use super::api;
 use super::client_websocket::Client;
 use super::faults::SecondWebsocket;
@@ -154,14 +155,8 @@ async fn call(service: &Arc<Service>, request: Request<Incoming>) -> Option<Resp
     let arrived = clock::now();
     let body = body.to_bytes();
     let (method, headers) = (parts.method.as_str(), &parts.headers);
-    let signature = verify(
-        service,
-        api::signing_name(headers),
-        method,
-        &parts.uri,
-        headers,
-        &body,
-    );
+    let name = signing_name(headers);
+    let signature = verify(service, name, method, &parts.uri, headers, &body);
     let answer = api::answer(service, headers, &body, &signature, arrived).await?;
     let mut response = Response::new(Full::from(answer.body));
     *response.status_mut() = answer.status;

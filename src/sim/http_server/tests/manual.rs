@@ -101,6 +101,7 @@ fn the_manual_contains_every_value() {
         json!([Operation::StartSession, Operation::ResumeSession]),
         json!([Operation::TerminateSession, Operation::DescribeSessions]),
         json!([Operation::DescribeInstanceInformation]),
+        json!([Operation::SendSshPublicKey]),
     ];
 
     for word in words.iter().flat_map(|words| words.as_array().unwrap()) {
