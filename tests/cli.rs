@@ -290,6 +290,7 @@ Usage: ssm-proxyd run [OPTIONS]
 Options:
       --config <FILE>  The configuration file [default: $SSM_PROXYD_CONFIG, then ~/.config/ssm-proxyd/config.toml, then /etc/ssm-proxyd/config.toml]
       --strict         Fail at startup or reload if any forward cannot start
+      --test           After the start, make the checks of `doctor` for all forwards, and log each failure
   -v, --verbose...     Log more: -v for decisions, -vv for every message
   -q, --quiet          Log errors only
   -h, --help           Print help

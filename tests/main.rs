@@ -32,6 +32,8 @@ mod daemon;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod early;
 #[cfg(test)]
 mod errors;

@@ -30,18 +30,18 @@ pub(super) struct ConnectArgs {
     /// ecs:CLUSTER/SERVICE[/CONTAINER]; tag:KEY=VALUE; the name of a forward of the configuration,
     /// whose settings are used; or else the value of the tag Name
     #[arg(value_name = "TARGET", add = forward_names())]
-    target: String,
+    pub(super) target: String,
     /// A port of the target itself [default: that of the forward, or 22, unless a document of your
     /// own decides]
     #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    port: Option<u16>,
+    pub(super) port: Option<u16>,
     /// A destination reachable from the target, instead of a port of the target
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "port")]
-    remote: Option<String>,
+    pub(super) remote: Option<String>,
     /// The SSM document [default: AWS-StartSSHSession, or with --remote the document for remote
     /// hosts]; one of your own gets only the parameters given by PORT, --remote or --parameter
     #[arg(long, value_name = "DOCUMENT", value_parser = config::argument("document"))]
-    document: Option<String>,
+    pub(super) document: Option<String>,
     /// A parameter of the document, instead of PORT and --remote; may be repeated
     #[arg(
         long,
@@ -50,17 +50,17 @@ pub(super) struct ConnectArgs {
         conflicts_with_all = ["port", "remote"],
         value_parser = config::parameter,
     )]
-    parameter: Vec<(String, String)>,
+    pub(super) parameter: Vec<(String, String)>,
     /// Text that is added to the `Reason` of the session
     #[arg(long, value_name = "TEXT", value_parser = config::argument("reason"))]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
     /// The configuration file [default: as for `run`, if there is one]
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     #[command(flatten)]
-    push_key: PushKeyOptions,
+    pub(super) push_key: PushKeyOptions,
     #[command(flatten)]
-    aws: AwsOptions,
+    pub(super) aws: AwsOptions,
 }
 
 /// Relays data until one side has closed.
@@ -192,7 +192,7 @@ fn fail(exit: Exit, error: &dyn Display, hint: &str) -> Exit {
 
 /// Builds the configuration from the arguments, the environment and the file, if any. Also returns
 /// how messages refer to the target.
-fn configuration(args: ConnectArgs) -> Result<(OneShotConfig, String), Exit> {
+pub(super) fn configuration(args: ConnectArgs) -> Result<(OneShotConfig, String), Exit> {
     let ConnectArgs {
         target,
         port,

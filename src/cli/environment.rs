@@ -14,6 +14,8 @@ use tracing::{info, warn};
 use super::exit::Exit;
 use super::terminal;
 use crate::config;
+use crate::daemon::doctor::Failure;
+use crate::error_class::ErrorClass;
 
 /// Extends the drain timeout under a service manager, unless the file sets it.
 pub(super) fn apply_manager(shutdown: &mut config::Shutdown) {
@@ -43,6 +45,11 @@ impl BadVariable {
     /// environment requires.
     pub(super) fn fail(&self) -> Exit {
         terminal::fail(Exit::Refused, self, self.hint())
+    }
+
+    /// Returns the error as a failed check, with the same exit code.
+    pub(super) fn failure(&self) -> Failure {
+        Failure::new(ErrorClass::BadProfile, self.to_string(), self.hint())
     }
 
     /// Returns what to write instead.

@@ -11,6 +11,7 @@ mod completions;
 mod connect;
 mod control;
 mod demo;
+mod doctor;
 mod environment;
 mod exec;
 mod exit;
@@ -26,6 +27,7 @@ mod push_key;
 mod ready_file;
 mod run;
 mod schema;
+mod self_test;
 mod simulate;
 mod ssh_config;
 mod status;
@@ -143,6 +145,8 @@ enum Command {
     Forward(forward::ForwardArgs),
     /// Run a command with forwards that last as long as the command
     Exec(exec::ExecArgs),
+    /// Find out what keeps a forward from working, with a real session, and what to do about it
+    Doctor(doctor::DoctorArgs),
     /// Print or install the ssh configuration for `ssh i-…`
     SshConfig(ssh_config::SshConfigArgs),
     /// Print the least IAM policy for the forwards of the configuration
@@ -172,6 +176,7 @@ impl Command {
             Self::Forward(args) => forward::forward(args, log).await,
             Self::Exec(args) => exec::exec(args, log).await,
             Self::Connect(args) => connect::connect(args, log).await,
+            Self::Doctor(args) => doctor::doctor(args, log).await,
             Self::SshConfig(args) => quietly(log, async { ssh_config::ssh_config(args) }).await,
             Self::IamPolicy(args) => quietly(log, async { iam_policy::iam_policy(&args) }).await,
             Self::Completions(args) => {
@@ -200,6 +205,7 @@ fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
         | Command::Connect(_)
         | Command::Forward(_)
         | Command::Exec(_)
+        | Command::Doctor(_)
         | Command::SshConfig(_)
         | Command::IamPolicy(_)
         | Command::Completions(_)

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::files::{self, Pipes};
 use crate::session::{OsUser, PublicKey, PublicKeyError, PushedKey};
 
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(super) struct PushKeyOptions {
     /// Push this public key to the EC2 instance when the connection is ready (EC2 Instance Connect);
     /// its sshd accepts it for 60 s, without a key of its own for the user

@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 
 use super::ad_hoc::blocking;
 use super::exit::Exit;
+use super::self_test::SelfTest;
 use super::{admin_socket_path, environment, paths, terminal};
 use crate::config;
 use crate::daemon::{
@@ -29,6 +30,9 @@ pub(super) struct RunArgs {
     /// Fail at startup or reload if any forward cannot start
     #[arg(long)]
     strict: bool,
+    /// After the start, make the checks of `doctor` for all forwards, and log each failure
+    #[arg(long)]
+    test: bool,
 }
 
 /// Runs until a stop signal, then terminates all sessions.
@@ -103,6 +107,7 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
         strict: args.strict,
         file: Some(path.clone()),
     };
+    let self_test = args.test.then(|| SelfTest::new(&config, &environment));
     let started = tokio::select! {
         started = Daemon::begin(config, environment, options) => started,
         () = signals.wait_for_stop() => {
@@ -114,12 +119,18 @@ pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSo
         Ok(daemon) => daemon,
         Err(error) => return report_start_error(&path, &error),
     };
+    let running = self_test.map(SelfTest::start);
     let reload_config = move || reload_config(&path);
     let cause = caught(daemon.run(&mut signals, reload_config)).await;
     if cause != Ok(Cause::Requested) {
         error!("internal error: stopping, so that the service manager can restart the daemon");
     }
-    daemon.stop_with_signals(&mut signals).await;
+    let ending = async {
+        if let Some(running) = running {
+            running.end().await;
+        }
+    };
+    tokio::join!(ending, daemon.stop_with_signals(&mut signals));
     match cause {
         Ok(Cause::Requested) => Exit::Done,
         Ok(Cause::Lost) | Err(_) => Exit::Failed,

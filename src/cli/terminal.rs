@@ -78,6 +78,11 @@ pub(super) fn has_colour() -> bool {
     io::stderr().is_terminal() && environment("NO_COLOR").is_none()
 }
 
+/// Returns whether stdout is a terminal and `NO_COLOR` is not set.
+pub(super) fn has_colour_on_stdout() -> bool {
+    io::stdout().is_terminal() && environment("NO_COLOR").is_none()
+}
+
 /// Returns whether stderr is the journal stream set up by the service manager (systemd.exec(5),
 /// `$JOURNAL_STREAM`).
 pub(super) fn is_journal() -> bool {

@@ -32,10 +32,10 @@ pub(super) struct AwsClients {
 
 /// The client and network of an account.
 #[derive(Clone, Debug)]
-struct LoadedAccount {
-    ssm: SsmClient,
+pub(super) struct LoadedAccount {
+    pub(super) ssm: SsmClient,
     /// Trusts the same certificates as the client.
-    network: Network,
+    pub(super) network: Network,
 }
 
 impl AwsClients {
@@ -43,8 +43,8 @@ impl AwsClients {
     ///
     /// # Errors
     ///
-    /// Invalid certificates or proxy, or files that are not read in time. A client that cannot be
-    /// loaded is not an error here but one of [`AwsClients::context`].
+    /// Invalid certificates or proxy, or files that are not read in time. Those of a client are not
+    /// errors here but of [`AwsClients::context`].
     pub(super) async fn new(
         aws: config::Aws,
         identity: Identity,
@@ -77,8 +77,7 @@ impl AwsClients {
         Ok(aws)
     }
 
-    /// Reloads for other settings and forwards; unchanged clients are kept. Also returns whether
-    /// something common to all forwards has changed.
+    /// Reloads; unchanged clients are kept. Also returns whether something common has changed.
     ///
     /// # Errors
     ///
@@ -115,8 +114,7 @@ impl AwsClients {
         Ok((updated, !changed.is_empty()))
     }
 
-    /// Returns the accounts whose certificates have changed. Where they cannot be read again, the
-    /// previous ones stay in use. Blocks.
+    /// Returns the accounts whose certificates have changed, if they can be read again. Blocks.
     fn with_other_certificates(&self) -> Vec<Account> {
         let mut changed = Vec::new();
         for (account, loaded) in &self.accounts {
@@ -271,6 +269,12 @@ impl AwsClients {
                 source: error,
             })
         })
+    }
+
+    /// Returns an account, or why it could not be loaded.
+    pub(super) fn get(&self, account: &Account) -> Result<&LoadedAccount, &session::Error> {
+        let loaded = self.accounts.get(account);
+        loaded.ok_or_else(|| &self.failed[account])
     }
 
     /// Returns the client version that is sent to agents.

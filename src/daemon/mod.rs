@@ -16,6 +16,7 @@ mod clients;
 mod config_reload;
 mod connection_limit;
 mod control_plane;
+pub mod doctor;
 mod error;
 mod event_loop;
 mod fd_limit;

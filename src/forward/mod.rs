@@ -53,6 +53,7 @@ use self::pool_handle::AcceptPermit;
 use self::pool_task::PoolTask;
 pub use self::shutdown::ShutdownPhase;
 use self::shutdown::ShutdownWatch;
+pub use self::start_request::SessionPlan;
 pub use self::stdio_forward::{CloseReason, StdioError, StdioForward, StdioStage};
 use crate::config;
 use crate::network::{Network, shortage};

@@ -6,6 +6,28 @@ use crate::proto;
 use crate::session::{EcsTarget, EcsTasks, RegionalTarget, StartRequest, Target};
 use crate::tunnel::TunnelOptions;
 
+/// What the sessions of a forward are started with.
+#[derive(Clone, Debug)]
+pub struct SessionPlan {
+    /// The targets, in the order in which they are tried.
+    pub targets: Vec<RegionalTarget>,
+    /// The request without its target.
+    pub request: StartRequest,
+    /// The parameters of the tunnels.
+    pub tunnel_options: TunnelOptions,
+}
+
+impl SessionPlan {
+    /// Returns the plan of a forward.
+    pub fn new(settings: &config::Forward, context: &Context) -> Self {
+        Self {
+            targets: targets(settings, context),
+            request: request(settings, &context.origin),
+            tunnel_options: tunnel_options(settings, context),
+        }
+    }
+}
+
 /// Returns the request without its target. `origin` identifies this program in the list of
 /// sessions.
 pub(super) fn request(settings: &config::Forward, origin: &str) -> StartRequest {

@@ -16,14 +16,20 @@ use super::{Endpoint, shortage};
 
 /// Resolves a name and connects to one of its addresses.
 pub(super) async fn connect_tcp(endpoint: &Endpoint) -> io::Result<TcpStream> {
+    connect_any(resolve(endpoint).await?).await
+}
+
+/// Returns the addresses of a name in the order in which they are tried.
+pub(super) async fn resolve(endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> {
     let found = lookup_host((endpoint.host.as_str(), endpoint.port)).await;
     let usable = found
         .map_err(shortage::behind)?
         .filter(|address| !endpoint.loopback_only || is_loopback(address));
-    connect_any(interleave(usable.collect())).await
+    Ok(interleave(usable.collect()))
 }
 
-async fn connect_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+/// Connects to one of these addresses.
+pub(super) async fn connect_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = JoinSet::new();
     let mut failures = Vec::new();

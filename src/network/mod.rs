@@ -5,7 +5,9 @@
 //! with aws-lc-rs, verified against the platform's roots and a configured CA bundle.
 
 mod addresses;
+mod certificate;
 mod connect_response;
+mod probe;
 mod proxy;
 mod roots;
 pub mod shortage;
@@ -19,16 +21,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use self::addresses::connect_tcp;
+use self::addresses::{connect_any, connect_tcp, resolve};
+pub use self::probe::{DialStep, ProbeError, Route};
 use self::proxy::ProxyConnectError;
 pub use self::proxy::{Proxy, ProxyError};
 pub use self::roots::{RootsError, platform_roots, read_ca_bundle};
@@ -42,7 +45,9 @@ use crate::virtual_net;
 #[derive(Clone)]
 pub struct Network {
     tls: Arc<ClientConfig>,
-    /// Subject and public key of each root in `tls`, which does not expose them.
+    /// The roots in `tls`, which does not expose them.
+    store: Arc<RootCertStore>,
+    /// Subject and public key of each root.
     roots: Arc<BTreeSet<(Vec<u8>, Vec<u8>)>>,
     proxy: Option<Proxy>,
 }
@@ -60,15 +65,17 @@ impl Network {
             (root.subject.to_vec(), key.to_vec())
         });
         let trusted = Arc::new(trusted.collect());
+        let store = Arc::new(roots);
         let provider = Arc::new(aws_lc_rs::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(RootsError::Tls)?
-            .with_root_certificates(roots)
+            .with_root_certificates(Arc::clone(&store))
             .with_no_client_auth();
         let tls = Arc::new(tls);
         Ok(Self {
             tls,
+            store,
             roots: trusted,
             proxy: None,
         })
@@ -96,7 +103,20 @@ impl Network {
         endpoint: &Endpoint,
         limit: Duration,
     ) -> Result<NetworkStream, DialError> {
-        let connected = timeout(limit, self.connect(endpoint)).await;
+        let tls = Arc::clone(&self.tls);
+        self.connect_within(endpoint, tls, &mut Route::default(), limit)
+            .await
+    }
+
+    /// Connects within `limit`, and records in `route` how far it gets.
+    async fn connect_within(
+        &self,
+        endpoint: &Endpoint,
+        tls: Arc<ClientConfig>,
+        route: &mut Route,
+        limit: Duration,
+    ) -> Result<NetworkStream, DialError> {
+        let connected = timeout(limit, self.connect(endpoint, tls, route)).await;
         let connected = connected.unwrap_or_else(|_| {
             let why = format!("no response within {} s", limit.as_secs());
             Err(io::Error::new(io::ErrorKind::TimedOut, why))
@@ -117,24 +137,36 @@ impl Network {
             .filter(|proxy| proxy.applies_to(endpoint))
     }
 
-    async fn connect(&self, endpoint: &Endpoint) -> io::Result<NetworkStream> {
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        tls: Arc<ClientConfig>,
+        route: &mut Route,
+    ) -> io::Result<NetworkStream> {
         #[cfg(test)]
         if virtual_net::is_active() {
             let stream = virtual_net::connect(&endpoint.virtual_address()).await?;
             return Ok(NetworkStream::Virtual(stream));
         }
         let tcp = match self.proxy_for(endpoint) {
-            Some(proxy) => proxy.connect(endpoint).await?,
-            None => connect_tcp(endpoint).await?,
+            Some(proxy) => {
+                route.step = DialStep::Proxy;
+                proxy.connect(endpoint).await?
+            }
+            None => {
+                route.addresses = resolve(endpoint).await?;
+                route.step = DialStep::Tcp;
+                connect_any(route.addresses.clone()).await?
+            }
         };
         tcp.set_nodelay(true)?;
+        route.peer = Some(tcp.peer_addr()?);
         if !endpoint.tls {
             return Ok(NetworkStream::Plain(tcp));
         }
+        route.step = DialStep::Tls;
         let name = ServerName::try_from(endpoint.host.clone()).map_err(invalid_name)?;
-        let tls = TlsConnector::from(Arc::clone(&self.tls))
-            .connect(name, tcp)
-            .await?;
+        let tls = TlsConnector::from(tls).connect(name, tcp).await?;
         Ok(NetworkStream::Tls(Box::new(tls)))
     }
 }

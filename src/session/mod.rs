@@ -47,7 +47,8 @@ use tracing::Span;
 #[cfg(test)]
 pub use self::aws::virtual_provider;
 pub use self::aws::{
-    Identity, ProfileBundle, ProfilePlace, Settings, SsmClient, allow_prompts, check_profile,
+    DocumentInfo, Endpoints, Identity, ManagedNode, ManagedNodes, NodeFilter, ParameterInfo,
+    ProfileBundle, ProfilePlace, Settings, SsmClient, allow_prompts, check_profile,
     kill_credential_processes, restore_terminal, unless_prompting,
 };
 pub use self::circuit_breaker::{CircuitBreaker, Decision, HoldTime};
@@ -57,6 +58,7 @@ pub use self::journal::{Journal, JournalEntry, Origin};
 pub use self::priority::Priority;
 pub use self::public_key::{OsUser, OsUserError, PublicKey, PublicKeyError, PushedKey};
 use self::registry::Registration;
+pub use self::registry::SessionEnd;
 pub use self::shutdown_mode::ShutdownMode;
 pub use self::sigv4::{Signature, Upgrade};
 pub use self::start_on::{RegionalTarget, StartStage};
@@ -106,6 +108,11 @@ impl Session {
     /// Returns the client of its account and region.
     pub fn client(&self) -> &SsmClient {
         &self.ssm
+    }
+
+    /// Returns the end of the session, to wait for after the session was dropped.
+    pub fn end(&self) -> SessionEnd {
+        self.registration.watch()
     }
 
     /// Returns the endpoint of the most recent stream URL.

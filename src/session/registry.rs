@@ -11,6 +11,9 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
+use super::error::Error;
 use super::journal::Origin;
 
 /// Sessions that are not terminated yet. Cheap to clone.
@@ -26,6 +29,7 @@ impl Registry {
             key,
             registry: self.clone(),
             is_lost: AtomicBool::new(false),
+            outcome: watch::Sender::new(None),
         })
     }
 
@@ -45,11 +49,23 @@ pub(super) struct Registration {
     key: (Origin, String),
     registry: Registry,
     is_lost: AtomicBool,
+    /// The result of its termination.
+    outcome: watch::Sender<Option<Result<(), Error>>>,
 }
 
 impl Registration {
     pub(super) fn id(&self) -> &str {
         &self.key.1
+    }
+
+    /// Records the result of the termination.
+    pub(super) fn settle(&self, outcome: Result<(), Error>) {
+        self.outcome.send_replace(Some(outcome));
+    }
+
+    /// Returns a receiver of the result of the termination.
+    pub(super) fn watch(&self) -> SessionEnd {
+        SessionEnd(self.outcome.subscribe())
     }
 
     /// Keeps the entry permanently: the session can no longer be terminated.
@@ -63,6 +79,23 @@ impl Drop for Registration {
         if !self.is_lost.load(Relaxed) {
             self.registry.keys().remove(&self.key);
         }
+    }
+}
+
+/// The end of a session, which can be waited for after the session itself was dropped.
+#[derive(Debug)]
+pub struct SessionEnd(watch::Receiver<Option<Result<(), Error>>>);
+
+impl SessionEnd {
+    /// Waits until TerminateSession has succeeded. Returns `None` if its result is unknown, because
+    /// the dispatcher has ended.
+    ///
+    /// # Errors
+    ///
+    /// The error after which no further attempt is made.
+    pub async fn confirmed(mut self) -> Option<Result<(), Error>> {
+        let outcome = self.0.wait_for(Option::is_some).await;
+        outcome.ok()?.clone()
     }
 }
 

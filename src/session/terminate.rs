@@ -186,7 +186,15 @@ impl Termination {
         Some(terminated.await.unwrap_or_else(panicked))
     }
 
+    /// Reports the result to those who wait for the end of the session.
+    fn settle(&self, outcome: Result<(), Error>) {
+        if let StartedBy::Own(registration) = &self.source {
+            registration.settle(outcome);
+        }
+    }
+
     async fn done(&self, pause: Duration) -> usize {
+        self.settle(Ok(()));
         self.journal.remove(&self.id).await;
         if pause > WARN_AT_PAUSE {
             info!(session = %self.id, "session terminated after retries");
@@ -223,6 +231,8 @@ impl Termination {
     }
 
     pub(super) fn report_active(&self, error: Option<&Error>) -> usize {
+        let failure = error.cloned().unwrap_or_else(no_time_left);
+        self.settle(Err(failure));
         let hint = "if its data channel was open, termination was requested there too; see `aws ssm describe-sessions --state Active`";
         let error = error.map(tracing::field::display);
         warn!(session = %self.id, error, hint, "session may still be active");
@@ -256,6 +266,11 @@ impl NextAction {
 fn no_response() -> Error {
     let why = "no response from the credential provider";
     Error::new("TerminateSession", ErrorKind::Credentials, why)
+}
+
+fn no_time_left() -> Error {
+    let why = "no response in the time that a shutdown leaves";
+    Error::new("TerminateSession", ErrorKind::Unreachable, why)
 }
 
 /// Waits until the shutdown has reached `stage`.

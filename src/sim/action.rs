@@ -23,7 +23,8 @@ fn of(operation: Operation) -> (&'static str, &'static str) {
         | Operation::ResumeSession
         | Operation::TerminateSession
         | Operation::DescribeSessions
-        | Operation::DescribeInstanceInformation => SSM,
+        | Operation::DescribeInstanceInformation
+        | Operation::DescribeDocument => SSM,
         Operation::ListTasks | Operation::DescribeTasks => ECS,
         Operation::SendSshPublicKey => INSTANCE_CONNECT,
     }

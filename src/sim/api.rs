@@ -1,4 +1,5 @@
-//! The APIs of SSM, ECS and EC2 Instance Connect over HTTP: AWS JSON 1.1, and their errors.
+//! The APIs of SSM, ECS and EC2 Instance Connect over HTTP: AWS JSON 1.1, their operations, and their
+//! errors.
 //!
 //! A request is checked in the order of AWS: signature, operation, JSON, constraints, document,
 //! parameters, target. Where the error text of AWS is unknown, the text describes the error.
@@ -27,6 +28,7 @@ use super::records::{SessionRecord, micros};
 use super::service::Service;
 use super::session::Session;
 use super::signature::{Signature, SignatureError};
+use super::target_id::is_target;
 use crate::clock;
 
 /// Response to an API call.
@@ -102,6 +104,7 @@ fn call(
         Operation::DescribeSessions => list(service, &parse(body)?),
         Operation::DescribeInstanceInformation => describe(service, &parse(body)?),
         Operation::ListTasks | Operation::DescribeTasks => Err(unknown_operation()),
+        Operation::DescribeDocument => describe_document(service, parse(body)?),
         Operation::SendSshPublicKey => {
             instance_connect::call(service, body, &signature.to_string(), arrived)
                 .map(|answer| encode(&answer))
@@ -113,7 +116,7 @@ fn call(
 fn unknown_operation() -> ApiError {
     ApiError::new(
         "UnknownOperationException",
-        "the simulator implements the session operations, DescribeInstanceInformation, ListTasks, DescribeTasks and SendSSHPublicKey",
+        "the simulator implements the session operations, DescribeInstanceInformation, DescribeDocument, ListTasks, DescribeTasks and SendSSHPublicKey",
     )
 }
 
@@ -154,6 +157,12 @@ struct StartRequest {
 #[serde(rename_all = "PascalCase")]
 struct SessionRequest {
     session_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DocumentRequest {
+    name: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -275,10 +284,17 @@ fn describe(service: &Service, request: &DescribeRequest) -> Result<Vec<u8>, Api
     let is_offline = |id: &str| service.is_offline(id);
     let now = clock::wall().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap_or_default().as_secs();
-    let listed = nodes::describe(&service.nodes(), request, is_offline, now);
+    let version = service.options.agent.version.to_string();
+    let listed = nodes::describe(&service.nodes(), request, is_offline, &version, now);
     listed
         .map(|answer| encode(&answer))
         .map_err(|(code, message)| ApiError::new(code, message))
+}
+
+fn describe_document(service: &Service, request: DocumentRequest) -> Result<Vec<u8>, ApiError> {
+    let name = constrained("name", request.name, DOCUMENT_NAME, is_document_name)?;
+    let document = find_document(service, &name)?;
+    Ok(encode(&json!({ "Document": document.description(&name) })))
 }
 
 fn list(service: &Service, request: &SessionsRequest) -> Result<Vec<u8>, ApiError> {
@@ -316,22 +332,6 @@ fn constrained(
          {problem}"
     );
     Err(ApiError::new("ValidationException", message))
-}
-
-/// Returns true for valid target ids: `i-…`, `mi-…` or `ecs:<cluster>_<task>_<runtime>`.
-pub fn is_target(target: &str) -> bool {
-    let is_word = |id: &str| {
-        id.bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
-    let node = |prefix, lengths: &[usize]| {
-        let id = target.strip_prefix(prefix);
-        id.is_some_and(|id| is_word(id) && lengths.contains(&id.len()))
-    };
-    let container = target.strip_prefix("ecs:");
-    node("i-", &[8, 17])
-        || node("mi-", &[17])
-        || container.is_some_and(|parts| parts.split('_').filter(|p| !p.is_empty()).count() >= 3)
 }
 
 fn encode<T: Serialize>(body: &T) -> Vec<u8> {

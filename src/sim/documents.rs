@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
 /// A document: one of AWS that the simulator supports, or one like it, which fixes some parameters.
 #[derive(Clone, Debug)]
 pub struct Document {
@@ -70,6 +72,25 @@ impl Document {
             properties.insert(parameter.name.to_owned(), value);
         }
         Ok(properties)
+    }
+
+    /// Returns its description in the response to DescribeDocument.
+    pub(super) fn description(&self, name: &str) -> Value {
+        let parameters = self.parameters().map(|parameter| {
+            let mut described = json!({ "Name": parameter.name, "Type": "String" });
+            if let Some(default) = parameter.default {
+                described["DefaultValue"] = default.into();
+            }
+            described
+        });
+        let parameters: Vec<_> = parameters.collect();
+        json!({
+            "Name": name,
+            "DocumentType": "Session",
+            "SchemaVersion": "1.0",
+            "Status": "Active",
+            "Parameters": parameters,
+        })
     }
 
     /// Returns the parameters that it takes.

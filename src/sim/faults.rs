@@ -248,6 +248,8 @@ pub enum Operation {
     /// SendSSHPublicKey of EC2 Instance Connect.
     #[serde(rename = "SendSSHPublicKey")]
     SendSshPublicKey,
+    /// DescribeDocument.
+    DescribeDocument,
 }
 
 impl Operation {
@@ -262,6 +264,7 @@ impl Operation {
             Self::ListTasks => "ListTasks",
             Self::DescribeTasks => "DescribeTasks",
             Self::SendSshPublicKey => "SendSSHPublicKey",
+            Self::DescribeDocument => "DescribeDocument",
         }
     }
 
@@ -276,6 +279,7 @@ impl Operation {
             Self::ListTasks,
             Self::DescribeTasks,
             Self::SendSshPublicKey,
+            Self::DescribeDocument,
         ];
         all.into_iter().find(|operation| operation.as_str() == name)
     }

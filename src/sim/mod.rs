@@ -8,7 +8,8 @@
 //!
 //! - [`agent`]: one side of a session as a state machine without I/O, for tests in virtual time.
 //! - The API: StartSession, ResumeSession and TerminateSession with their checks and errors,
-//!   DescribeSessions, and DescribeInstanceInformation for nodes selected by tags.
+//!   DescribeSessions, DescribeDocument, and DescribeInstanceInformation for nodes selected by id or
+//!   tags.
 //! - ECS: services and their tasks, with ListTasks and DescribeTasks at the same endpoint.
 //! - The data channel: upgrade, token, replacing a client, holding output without a client.
 //! - Destinations: real TCP connections, to loopback addresses only.
@@ -97,12 +98,12 @@ mod service;
 mod session;
 mod session_spec;
 mod signature;
+mod target_id;
 mod test_servers;
 mod throttle;
 mod tls_stream;
 
 use alarm::Alarm;
-pub use api::is_target;
 pub use one_off_fault::{DisconnectKind, OneOffFault, ScheduledFault};
 
 use certificate::Certificate;
@@ -122,6 +123,7 @@ pub use records::{EndedBy, SessionRecord, Snapshot, Traffic};
 pub use resolver::{NotLoopback, Resolver};
 use service::Service;
 pub use signature::{Credentials, Signature, SignatureError};
+pub use target_id::is_target;
 pub use test_servers::{Destination, ReceivedData, ServerKind, seeded_bytes};
 pub use throttle::Throttle;
 

@@ -1,8 +1,8 @@
 //! DescribeInstanceInformation: the managed nodes of the account, with their ids, tags and status.
 //!
-//! Sessions may be started on nodes that are not listed here; the list is for clients that look up
-//! nodes by tags. Only `tag:KEY` filters are supported. A node must match all filters, and any one
-//! value of each.
+//! Sessions may be started on nodes that are not listed here. Without any listed node, every node
+//! that a client names by its id exists. Only the filters `tag:KEY` and `InstanceIds` are supported.
+//! A node must match all filters, and any one value of each.
 
 use std::collections::BTreeMap;
 
@@ -36,19 +36,27 @@ pub(super) fn describe(
     nodes: &Nodes,
     request: &DescribeRequest,
     is_offline: impl Fn(&str) -> bool,
+    agent_version: &str,
     now: u64,
 ) -> Result<Value, ListError> {
     for Filter { key, .. } in &request.filters {
-        if !key.starts_with(TAG) {
-            let what = format!("the simulator does not support the filter {key:?}, only {TAG}KEY");
+        if !key.starts_with(TAG) && key != IDS {
+            let what = format!(
+                "the simulator does not support the filter {key:?}, only {TAG}KEY and {IDS}"
+            );
             return Err(("InvalidFilterKey", what));
         }
     }
+    let implied = implied(request);
+    let nodes = if nodes.is_empty() { &implied } else { nodes };
     let token = request.next_token.as_deref();
     let page = Page::new(request.max_results, token, MIN_PAGE..=MAX_PAGE)?;
-    let fitting = nodes.iter().filter(|(_, tags)| {
+    let fitting = nodes.iter().filter(|(id, tags)| {
         let has = |Filter { key, values }: &Filter| {
-            let value = key.strip_prefix(TAG).and_then(|key| tags.get(key));
+            let value = match key.strip_prefix(TAG) {
+                Some(key) => tags.get(key),
+                None => Some(*id),
+            };
             value.is_some_and(|value| values.contains(value))
         };
         request.filters.iter().all(has)
@@ -58,6 +66,11 @@ pub(super) fn describe(
     let listed = page.of(all.iter().zip(0..count)).map(|(id, place)| {
         json!({
             "InstanceId": id,
+            "AgentVersion": agent_version,
+            "PlatformType": "Linux",
+            "PlatformName": "Amazon Linux",
+            "PlatformVersion": "2023",
+            "ComputerName": format!("{id}.simulated"),
             "PingStatus": if is_offline(id) { "ConnectionLost" } else { "Online" },
             "LastPingDateTime": now.saturating_sub((count - place) * 60),
         })
@@ -67,7 +80,15 @@ pub(super) fn describe(
     Ok(answer)
 }
 
+/// Returns the nodes that a request names by their ids.
+fn implied(request: &DescribeRequest) -> Nodes {
+    let by_id = request.filters.iter().filter(|filter| filter.key == IDS);
+    let ids = by_id.flat_map(|filter| &filter.values);
+    ids.map(|id| (id.clone(), BTreeMap::new())).collect()
+}
+
 const TAG: &str = "tag:";
+const IDS: &str = "InstanceIds";
 
 /// Minimum and maximum number of nodes per page.
 const MIN_PAGE: usize = 5;
@@ -88,7 +109,7 @@ mod tests {
             nodes.insert(format!("i-{n}"), tags.into());
         }
         let request = serde_json::from_value(text).unwrap();
-        describe(&nodes, &request, |id| id == "i-6", 1_000_000)
+        describe(&nodes, &request, |id| id == "i-6", "3.3.987.0", 1_000_000)
     }
 
     fn ids(answer: &Value) -> Vec<&str> {
@@ -123,6 +144,22 @@ mod tests {
         assert_eq!(
             ask(json!({ "Filters": unknown })).unwrap_err().0,
             "InvalidFilterKey"
+        );
+    }
+
+    #[test]
+    fn a_node_is_found_by_its_id_and_without_any_listed_node_every_id_exists() {
+        let filter = json!({ "Filters": [{ "Key": "InstanceIds", "Values": ["i-3", "i-9"] }] });
+        let request = serde_json::from_value(filter.clone()).unwrap();
+
+        let listed = ask(filter).unwrap();
+        let implied = describe(&Nodes::new(), &request, |_| false, "3.1.0.0", 0).unwrap();
+
+        assert_eq!(ids(&listed), ["i-3"]);
+        assert_eq!(ids(&implied), ["i-3", "i-9"]);
+        assert_eq!(
+            implied["InstanceInformationList"][0]["AgentVersion"],
+            "3.1.0.0"
         );
     }
 

@@ -32,6 +32,8 @@ pub struct Driver {
     pub(super) triggered: TriggerReceiver,
     pub(super) resume_timeout: Duration,
     pub(super) backoff: Backoff,
+    /// The first websocket, if it was opened in advance.
+    pub(super) first: Option<(WebSocketSink, WebSocketSource)>,
 }
 
 /// Parameters of a tunnel.
@@ -89,6 +91,7 @@ impl Driver {
                 triggered,
                 resume_timeout,
                 backoff,
+                first: None,
             },
         )
     }

@@ -16,6 +16,7 @@ mod error;
 mod heartbeat;
 mod http_head;
 mod resume;
+mod step;
 mod stream;
 mod trigger;
 mod websocket;
@@ -36,6 +37,7 @@ use crate::proto::{Reason, Stats, StreamId};
 use self::driver::CoreStart;
 pub use self::driver::{Driver, TunnelOptions};
 pub use self::error::Error;
+pub use self::step::Step;
 pub use self::stream::{ReadOutcome, Stream, WriteClosed};
 pub use self::trigger::{Trigger, TriggerReceiver};
 
@@ -113,6 +115,11 @@ impl Tunnel {
         self.shared.lock().destination.clone()
     }
 
+    /// Returns the version that the agent reported, once the tunnel is ready.
+    pub fn agent_version(&self) -> Option<Printable> {
+        self.shared.lock().agent_version.clone()
+    }
+
     /// Returns true if it is not ready yet.
     pub fn is_opening(&self) -> bool {
         State::of(&self.phase.borrow()) == State::Opening
@@ -129,33 +136,6 @@ impl Tunnel {
     /// Returns the statistics.
     pub fn stats(&self) -> Stats {
         self.shared.lock().core.stats()
-    }
-}
-
-/// A step that must complete before a tunnel is ready.
-#[derive(Clone, Debug)]
-pub struct Step {
-    /// Name, as a noun.
-    pub name: Printable,
-    /// What the user can do about it, if it failed; empty if no error is known.
-    pub hint: &'static str,
-}
-
-impl Step {
-    /// A step in progress.
-    pub fn of(name: &str) -> Self {
-        Self {
-            name: name.into(),
-            hint: "",
-        }
-    }
-
-    /// A step that has failed and is retried.
-    fn failed(name: &str, error: &Error) -> Self {
-        Self {
-            name: Printable::of(format_args!("{name} ({error})")),
-            hint: error.hint(),
-        }
     }
 }
 
@@ -212,6 +192,7 @@ struct Inner {
     writers: BTreeMap<StreamId, Waker>,
     phase: watch::Sender<Phase>,
     destination: Option<Printable>,
+    agent_version: Option<Printable>,
     /// The owner wants the session to end. Never reset.
     closing: bool,
     /// The core was closed.
@@ -230,6 +211,7 @@ impl Shared {
             writers: BTreeMap::new(),
             phase,
             destination: None,
+            agent_version: None,
             closing: false,
             is_core_closed: false,
             stale: None,
@@ -314,9 +296,14 @@ impl Inner {
                     agent_version,
                     destination,
                 } => {
-                    let (agent_version, reported) = (&*agent_version, destination.as_deref());
-                    debug!(agent_version, destination = reported, "tunnel ready");
+                    let (version, reported) = (&*agent_version, destination.as_deref());
+                    debug!(
+                        agent_version = version,
+                        destination = reported,
+                        "tunnel ready"
+                    );
                     self.destination = destination;
+                    self.agent_version = Some(agent_version);
                     self.phase.send_replace(Phase::Ready);
                 }
                 proto::Event::Notice(text) => {

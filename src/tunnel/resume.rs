@@ -32,10 +32,23 @@ use crate::proto::Reason;
 use crate::session::{self, Session};
 
 impl Driver {
-    /// Opens the first websocket of a session. Retries until the owner closes the tunnel.
+    /// Opens the first websocket of a session in advance, with one attempt.
+    ///
+    /// # Errors
+    ///
+    /// The error of that attempt.
+    pub async fn connect(&mut self) -> Result<(), Error> {
+        self.first = Some(self.dial().await?);
+        Ok(())
+    }
+
+    /// Opens the first websocket of a session, unless it is open. Retries until the owner closes the tunnel.
     pub(super) async fn connect_first(
         &mut self,
     ) -> Result<(WebSocketSink, WebSocketSource), Error> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
         loop {
             let dialled = tokio::select! {
                 dialled = self.dial() => dialled,

@@ -144,7 +144,10 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ("aws-sdk-ssm", At(&["session/aws", "session/target"])),
     ("aws-sdk-sso", At(&["session/aws/sso"])),
     ("aws-sdk-ssooidc", At(&["session/aws/sso"])),
-    ("aws-sdk-sts", At(&["session/aws/cause", "session/aws/mfa"])),
+    (
+        "aws-sdk-sts",
+        At(&["session/aws/caller", "session/aws/cause", "session/aws/mfa"]),
+    ),
     ("aws-sigv4", At(&["session/sigv4", "sim/signature"])),
     ("aws-smithy-http-client", At(&["session/aws"])),
     ("aws-smithy-types", At(&["sim/signature"])),
@@ -178,7 +181,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ("hyper", At(&["daemon", "sim"])),
     ("hyper-util", At(&["network/proxy", "daemon", "sim"])),
     ("percent-encoding", At(&["sim/signature"])),
-    ("rcgen", At(&["sim"])),
+    ("rcgen", At(&["sim", "network/certificate"])),
     (
         "rustix",
         At(&[
@@ -256,6 +259,7 @@ pub(super) const PURE: &[&str] = &[
     "duration",
     "wire",
     "proto",
+    "network/certificate",
     "network/connect_response",
     "session/rate_limiter",
     "session/circuit_breaker",

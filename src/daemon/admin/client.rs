@@ -45,6 +45,11 @@ impl Client {
         })
     }
 
+    /// Returns the process id of the daemon, if it can be seen from here.
+    pub fn pid(&self) -> Option<u32> {
+        u32::try_from(self.pid?).ok()
+    }
+
     /// Sends a request and waits for the response: for ten seconds, or for a reload or a stop as
     /// long as the daemon answers other clients.
     ///

@@ -134,12 +134,24 @@ impl SsmClient {
     /// Returns the nodes of a target.
     pub(in crate::session) async fn find(&self, target: &Target) -> Result<Resolved, Error> {
         let cache = &self.0.lookups;
+        // Boxed, because the callers' futures would nest too deeply for the compiler.
         match target {
             Target::Node(id) => Ok(Found::new(vec![id.clone()]).resolved(clock::now(), false)),
-            Target::Tags(tags) => cache.find(target, self.find_tagged(target, tags)).await,
-            // Boxed, because the callers' futures would nest too deeply for the compiler.
+            Target::Tags(tags) => {
+                let finding = Box::pin(self.find_tagged(target, tags));
+                cache.find(target, finding).await
+            }
             Target::Ecs(ecs) => cache.find(target, Box::pin(self.find_tasks(ecs))).await,
         }
+    }
+
+    /// Returns the ids of the nodes of a target, in the order in which they are tried.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there are none, or they cannot be looked up.
+    pub async fn nodes_of(&self, target: &Target) -> Result<Vec<String>, Error> {
+        self.find(target).await.map(|found| found.nodes)
     }
 
     /// Drops a cached result, none of whose nodes is connected. The next caller looks them up

@@ -11,9 +11,12 @@
 mod api_client;
 mod assume_role;
 mod bundle;
+mod caller;
 mod cause;
 mod code_prompt;
+mod document;
 mod effect;
+mod endpoints;
 mod files;
 mod fixed;
 mod guard;
@@ -21,6 +24,7 @@ mod instance_connect;
 mod limits;
 mod lookup;
 mod machine;
+mod managed_nodes;
 mod mfa;
 mod origin;
 mod place;
@@ -32,6 +36,7 @@ mod service_endpoint;
 mod sessions;
 mod settings;
 mod source;
+mod ssm_host;
 mod sso;
 mod start;
 mod tag_lookup;
@@ -48,6 +53,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aws_config::SdkConfig;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
@@ -58,11 +64,14 @@ pub(super) use self::api_client::ApiClient;
 use self::api_client::ApiClients;
 pub use self::bundle::ProfileBundle;
 pub use self::code_prompt::{allow_prompts, restore_terminal, unless_prompting};
+pub use self::document::{DocumentInfo, ParameterInfo};
 use self::effect::transience;
+pub use self::endpoints::Endpoints;
 use self::guard::guarded;
 use self::limits::ClientLimits;
 use self::lookup::LookupCache;
 pub(super) use self::lookup::Resolved;
+pub use self::managed_nodes::{ManagedNode, ManagedNodes, NodeFilter};
 pub use self::process::kill_credential_processes;
 pub use self::profile_place::ProfilePlace;
 use self::refusal::classify;
@@ -120,6 +129,7 @@ impl SsmClient {
         let source = ConfiguredProvider::load(&settings, &transport).await?;
         let region = source.region()?;
         Ok(Self(Arc::new(Inner {
+            config: source.config.clone(),
             api_clients: ApiClients::new(settings.clone(), transport.clone(), source),
             transport,
             lookups: LookupCache::default(),
@@ -356,6 +366,8 @@ impl fmt::Debug for SsmClient {
 
 struct Inner {
     api_clients: ApiClients,
+    /// The SDK configuration without credentials, as it was read first.
+    config: SdkConfig,
     transport: Transport,
     lookups: LookupCache,
     limits: ClientLimits,

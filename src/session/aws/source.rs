@@ -23,9 +23,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider};
-use aws_sdk_ssm::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 use aws_types::os_shim_internal::Env;
-use futures_util::FutureExt;
 use tracing::warn;
 
 use super::assume_role::with_role;
@@ -38,6 +36,7 @@ use super::machine::{Machine, Named};
 use super::mfa;
 use super::profiles::ProfileChanges;
 use super::settings::{Identity, Settings, Transport, timeouts};
+use super::ssm_host::ssm_host;
 use super::sso::SsoProvider;
 use super::values::{Environment, OF_PROVIDER, checked};
 use super::web_identity::WebIdentity;
@@ -204,20 +203,10 @@ impl ConfiguredProvider {
             }
             _ => return None,
         };
-        let host = self.ssm_host().unwrap_or_else(|| "this".to_owned());
+        let config = &self.config;
+        let host = ssm_host(config, config.use_fips(), config.use_dual_stack());
+        let host = host.unwrap_or_else(|| "this".to_owned());
         Some(format!("{host} is {setting}"))
-    }
-
-    fn ssm_host(&self) -> Option<String> {
-        let params = Params::builder()
-            .set_region(self.config.region().map(Region::to_string))
-            .set_use_fips(self.config.use_fips())
-            .set_use_dual_stack(self.config.use_dual_stack());
-        let resolver = DefaultResolver::new();
-        let params = params.build().ok()?;
-        let endpoint = resolver.resolve_endpoint(&params).now_or_never()?.ok()?;
-        let host = endpoint.url().strip_prefix("https://")?;
-        Some(host.to_owned())
     }
 
     /// Returns whether the AWS configuration files are the same as when this was read.

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_ssm::Client;
-use aws_sdk_ssm::types::{InstanceInformation, InstanceInformationStringFilter, PingStatus};
 use tracing::debug;
 
 use super::lookup::Found;
+use super::managed_nodes::ManagedNode;
 use super::{SsmClient, place};
 use crate::error_class::ErrorClass;
 use crate::session::Target;
@@ -49,54 +48,27 @@ impl SsmClient {
         }
     }
 
-    /// Calls DescribeInstanceInformation, page by page.
     async fn describe(&self, tags: &Tags) -> Result<Vec<Node>, Error> {
-        let filters = tags.iter().map(|(key, value)| {
-            let filter = InstanceInformationStringFilter::builder();
-            let filter = filter.key(format!("tag:{key}")).values(value).build();
-            filter.map_err(|error| Error::new(DESCRIBE, ErrorKind::Invalid, error.to_string()))
-        });
-        let filters = filters.collect::<Result<Vec<_>, _>>()?;
-        let (mut nodes, mut next) = (Vec::new(), None);
-        for _ in 0..MAX_PAGES {
-            let call = |client: Client| {
-                let call = client.describe_instance_information();
-                let call = call.set_filters(Some(filters.clone())).max_results(PAGE);
-                call.set_next_token(next.clone()).send()
-            };
-            let response = self.call(DESCRIBE, call).await?;
-            nodes.extend(
-                response
-                    .instance_information_list
-                    .into_iter()
-                    .flatten()
-                    .filter_map(node),
-            );
-            next = response.next_token.filter(|token| !token.is_empty());
-            if next.is_none() {
-                break;
-            }
-        }
-        Ok(nodes)
+        let filters = tags.iter();
+        let filters = filters.map(|(key, value)| (format!("tag:{key}"), vec![value.clone()]));
+        let filters: Vec<_> = filters.collect();
+        let found = self.managed_nodes(&filters, MAX_PAGES).await?;
+        Ok(found.nodes.iter().map(node).collect())
     }
 }
 
-fn node(information: InstanceInformation) -> Option<Node> {
-    Some(Node {
-        is_online: information.ping_status == Some(PingStatus::Online),
-        ping_status: match &information.ping_status {
-            Some(status) => status.as_str().to_owned(),
-            None => "no status".to_owned(),
-        },
-        last_ping: information
-            .last_ping_date_time
-            .map_or(0, |time| time.secs()),
-        id: information.instance_id?,
-    })
+fn node(found: &ManagedNode) -> Node {
+    let ping_status = match found.ping_status.is_empty() {
+        true => "no status",
+        false => &found.ping_status,
+    };
+    Node {
+        id: found.id.to_string(),
+        is_online: found.is_online(),
+        ping_status: ping_status.to_owned(),
+        last_ping: found.last_ping,
+    }
 }
-
-/// Nodes per page; the API allows 50.
-const PAGE: i32 = 50;
 
 /// Maximum number of pages: tags of more nodes do not identify a target.
 const MAX_PAGES: usize = 10;

@@ -126,6 +126,14 @@ fn endpoint(uri: &Uri, host: &str, tls: bool, loopback: bool) -> Endpoint {
     }
 }
 
+/// Returns the endpoint of an `https` or `http` URL.
+pub(super) fn endpoint_of_url(url: &str) -> Option<Endpoint> {
+    let uri: Uri = url.parse().ok()?;
+    let host = host(&uri).ok()?;
+    let tls = uri.scheme() == Some(&Scheme::HTTPS);
+    Some(endpoint(&uri, host, tls, is_loopback(host)))
+}
+
 /// Returns whether the query of a URL contains a signature.
 pub(super) fn is_presigned(uri: &Uri) -> bool {
     uri.query().is_some_and(|query| {
@@ -165,6 +173,11 @@ impl EndpointOverride {
             authority: authority.ok_or(EndpointOverrideError)?.clone(),
             endpoint: endpoint(&uri, host, tls, loopback),
         })
+    }
+
+    /// Returns the endpoint to connect to.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 }
 

@@ -24,7 +24,8 @@ pub(in crate::sim) fn call(
         | Operation::TerminateSession
         | Operation::DescribeSessions
         | Operation::DescribeInstanceInformation
-        | Operation::SendSshPublicKey => None,
+        | Operation::SendSshPublicKey
+        | Operation::DescribeDocument => None,
     }
 }
 

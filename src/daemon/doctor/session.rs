@@ -1,0 +1,383 @@
+//! Checks a real session of a forward: start, websocket, handshake, a connection to the destination,
+//! and its end. Whatever happens, the session is terminated.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::account::CheckedAccount;
+use super::finding::{Check, CheckOutcome, Failure, Finding};
+use super::{Checked, Checks, Scope, target};
+use crate::clock;
+use crate::config;
+use crate::daemon::StartError;
+use crate::daemon::aws_clients::{self, AwsClients};
+use crate::daemon::shutdown::LOOK_FOR_SESSIONS;
+use crate::daemon::start::Parts;
+use crate::error_class::ErrorClass;
+use crate::forward::{Context, SessionPlan};
+use crate::printable::Printable;
+use crate::proto::Upload;
+use crate::session::{Priority, Session, SessionEnd, ShutdownMode, TerminatePolicy};
+use crate::tunnel::{Driver, Error, ReadOutcome, Tunnel};
+
+/// What the sessions of all forwards share.
+pub(super) struct SessionEnvironment<'a> {
+    pub(super) clients: &'a AwsClients,
+    /// Program, version and host.
+    pub(super) origin: &'a str,
+    /// Directory of the journal.
+    pub(super) state: Option<&'a Path>,
+}
+
+/// The checks of a forward after those of its account.
+pub(super) const CHECKS: [Check; 7] = [
+    Check::Target,
+    Check::Document,
+    Check::StartSession,
+    Check::Upgrade,
+    Check::Handshake,
+    Check::Destination,
+    Check::SessionEnd,
+];
+
+/// Checks a forward, whose targets are in these accounts.
+pub(super) async fn check(
+    checks: &mut Checks<impl FnMut(Finding)>,
+    forward: &config::Forward,
+    accounts: &[&CheckedAccount],
+    environment: &SessionEnvironment<'_>,
+) {
+    let name = Printable::new(&forward.name);
+    // One of several targets may work.
+    let blocked = |of: fn(&CheckedAccount) -> Option<Check>| {
+        let blocked: Option<Vec<_>> = accounts.iter().map(|account| of(account)).collect();
+        blocked?.first().copied()
+    };
+    let scope = Scope {
+        subject: Some(&name),
+        blocked: blocked(|account| account.blocked),
+    };
+    let channel_blocked = blocked(|account| account.channel_blocked);
+    let new = checks.until_stopped(Trial::new(forward, environment)).await;
+    match new.unwrap_or_else(|| Err(interrupted())) {
+        Ok(mut trial) => {
+            trial.check(checks, forward, scope, channel_blocked).await;
+            trial.end(checks, scope).await;
+        }
+        Err(error) => {
+            // The settings of this account could not be loaded, or the checks are stopped.
+            let why = Printable::of(&error);
+            for check in CHECKS {
+                let skip = async { CheckOutcome::<()>::Skip(why.clone()) };
+                let _skipped = checks.check(check, scope, skip).await;
+            }
+        }
+    }
+}
+
+fn interrupted() -> StartError {
+    StartError::Unfinished {
+        what: "start",
+        why: "interrupted".to_owned(),
+    }
+}
+
+/// A session and the tasks that it needs.
+struct Trial {
+    context: Context,
+    plan: SessionPlan,
+    /// The end of the session, once it was started.
+    end: Option<SessionEnd>,
+    tunnel: Option<Tunnel>,
+    /// Runs the tunnel.
+    driving: JoinSet<()>,
+    /// Terminates sessions of former processes.
+    background: JoinSet<()>,
+    shutdown_mode: watch::Sender<ShutdownMode>,
+    dispatcher: JoinSet<usize>,
+}
+
+impl Trial {
+    async fn new(
+        forward: &config::Forward,
+        environment: &SessionEnvironment<'_>,
+    ) -> Result<Self, StartError> {
+        let SessionEnvironment {
+            clients,
+            origin,
+            state,
+        } = environment;
+        let forwards = std::slice::from_ref(forward);
+        let state = state.map(Path::to_owned);
+        let origin = format!("{origin}, doctor");
+        let Parts {
+            context,
+            shutdown_mode,
+            trigger: _,
+            dump_connections: _,
+            dispatcher,
+            orphans,
+        } = Parts::start(clients, forwards, 1, state, origin).await?;
+        let context = clients.context(forward, &context)?;
+        let mut background = JoinSet::new();
+        background.spawn(aws_clients::terminate_orphans(
+            (*clients).clone(),
+            context.sessions.clone(),
+            orphans,
+            TerminatePolicy::BestEffort,
+        ));
+        Ok(Self {
+            plan: SessionPlan::new(forward, &context),
+            context,
+            end: None,
+            tunnel: None,
+            driving: JoinSet::new(),
+            background,
+            shutdown_mode,
+            dispatcher,
+        })
+    }
+
+    /// Makes the checks up to the destination.
+    async fn check(
+        &mut self,
+        checks: &mut Checks<impl FnMut(Finding)>,
+        forward: &config::Forward,
+        mut scope: Scope<'_>,
+        channel_blocked: Option<Check>,
+    ) {
+        let plan = self.plan.clone();
+        let target = target::target(forward, &plan);
+        let target = checks.check(Check::Target, scope, target).await;
+        let document = target::document(&plan);
+        let document = checks.check(Check::Document, scope, document).await;
+        for (check, checked) in [(Check::Target, target), (Check::Document, document)] {
+            if matches!(checked, Checked::Failed) {
+                scope.blocked = scope.blocked.or(Some(check));
+            }
+        }
+        let limit = checks.limits.check;
+        let started = checks.check(Check::StartSession, scope, self.start(limit));
+        let session = next(started.await, &mut scope, Check::StartSession);
+        self.end = session.as_ref().map(Session::end);
+        scope.blocked = scope.blocked.or(channel_blocked);
+        let connected = checks.check(Check::Upgrade, scope, self.connect(session));
+        let driver = next(connected.await, &mut scope, Check::Upgrade);
+        let shaken = checks.check(Check::Handshake, scope, self.shake_hands(driver));
+        let end = next(shaken.await, &mut scope, Check::Handshake).flatten();
+        let destination = reach(self.tunnel.as_ref(), end, limit);
+        let _reached = checks.check(Check::Destination, scope, destination).await;
+    }
+
+    async fn start(&self, limit: Duration) -> CheckOutcome<Session> {
+        // Without retries: a failure is a result.
+        let priority = Priority::warm_session();
+        let (targets, request) = (&self.plan.targets, &self.plan.request);
+        let sessions = &self.context.sessions;
+        let started = sessions.start_on(targets, request, &priority, limit, |_stage| {});
+        match started.await {
+            Ok(session) => {
+                let text = format!("session {}", session.id());
+                CheckOutcome::Pass(session, text.into())
+            }
+            Err(error) => Failure::of_aws(&error).into(),
+        }
+    }
+
+    /// Opens the websocket of the session.
+    async fn connect(&mut self, session: Option<Session>) -> CheckOutcome<Driver> {
+        let Some(session) = session else {
+            return CheckOutcome::Skip("there is no session".into());
+        };
+        let endpoint = session.endpoint().clone();
+        let network = self.context.network.clone();
+        let (tunnel, mut driver) = Driver::new(session, network, self.plan.tunnel_options.clone());
+        self.tunnel = Some(tunnel);
+        match driver.connect().await {
+            Ok(()) => CheckOutcome::Pass(driver, format!("connected to {endpoint}").into()),
+            Err(error) => Failure::of_tunnel(&error).into(),
+        }
+    }
+
+    /// Waits for the handshake. Returns the error of a tunnel whose handshake was complete, but
+    /// which ended because of its destination.
+    async fn shake_hands(&mut self, driver: Option<Driver>) -> CheckOutcome<Option<Arc<Error>>> {
+        let (Some(driver), Some(mut tunnel)) = (driver, self.tunnel.clone()) else {
+            return CheckOutcome::Skip("there is no websocket".into());
+        };
+        self.driving.spawn(driver.run());
+        match tunnel.ready().await {
+            Ok(()) => {
+                let version = tunnel.agent_version().unwrap_or_default();
+                let destination = tunnel.destination();
+                let destination = destination.map_or_else(String::new, |destination| {
+                    format!(", which leads to {destination}")
+                });
+                CheckOutcome::Pass(None, format!("agent {version}{destination}").into())
+            }
+            Err(error) if is_of_destination(error.class()) => {
+                CheckOutcome::Pass(Some(error), "complete".into())
+            }
+            Err(error) => Failure::of_tunnel(&error).into(),
+        }
+    }
+
+    /// Ends the session, waits for it, and reports whether it has ended. Also does so when the
+    /// checks were stopped or their time is over.
+    async fn end(self, checks: &mut Checks<impl FnMut(Finding)>, scope: Scope<'_>) {
+        let begin = clock::now();
+        let Self {
+            context,
+            plan: _,
+            end,
+            tunnel,
+            mut driving,
+            mut background,
+            shutdown_mode,
+            mut dispatcher,
+        } = self;
+        if let Some(tunnel) = tunnel {
+            tunnel.close();
+            let closed = async { while driving.join_next().await.is_some() {} };
+            // Otherwise it is terminated through the API alone.
+            drop(timeout(CLOSE_TIMEOUT, closed).await);
+        }
+        driving.shutdown().await;
+        background.shutdown().await;
+        // The dispatcher ends when nothing can start a session any more.
+        drop(context);
+        shutdown_mode.send_replace(match *checks.stop.borrow() {
+            true => ShutdownMode::Forced,
+            false => ShutdownMode::Graceful,
+        });
+        let left = dispatcher.join_next().await;
+        let outcome = match (end, matches!(left, Some(Ok(0)))) {
+            (None, true) => CheckOutcome::Skip("no session was started".into()),
+            (Some(_), true) => CheckOutcome::Pass((), "terminated".into()),
+            (end, false) => unterminated(end).await.into(),
+        };
+        let _checked = checks.report(
+            Check::SessionEnd,
+            scope.subject,
+            outcome,
+            clock::since(begin),
+        );
+    }
+}
+
+/// Returns the value of a check that has passed. Otherwise the next checks are blocked.
+fn next<T>(checked: Checked<T>, scope: &mut Scope<'_>, check: Check) -> Option<T> {
+    match checked {
+        Checked::Passed(value) => Some(value),
+        Checked::Skipped => None,
+        Checked::Failed => {
+            scope.blocked = scope.blocked.or(Some(check));
+            None
+        }
+    }
+}
+
+/// Opens a connection to the destination, without sending a byte to it.
+///
+/// The agent reports a refused connection, but not an open one. A destination that sends nothing is
+/// recognised by the end of the stream: the agent confirms it once it has connected.
+async fn reach(
+    tunnel: Option<&Tunnel>,
+    end: Option<Arc<Error>>,
+    limit: Duration,
+) -> CheckOutcome<()> {
+    if let Some(error) = end {
+        return Failure::of_tunnel(&error).into();
+    }
+    let Some(tunnel) = tunnel else {
+        return CheckOutcome::Skip("there is no session".into());
+    };
+    let stream = match tunnel.open_stream() {
+        Ok(stream) => stream,
+        Err(error) => {
+            return match tunnel.failure() {
+                Some(error) => Failure::of_tunnel(&error).into(),
+                None => Failure::new(ErrorClass::SessionEnded, Printable::of(error), "").into(),
+            };
+        }
+    };
+    let mut received = Vec::new();
+    let first = timeout(QUIET, stream.read(&mut received, MAX_READ)).await;
+    let reason = match first {
+        Ok(ReadOutcome::Bytes) => {
+            let text = format!("connected; it speaks first ({} bytes)", received.len());
+            return CheckOutcome::Pass((), text.into());
+        }
+        Ok(ReadOutcome::End) => {
+            let text = "connected; the destination closed the connection at once";
+            return CheckOutcome::Pass((), text.into());
+        }
+        Ok(ReadOutcome::Lost(reason)) => reason,
+        Err(_quiet) => match timeout(limit.saturating_sub(2 * QUIET), stream.leave()).await {
+            Ok(Upload::Lost(reason)) => reason,
+            Ok(Upload::Delivered | Upload::CutShort | Upload::Pending) => {
+                return CheckOutcome::Pass(
+                    (),
+                    "connected; it waits for the client to speak".into(),
+                );
+            }
+            Err(_) => {
+                let text = "the agent's attempt to connect to the destination got no answer";
+                return Failure::new(ErrorClass::DestinationTimedOut, text, "").into();
+            }
+        },
+    };
+    let failure = tunnel.failure();
+    match failure {
+        Some(error) => Failure::of_tunnel(&error).into(),
+        None => Failure::of_tunnel(&Error::Ended(reason)).into(),
+    }
+}
+
+/// Returns whether a session ended because of its destination.
+fn is_of_destination(class: ErrorClass) -> bool {
+    matches!(
+        class,
+        ErrorClass::DestinationNotFound
+            | ErrorClass::DestinationRefused
+            | ErrorClass::DestinationTimedOut
+            | ErrorClass::DestinationForbidden
+    )
+}
+
+/// Returns the failure of a session that may still be active.
+async fn unterminated(end: Option<SessionEnd>) -> Failure {
+    let outcome = match end {
+        Some(end) => timeout(QUIET, end.confirmed()).await.ok().flatten(),
+        None => None,
+    };
+    let (class, why) = match outcome {
+        Some(Err(error)) => (error.class(), format!(": {error}")),
+        Some(Ok(())) | None => (ErrorClass::TimedOut, String::new()),
+    };
+    let remedy = match class == ErrorClass::AccessDenied {
+        true => DENIED,
+        false => LOOK_FOR_SESSIONS,
+    };
+    Failure::new(
+        class,
+        format!("the session may still be active{why}"),
+        remedy,
+    )
+}
+
+const DENIED: &str = "the caller needs ssm:TerminateSession on its own sessions (arn:aws:ssm:*:*:session/${aws:userid}-*); until then, the account's idle session timeout ends them";
+
+/// How long the destination may take to speak first, or to end at once.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Maximum number of bytes read from a destination.
+const MAX_READ: usize = 4096;
+
+/// Timeout of a graceful close: the flag on the channel waits 1 s for its acknowledgement.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);

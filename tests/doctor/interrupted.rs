@@ -1,0 +1,49 @@
+//! A signal ends the checks and the session.
+
+use std::time::Duration;
+
+use super::*;
+use crate::support::in_process::until;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_during_a_session_ends_it() {
+    let simulator = simulator(|options| {
+        options.agent.readiness = Duration::from_secs(500)..Duration::from_secs(501);
+    });
+    let simulator = simulator.await;
+    let file = File::new(&with_endpoint(&simulator, &forward(1)));
+    let mut command = caller(&simulator);
+    command.arg("doctor").arg("--config").arg(file.path());
+    let mut process = Process::start(&mut command);
+    process.stdout.wait_for("websocket-upgrade");
+    until("the session is started", || simulator.ledger().started == 1).await;
+
+    process.signal("INT");
+
+    assert_eq!(process.exit_code(), 130);
+    let stdout = process.stdout.all();
+    for line in [
+        "SKIP  handshake             interrupted",
+        "SKIP  destination           interrupted",
+        "PASS  session-end           terminated",
+    ] {
+        assert!(stdout.contains(line), "{line}\n{stdout}");
+    }
+    assert!(simulator.ledger().sessions[0].terminate_called);
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_before_a_session_starts_none() {
+    let simulator = simulator(|options| options.api_delay = Duration::from_secs(3600)).await;
+    let file = File::new(&with_endpoint(&simulator, &forward(1)));
+    let mut command = caller(&simulator);
+    command.arg("doctor").arg("--config").arg(file.path());
+    let mut process = Process::start(&mut command);
+    process.stdout.wait_for("aws-settings");
+
+    process.signal("TERM");
+
+    assert_eq!(process.exit_code(), 143);
+    assert_eq!(simulator.ledger().started, 0);
+}
