@@ -2,11 +2,12 @@
 //!
 //! A persistent failure (target offline, permission missing) would hit every following connection
 //! too. So it opens the breaker: starts are rejected with the same error and AWS is not called.
-//! After the hold time one start is allowed as a probe. If it fails, the breaker stays open twice
-//! as long, from 1 s up to 15 s; if it succeeds, the breaker closes.
+//! After the hold time one start is allowed as a probe, and others wait for its result, because the
+//! error is old by then. If the probe fails, the breaker stays open twice as long, from 1 s up to
+//! 15 s; if it succeeds, the breaker closes.
 //!
 //! Missing credentials are different: a login may provide them at any moment. The breaker then
-//! allows a probe every second, and other starts wait for its result instead of being rejected.
+//! allows a probe every second, and other starts always wait instead of being rejected.
 //!
 //! ```text
 //!            persistent failure              hold time over, next start
@@ -40,7 +41,9 @@ impl<E: Clone> CircuitBreaker<E> {
                 open.probing = true;
                 Decision::Probe
             }
-            BreakerState::Open(open) if open.growth == HoldTime::Constant => Decision::Wait,
+            BreakerState::Open(open) if open.probing || open.growth == HoldTime::Constant => {
+                Decision::Wait
+            }
             BreakerState::Open(open) => Decision::Reject(open.error.clone()),
         }
     }
@@ -174,9 +177,23 @@ mod tests {
         assert_eq!(breaker.check(start), Decision::Reject("off"));
         let later = start + seconds(1);
         assert_eq!(breaker.check(later), Decision::Probe);
-        assert_eq!(breaker.check(later), Decision::Reject("off"));
+        assert_eq!(breaker.check(later), Decision::Wait);
         breaker.handle_success();
         assert_eq!(breaker.check(later), Decision::Allow);
+    }
+
+    #[test]
+    fn starts_that_waited_for_a_failed_probe_are_rejected() {
+        let start = clock::now();
+        let mut breaker = CircuitBreaker::new();
+        breaker.handle_failure(start, start, "off", EXPONENTIAL);
+        let later = start + seconds(1);
+        assert_eq!(breaker.check(later), Decision::Probe);
+        assert_eq!(breaker.check(later), Decision::Wait);
+
+        breaker.handle_failure(later, later, "still off", EXPONENTIAL);
+
+        assert_eq!(breaker.check(later), Decision::Reject("still off"));
     }
 
     #[test]

@@ -64,11 +64,29 @@ fn one_connection_is_allowed_as_the_probe() {
 
     let (probe, other) = (harness.connect(), harness.connect());
 
-    assert_eq!(harness.refused[1..], [(other, RejectReason::Failed("off"))]);
+    assert_eq!(harness.started.len(), 2);
     let one = harness.ready(1);
     assert_eq!(harness.given, [(probe, one)]);
-    harness.connect();
     assert_eq!(harness.started.len(), 3);
+    let two = harness.ready(2);
+    assert_eq!(harness.given[1], (other, two));
+    assert_eq!(harness.refused.len(), 1);
+}
+
+#[test]
+fn connections_that_wait_for_the_probe_are_refused_with_its_error() {
+    let mut harness = Harness::new(EXCLUSIVE);
+    harness.connect();
+    harness.fail(0, "off", TARGET_IS_OFF);
+    harness.pass(Duration::from_secs(1));
+    let (probe, other) = (harness.connect(), harness.connect());
+
+    harness.fail(1, "still off", TARGET_IS_OFF);
+
+    let mut refused = harness.refused[1..].to_vec();
+    refused.sort_by_key(|(waiter, _)| *waiter);
+    let error = RejectReason::Failed("still off");
+    assert_eq!(refused, [(probe, error.clone()), (other, error)]);
 }
 
 #[test]
