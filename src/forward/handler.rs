@@ -154,7 +154,7 @@ impl Handler {
         };
         let (outcome, delivered) = final_outcome(outcome, delivered, &counters);
         drop(stream);
-        self.record_outcome(outcome.as_ref(), &counters);
+        self.record_outcome(outcome.as_ref(), &counters, begin);
         let failure = lease.tunnel().failure();
         let record = AccessLog {
             outcome: outcome.as_ref(),
@@ -204,9 +204,15 @@ impl Handler {
     }
 
     /// Records in the metrics whether the destination answered or refused.
-    fn record_outcome(&self, outcome: Option<&Outcome>, counters: &ByteCounters<'_>) {
+    fn record_outcome(
+        &self,
+        outcome: Option<&Outcome>,
+        counters: &ByteCounters<'_>,
+        begin: Instant,
+    ) {
         if counters.received() > 0 {
-            self.metrics.record_answer();
+            let is_shared = matches!(self.settings.sessions, config::SessionMode::Shared { .. });
+            self.metrics.record_answer(is_shared.then_some(begin));
         } else if let Some(Outcome::StreamLost(Reason::Refused)) = outcome {
             self.metrics
                 .record_refusal(refusal(&self.destination(), clock::now()));

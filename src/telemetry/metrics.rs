@@ -87,9 +87,14 @@ impl ForwardMetrics {
         refusal.follow(&mut past.refusal);
     }
 
-    /// Records data from the destination; clears the failure to reach it.
-    pub fn record_answer(&self) {
-        self.past().refusal = None;
+    /// Records data from the destination; clears the failure to reach it. `shared` is the beginning
+    /// of the connection if its session is shared: the forward serves, so a failure to establish
+    /// another session that was last observed before is cleared too.
+    pub fn record_answer(&self, shared: Option<Instant>) {
+        let mut past = self.past();
+        past.refusal = None;
+        past.failure
+            .take_if(|failure| shared.is_some_and(|begin| failure.seen < begin));
     }
 
     /// Returns the current failure: that of session starts, else that of the destination.
@@ -235,7 +240,21 @@ mod tests {
         // A success of another connection.
         metrics.handle_success();
         assert!(metrics.failure().is_some());
-        metrics.record_answer();
+        metrics.record_answer(None);
+
+        assert_eq!(metrics.failure(), None);
+    }
+
+    #[test]
+    fn data_on_a_later_connection_of_a_shared_session_clears_a_failed_start() {
+        let metrics = ForwardMetrics::default();
+        let failed = clock::now();
+        metrics.record_failure(failure(ErrorClass::EndpointUnreachable, failed));
+
+        metrics.record_answer(None);
+        metrics.record_answer(Some(failed));
+        assert!(metrics.failure().is_some());
+        metrics.record_answer(Some(failed + Duration::from_millis(1)));
 
         assert_eq!(metrics.failure(), None);
     }

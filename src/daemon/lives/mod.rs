@@ -67,6 +67,17 @@ const FAILED_ONCE: &[&str] = &[
     "seed 1
      {\"at\":60000,\"disk_full\":400}
      {\"at\":100000,\"kill\":null}",
+    // A client was reset with an old error, while another probed whether the target is online again.
+    "seed 1641
+     {\"at\":277715,\"offline\":288}
+     {\"at\":324176,\"client\":{\"forward\":3,\"temper\":\"vanish\",\"up\":0,\"down\":4241}}
+     {\"at\":623091,\"client\":{\"forward\":3,\"temper\":\"request\",\"up\":3468,\"down\":0}}
+     {\"at\":623091,\"client\":{\"forward\":3,\"temper\":\"idle\",\"up\":1857,\"down\":2994}}",
+    // A shared session was resumed and served, but the status reported a failed start of another.
+    "seed 1505
+     {\"at\":487857,\"client\":{\"forward\":2,\"temper\":\"request\",\"up\":714,\"down\":2239}}
+     {\"at\":496766,\"network_refused\":56}
+     {\"at\":530341,\"client\":{\"forward\":2,\"temper\":\"reset\",\"up\":3199,\"down\":665}}",
 ];
 
 #[test]
