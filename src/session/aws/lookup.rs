@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
@@ -31,8 +31,16 @@ pub(in crate::session) struct Resolved {
 #[derive(Default)]
 pub(super) struct LookupCache(Mutex<BTreeMap<Target, CacheEntry>>);
 
-/// A cache entry. Locked during the lookup.
-type CacheEntry = Arc<tokio::sync::Mutex<Option<CachedLookup>>>;
+type CacheEntry = Arc<TargetLookup>;
+
+/// The lookup of a target.
+#[derive(Default)]
+struct TargetLookup {
+    /// Locked during a lookup.
+    last: tokio::sync::Mutex<Option<CachedLookup>>,
+    /// Lookups up to this time are not used again.
+    invalid: Mutex<Option<Instant>>,
+}
 
 struct CachedLookup {
     at: Instant,
@@ -103,7 +111,9 @@ impl LookupCache {
     ) -> Result<Resolved, Error> {
         let asked = clock::now();
         let entry = self.entry(target);
-        let mut cached = entry.lock().await;
+        let mut cached = entry.last.lock().await;
+        let invalid = *entry.invalid();
+        drop(cached.take_if(|cached| Some(cached.at) <= invalid));
         match cached.as_ref().map(|cached| cached.reuse(asked)) {
             Some(Reuse::Result(result)) => return result,
             Some(Reuse::LookUpAt(at)) => sleep_until(at.into()).await,
@@ -121,12 +131,15 @@ impl LookupCache {
     /// Drops a cached result, none of whose nodes is connected. The next caller looks them up
     /// again.
     fn invalidate(&self, target: &Target, found: &Resolved) {
-        // If it is locked, a lookup is already in progress.
-        if let Ok(mut cached) = self.entry(target).try_lock()
-            && cached.as_ref().is_some_and(|cached| cached.at == found.at)
-        {
-            *cached = None;
-        }
+        let entry = self.entry(target);
+        let mut invalid = entry.invalid();
+        *invalid = (*invalid).max(Some(found.at));
+    }
+}
+
+impl TargetLookup {
+    fn invalid(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.invalid.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -242,5 +255,22 @@ mod tests {
             (vec!["1".to_owned()], vec!["2".to_owned()])
         );
         assert_eq!(find().await.nodes, ["2"]);
+    }
+
+    #[tokio::test]
+    async fn a_result_is_dropped_although_another_caller_reads_it() {
+        let cache = LookupCache::default();
+        let find = async |node: &str| {
+            let found = Found::new(vec![node.to_owned()]);
+            cache.find(&target(0), async { Ok(found) }).await.unwrap()
+        };
+        let first = find("1").await;
+        let entry = cache.entry(&target(0));
+        let reader = entry.last.lock().await;
+
+        cache.invalidate(&target(0), &first);
+
+        drop(reader);
+        assert_eq!(find("2").await.nodes, ["2"]);
     }
 }
