@@ -55,9 +55,9 @@ fn an_invalid_file_is_reported_with_line_and_hint() {
         ),
         (
             "bad target",
-            keys(TARGET, "bastion"),
+            keys(TARGET, "i-bastion"),
             4,
-            "\"bastion\" is not a target",
+            "\"i-bastion\" is not a target",
             "i-0123456789abcdef0",
         ),
         (
