@@ -58,7 +58,7 @@ fn an_invalid_file_is_reported_with_line_and_hint() {
             keys(TARGET, "i-bastion"),
             4,
             "\"i-bastion\" is not a target",
-            "i-0123456789abcdef0",
+            "tag:Name=i-bastion",
         ),
         (
             "bad document",
