@@ -45,8 +45,8 @@ use tracing::Span;
 #[cfg(test)]
 pub use self::aws::virtual_provider;
 pub use self::aws::{
-    Identity, ProfileBundle, ProfilePlace, Settings, SsmClient, allow_prompts, check_profile,
-    kill_credential_processes, restore_terminal, unless_prompting,
+    CredentialsInfo, Identity, ProfileBundle, ProfilePlace, Settings, SsmClient, allow_prompts,
+    check_profile, kill_credential_processes, restore_terminal, unless_prompting,
 };
 pub use self::circuit_breaker::{CircuitBreaker, Decision, HoldTime};
 pub use self::dispatcher::{Dispatcher, RetryTrigger, Sessions, unix_seconds};
@@ -80,6 +80,7 @@ pub struct StartRequest {
 #[derive(Debug)]
 pub struct Session {
     registration: Arc<Registration>,
+    node: String,
     access: ChannelAccess,
     ssm: SsmClient,
     sessions: Sessions,
@@ -91,6 +92,11 @@ impl Session {
     /// Returns the session id.
     pub fn id(&self) -> &str {
         self.registration.id()
+    }
+
+    /// Returns the managed node that it was started on.
+    pub fn node(&self) -> &str {
+        &self.node
     }
 
     /// Returns the endpoint of the most recent stream URL.

@@ -35,6 +35,7 @@ impl Session {
             token: Token("token".to_owned()),
         };
         Self {
+            node: String::new(),
             registration: sessions.register(&ssm, "s-1").await.unwrap(),
             access,
             ssm,

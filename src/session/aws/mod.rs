@@ -17,6 +17,7 @@ mod effect;
 mod files;
 mod fixed;
 mod guard;
+mod lifetime;
 mod limits;
 mod lookup;
 mod machine;
@@ -58,6 +59,7 @@ pub use self::bundle::ProfileBundle;
 pub use self::code_prompt::{allow_prompts, restore_terminal, unless_prompting};
 use self::effect::transience;
 use self::guard::guarded;
+pub use self::lifetime::CredentialsInfo;
 use self::limits::ClientLimits;
 use self::lookup::LookupCache;
 pub(super) use self::lookup::Resolved;
@@ -131,6 +133,11 @@ impl SsmClient {
     /// Returns the region.
     pub fn region(&self) -> &str {
         &self.0.region
+    }
+
+    /// Returns what is known of the current credentials; `None` if there are none yet.
+    pub fn credentials(&self) -> Option<CredentialsInfo> {
+        self.0.api_clients.info()
     }
 
     /// Returns the limits on concurrent calls.

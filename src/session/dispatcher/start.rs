@@ -18,11 +18,11 @@ use crate::session::priority::Priority;
 use crate::session::registry::Registration;
 use crate::session::start::{Unsettled, start};
 use crate::session::terminate::{TimeLeft, reached};
-use crate::session::{Session, StartRequest};
+use crate::session::{Session, StartRequest, StartStage};
 
 impl Sessions {
-    /// Calls StartSession when the rate limit of the service permits it; `on_called` is called
-    /// then. The call continues if this future is dropped; its session is then terminated.
+    /// Calls StartSession when the rate limit of the service permits it; `report` is called with
+    /// what it waits for then. The call continues if this future is dropped; its session is then terminated.
     /// Credentials are awaited until `deadline`.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl Sessions {
         mut request: StartRequest,
         priority: &Priority,
         deadline: Instant,
-        on_called: impl FnOnce(),
+        report: impl Fn(StartStage),
     ) -> Result<Session, Error> {
         request.reason = self.shared.reasons.unique(&request.reason);
         let (called, is_called) = oneshot::channel();
@@ -49,9 +49,10 @@ impl Sessions {
         }));
         self.commands.send(command).map_err(|_| stopping_error())?;
         is_called.await.map_err(|_| self.unanswered())?;
-        on_called();
+        report(StartStage::Credentials);
         // Here, so that a provider that hangs is not reported as a StartSession that does.
         ssm.await_credentials(deadline).await?;
+        report(StartStage::Calling);
         answer.await.unwrap_or_else(|_| Err(self.unanswered()))
     }
 }
@@ -120,7 +121,7 @@ impl QueuedStart {
             error: error.clone(),
         });
         let session = match started {
-            Ok(started) => sessions.keep(started, ssm, span).await,
+            Ok(started) => sessions.keep(started, &request.target, ssm, span).await,
             Err(error) => Err(error),
         };
         if let Ok(session) = &session {
@@ -142,7 +143,13 @@ impl QueuedStart {
 
 impl Sessions {
     /// Creates the guard of a started session.
-    async fn keep(&self, started: Started, ssm: SsmClient, span: Span) -> Result<Session, Error> {
+    async fn keep(
+        &self,
+        started: Started,
+        node: &str,
+        ssm: SsmClient,
+        span: Span,
+    ) -> Result<Session, Error> {
         let Started { id, access } = started;
         let registration = self.register(&ssm, &id).await.ok_or_else(|| {
             // One of the two guards would terminate the session of the other.
@@ -152,6 +159,7 @@ impl Sessions {
         match access {
             Ok(access) => Ok(Session {
                 registration,
+                node: node.to_owned(),
                 access,
                 ssm,
                 sessions: self.clone(),
