@@ -35,6 +35,7 @@ mod running;
 mod servers;
 mod shutdown;
 mod signals;
+mod snapshot;
 mod start;
 mod status;
 mod suspend;

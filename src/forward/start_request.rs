@@ -1,9 +1,12 @@
 //! Parameters of StartSession and of tunnels, derived from the settings of a forward.
 
+use std::sync::Arc;
+
 use super::Context;
 use crate::config;
 use crate::proto;
 use crate::session::{EcsTarget, EcsTasks, RegionalTarget, StartRequest, Target};
+use crate::telemetry::ForwardMetrics;
 use crate::tunnel::TunnelOptions;
 
 /// Returns the request without its target. `origin` identifies this program in the list of
@@ -55,7 +58,11 @@ fn ecs(target: &config::EcsTarget) -> EcsTarget {
 }
 
 /// Returns the parameters of the tunnels of a forward.
-pub(super) fn tunnel_options(settings: &config::Forward, context: &Context) -> TunnelOptions {
+pub(super) fn tunnel_options(
+    settings: &config::Forward,
+    context: &Context,
+    metrics: &ForwardMetrics,
+) -> TunnelOptions {
     let config::Upload {
         rate,
         payload,
@@ -73,6 +80,10 @@ pub(super) fn tunnel_options(settings: &config::Forward, context: &Context) -> T
         resume_timeout: settings.resume_timeout,
         triggered: context.triggered.clone(),
         reorder_budget: context.reorder_budget.clone(),
+        messages: proto::MessageCounters {
+            sent: Arc::clone(&metrics.messages_sent),
+            retransmitted: Arc::clone(&metrics.messages_retransmitted),
+        },
     }
 }
 

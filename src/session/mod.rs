@@ -45,8 +45,9 @@ use tracing::Span;
 #[cfg(test)]
 pub use self::aws::virtual_provider;
 pub use self::aws::{
-    CredentialsInfo, Identity, ProfileBundle, ProfilePlace, Settings, SsmClient, allow_prompts,
-    check_profile, kill_credential_processes, restore_terminal, unless_prompting,
+    ApiCallCount, CredentialsInfo, Identity, ProfileBundle, ProfilePlace, Settings, SsmClient,
+    allow_prompts, api_calls, check_profile, kill_credential_processes, restore_terminal,
+    unless_prompting,
 };
 pub use self::circuit_breaker::{CircuitBreaker, Decision, HoldTime};
 pub use self::dispatcher::{Dispatcher, RetryTrigger, Sessions, unix_seconds};

@@ -11,6 +11,7 @@
 mod api_client;
 mod assume_role;
 mod bundle;
+mod call_counts;
 mod cause;
 mod code_prompt;
 mod effect;
@@ -56,6 +57,8 @@ use tracing::warn;
 pub(super) use self::api_client::ApiClient;
 use self::api_client::ApiClients;
 pub use self::bundle::ProfileBundle;
+use self::call_counts::counted;
+pub use self::call_counts::{ApiCallCount, api_calls};
 pub use self::code_prompt::{allow_prompts, restore_terminal, unless_prompting};
 use self::effect::transience;
 use self::guard::guarded;
@@ -312,8 +315,9 @@ impl SsmClient {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let response = async { call(api_client).await };
-        let response = guarded(what, MAX_CALL, response).await?;
-        self.classified(api_client, what, response)
+        let response = guarded(what, MAX_CALL, response).await;
+        let response = response.and_then(|response| self.classified(api_client, what, response));
+        counted(what, response)
     }
 
     fn classified<T, E>(
