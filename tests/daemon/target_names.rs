@@ -167,7 +167,11 @@ async fn the_nodes_of_a_group_are_replaced_under_traffic() {
             killed += kill_sessions(&simulator, &old);
         }
         assert_reset(held);
-        assert_echo(&mut connect(address), b"hello");
+        // A session that was started before, on a node that is gone, may be the first one to be used.
+        until("a new connection is served", || {
+            round_trips(address).is_ok()
+        })
+        .await;
         let count = simulator.ledger().sessions.len();
         removed.extend(ids(generation - 1).map(|old| (old, count)));
     }
