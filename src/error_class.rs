@@ -145,8 +145,8 @@ classes! {
         "No region is configured."
         "set `region` in [aws] or in the forward, set AWS_REGION, or choose a `profile` that has one";
     BadEndpoint 78
-        "The endpoint is unencrypted, or not one of this region."
-        "check `region`, `ssm_endpoint`, `ssmmessages_endpoint` and `ec2_instance_connect_endpoint`, AWS_ENDPOINT_URL_SSM and the profile's `endpoint_url`: each must be an endpoint of this region with TLS, or a loopback address";
+        "The endpoint is unencrypted, not one of this region, or another machine although that of SSM is a loopback address."
+        "check `region`, `ssm_endpoint`, `ssmmessages_endpoint`, `ecs_endpoint` and `ec2_instance_connect_endpoint`, AWS_ENDPOINT_URL_SSM and the profile's `endpoint_url`: each must be an endpoint of this region with TLS, or a loopback address";
     NotTheApi 69
         "The response did not come from AWS, but from something on the way."
         "the response is not from AWS: check for an intercepting proxy, a captive portal, or a wrong `ssm_endpoint`";

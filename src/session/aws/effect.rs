@@ -14,7 +14,7 @@ use aws_sdk_ssm::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_ssm::error::{BoxError, ConnectorError, ProvideErrorMetadata, SdkError};
 
 use super::refusal::{UNAUTHORIZED, find};
-use super::settings::Unencrypted;
+use super::service_endpoint::UrlNotAllowed;
 use crate::network::shortage;
 use crate::session::error::{Effect, Transience, sources};
 
@@ -97,7 +97,7 @@ fn is_lasting(error: &(dyn std::error::Error + 'static)) -> bool {
     let is_short = find::<io::Error>(error).is_some_and(|error| shortage::hint(error).is_some());
     let text = sources(error);
     let is_named = LASTING.iter().any(|cause| text.contains(cause));
-    is_short || is_named || find::<Unencrypted>(error).is_some()
+    is_short || is_named || find::<UrlNotAllowed>(error).is_some()
 }
 
 /// Parts of the HTTP client's messages about certificates, and about proxies that refuse. A proxy
@@ -115,7 +115,7 @@ fn of_status(response: &HttpResponse) -> Effect {
 
 /// Returns whether no connection was made, or none was allowed.
 fn is_of_connecting(error: &(dyn std::error::Error + 'static)) -> bool {
-    if find::<Unencrypted>(error).is_some() {
+    if find::<UrlNotAllowed>(error).is_some() {
         return true;
     }
     let mut next = Some(error);

@@ -6,8 +6,8 @@ use aws_sdk_ec2instanceconnect::{Client, config::Builder};
 
 use super::SsmClient;
 use super::api_client::ApiClient;
-use super::service_endpoint::{Service, endpoint};
-use super::settings::RequireTls;
+use super::service_endpoint::ServiceEndpoint;
+use super::settings::Settings;
 use crate::session::error::{Error, ErrorKind, PUSH_KEY};
 use crate::session::public_key::PushedKey;
 
@@ -27,19 +27,9 @@ impl SsmClient {
             return Err(Error::new(PUSH_KEY, ErrorKind::Invalid, why));
         }
         let settings = &self.0.settings;
-        let service = Service {
-            id: "EC2 Instance Connect",
-            endpoint: settings.ec2_instance_connect_endpoint.as_deref(),
-        };
-        let api_client = self.api_client().await?;
-        let of_ssm = settings.ssm_endpoint.as_deref();
-        let endpoint = endpoint(&api_client.source.config, of_ssm, &service).map_err(|error| {
-            let why = format!("`ec2_instance_connect_endpoint`: {error}");
-            Error::new(PUSH_KEY, ErrorKind::InvalidEndpoint, why)
-        })?;
         let call = |api_client: &ApiClient| {
             let credentials = api_client.credentials.clone();
-            let client = client(&api_client.source.config, endpoint.clone(), credentials);
+            let client = client(&api_client.source.config, settings, credentials);
             client
                 .send_ssh_public_key()
                 .instance_id(node)
@@ -59,14 +49,17 @@ impl SsmClient {
 }
 
 /// Returns a client that signs with these credentials only.
-fn client(config: &SdkConfig, endpoint: Option<String>, credentials: Credentials) -> Client {
+fn client(config: &SdkConfig, settings: &Settings, credentials: Credentials) -> Client {
+    let of_ssm = settings.ssm_endpoint.as_deref();
+    let own = settings.ec2_instance_connect_endpoint.as_deref();
+    let endpoint = ServiceEndpoint::new(config, of_ssm, "EC2 Instance Connect", own);
     let mut builder = Builder::from(config)
         .credentials_provider(credentials)
-        .interceptor(RequireTls);
-    if let Some(endpoint) = endpoint {
+        .interceptor(endpoint.rule);
+    if let Some(url) = endpoint.url {
         // The URL is complete: the SDK must not change it into a FIPS or dual-stack variant.
         builder = builder
-            .endpoint_url(endpoint)
+            .endpoint_url(url)
             .use_fips(false)
             .use_dual_stack(false);
     }

@@ -5,7 +5,8 @@ use std::io;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
-use super::settings::{CALL_TIMEOUT, Settings, Unencrypted};
+use super::service_endpoint::UrlNotAllowed;
+use super::settings::{CALL_TIMEOUT, Settings};
 use crate::error_class::ErrorClass;
 use crate::network::{Proxy, shortage};
 use crate::session::error::{Error, ErrorKind, PUSH_KEY, is_of_ecs, sources};
@@ -56,8 +57,8 @@ where
         SdkError::ResponseError(context) => not_from_aws(what, context.raw()),
         // The enum is non-exhaustive: without a response, AWS counts as not reached.
         other @ (SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | _) => {
-            if let Some(unencrypted) = find::<Unencrypted>(other) {
-                return Error::new(what, ErrorKind::InvalidEndpoint, unencrypted.to_string());
+            if let Some(not_allowed) = find::<UrlNotAllowed>(other) {
+                return Error::new(what, ErrorKind::InvalidEndpoint, not_allowed.to_string());
             }
             if let Some(shortage) = shortage_behind(other) {
                 let why = format!("cannot reach {api}: {shortage}");

@@ -4,9 +4,6 @@
 //! addresses are not reached through a proxy. The SDK does not read proxy variables itself: all
 //! connections use the proxy of these settings, or none. The credential providers call other
 //! services and select their endpoints themselves.
-//!
-//! If the SSM API is at a loopback address, which is that of a simulator, ECS is called there too,
-//! unless it has an endpoint of its own: no call must leave the machine then.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,18 +14,15 @@ use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::Credentials;
 use aws_sdk_ssm::Client;
-use aws_sdk_ssm::config::interceptors::BeforeTransmitInterceptorContextRef;
-use aws_sdk_ssm::config::{self as ssm, ConfigBag, Intercept, RuntimeComponents, SharedHttpClient};
-use aws_sdk_ssm::error::BoxError;
+use aws_sdk_ssm::config::{self as ssm, SharedHttpClient};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector};
-use aws_types::service_config::ServiceConfigKey;
 use tracing::warn;
 
+use super::service_endpoint::{ServiceEndpoint, UrlRule};
 use crate::network::{Proxy, platform_roots, read_ca_bundle};
 use crate::session::error::{Error, ErrorKind, sources};
-use crate::session::stream_url::is_loopback_url;
 
 /// AWS settings of the configuration. The rest comes from AWS's environment variables and files.
 #[derive(Clone, Debug, Default)]
@@ -156,7 +150,7 @@ impl Transport {
 pub(super) fn client(config: &SdkConfig, settings: &Settings, credentials: Credentials) -> Client {
     let mut builder = ssm::Builder::from(config)
         .credentials_provider(credentials)
-        .interceptor(RequireTls);
+        .interceptor(UrlRule::RequireTls);
     if let Some(endpoint) = &settings.ssm_endpoint {
         // The URL is complete: the SDK must not change it into a FIPS or dual-stack variant.
         builder = builder
@@ -173,38 +167,18 @@ pub(super) fn ecs_client(
     settings: &Settings,
     credentials: Credentials,
 ) -> aws_sdk_ecs::Client {
+    let (of_ssm, own) = (&settings.ssm_endpoint, &settings.ecs_endpoint);
+    let endpoint = ServiceEndpoint::new(config, of_ssm.as_deref(), "ECS", own.as_deref());
     let mut builder = aws_sdk_ecs::config::Builder::from(config)
         .credentials_provider(credentials)
-        .interceptor(RequireTls);
-    if let Some(endpoint) = ecs_endpoint(config, settings) {
+        .interceptor(endpoint.rule);
+    if let Some(url) = endpoint.url {
         builder = builder
-            .endpoint_url(endpoint)
+            .endpoint_url(url)
             .use_fips(false)
             .use_dual_stack(false);
     }
     aws_sdk_ecs::Client::from_conf(builder.build())
-}
-
-/// Returns the endpoint of the ECS API, unless the SDK selects it.
-fn ecs_endpoint(config: &SdkConfig, settings: &Settings) -> Option<String> {
-    if settings.ecs_endpoint.is_some() {
-        return settings.ecs_endpoint.clone();
-    }
-    let of_ssm = settings.ssm_endpoint.clone();
-    // The SDK resolves both by the environment and the profile, each service by its own keys first.
-    let of_ssm = of_ssm.or_else(|| sdk_endpoint(config, "SSM"));
-    let of_ssm = of_ssm.filter(|url| is_loopback_url(url));
-    of_ssm.filter(|_| sdk_endpoint(config, "ECS").is_none())
-}
-
-/// Returns the endpoint of one service in the environment or the profile, as the SDK does.
-pub(super) fn sdk_endpoint(config: &SdkConfig, service: &'static str) -> Option<String> {
-    let key = ServiceConfigKey::builder()
-        .service_id(service)
-        .env("AWS_ENDPOINT_URL")
-        .profile("endpoint_url")
-        .build();
-    config.service_config()?.load_config(key.ok()?)
 }
 
 pub(super) fn timeouts() -> TimeoutConfig {
@@ -257,38 +231,6 @@ fn read(ca_bundle: &Path) -> Result<Vec<u8>, Error> {
         let why = format!("cannot read {}: {error}", ca_bundle.display());
         Error::new(CERTIFICATES, ErrorKind::Invalid, why)
     })
-}
-
-/// Rejects unencrypted calls to other machines, whatever configured the endpoint: a response
-/// contains a token.
-#[derive(Debug)]
-pub(super) struct RequireTls;
-
-impl Intercept for RequireTls {
-    fn name(&self) -> &'static str {
-        "OnlyEncrypted"
-    }
-
-    fn read_before_transmit(
-        &self,
-        context: &BeforeTransmitInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let url = context.request().uri();
-        if url.starts_with("https://") || is_loopback_url(url) {
-            return Ok(());
-        }
-        let host = url.split('/').take(3).collect::<Vec<_>>().join("/");
-        Err(Unencrypted { host }.into())
-    }
-}
-
-/// An endpoint without TLS that is not a loopback address.
-#[derive(Debug, thiserror::Error)]
-#[error("the endpoint {host} is not allowed: without TLS, it must be a loopback address")]
-pub(super) struct Unencrypted {
-    host: String,
 }
 
 /// Message for credentials that the SDK's chain did not find.

@@ -55,6 +55,26 @@ async fn without_an_endpoint_of_its_own_a_loopback_endpoint_of_ssm_is_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_call_leaves_this_machine_if_the_endpoint_of_ssm_is_on_it() {
+    let simulator = simulator(&["app"], 1).await;
+    let text = format!(
+        "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n\
+         ecs_endpoint = \"https://192.0.2.1\"\n{}",
+        simulator.endpoint(),
+        forward(WEB, "remote = 9")
+    );
+    let mut daemon = DaemonProcess::of_file(caller(&simulator), &text);
+
+    assert_reset(connect(daemon.address()));
+
+    let line = daemon.process.stderr.wait_for("WARN");
+    let expected = ["class=BadEndpoint", "https://192.0.2.1 is not allowed"];
+    assert_names(&line, &expected);
+    daemon.stop(&simulator);
+    assert_eq!(calls(&simulator), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_loopback_endpoint_of_ssm_in_a_profile_is_used_too() {
     let echo = destination(ServerKind::Echo).await;
     let remote = format!("remote = {}", echo.address().port());
