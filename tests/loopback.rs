@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::support::free_address::free_address;
 use crate::support::in_process::{InProcess, TARGET, daemon, destination, unpaced, until};
 use crate::support::transfer::{
     MIB, hash_of, read_end, read_hash, request, request_until_served, send,
@@ -129,8 +130,8 @@ async fn sixty_four_concurrent_connections_have_a_session_each() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_dial_is_a_reset() {
-    let free_address = free_port().await;
-    let fixture = InProcess::new(Options::default(), &format!("remote = {free_address}")).await;
+    let remote = format!("remote = {}", free_address().port());
+    let fixture = InProcess::new(Options::default(), &remote).await;
 
     let end = read_end(fixture.address(), b"").await;
 
@@ -354,10 +355,4 @@ async fn connections_over_the_limit_wait_for_a_permit() {
 
     drop(second);
     fixture.end().await;
-}
-
-/// A loopback port without a listener.
-async fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().port()
 }

@@ -4,6 +4,7 @@ use ssm_proxyd::sim::{ApiFault, Operation, Options, Simulator};
 
 use crate::support::connect_process::ConnectProcess;
 use crate::support::daemon_process::assert_clean;
+use crate::support::free_address::free_address;
 use crate::support::in_process::{TARGET, unpaced};
 use crate::support::process::{Process, ssm_proxyd};
 
@@ -40,7 +41,7 @@ async fn each_failure_has_its_exit_code_and_one_line() {
 async fn a_port_where_nothing_listens_is_reported() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
 
-    let (code, stderr) = ConnectProcess::start(&simulator, free_port()).end();
+    let (code, stderr) = ConnectProcess::start(&simulator, free_address().port()).end();
 
     assert_eq!(code, 69, "{stderr}");
     assert!(stderr.contains("check the port"), "{stderr}");
@@ -51,7 +52,7 @@ async fn a_port_where_nothing_listens_is_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_refuses_is_reported() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
-    let remote = format!("localhost:{}", free_port());
+    let remote = format!("localhost:{}", free_address().port());
 
     let (code, stderr) = ConnectProcess::with(&simulator, "", &[TARGET, "--remote", &remote]).end();
 
@@ -158,10 +159,4 @@ fn an_invalid_file_and_a_missing_region_exit_with_78() {
         assert_eq!(code, 78, "{stderr}");
         assert!(stderr.contains(text), "{stderr}");
     }
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }

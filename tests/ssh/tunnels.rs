@@ -7,6 +7,7 @@ use std::thread;
 use ssm_proxyd::sim::{Destination, ServerKind};
 
 use crate::support::daemon_process::{assert_echo, connect};
+use crate::support::free_address::free_address;
 use crate::support::in_process::{destination, unpaced, until};
 use crate::support::payload::{assert_whole, pattern};
 use crate::support::process::Process;
@@ -16,7 +17,7 @@ use crate::support::sshd::{Sshd, ended, run};
 async fn a_local_forwarding_carries_many_connections() {
     let sshd = Sshd::start(unpaced()).await;
     let echo = destination(ServerKind::Echo).await;
-    let port = free_port();
+    let port = free_address().port();
     let rule = format!("127.0.0.1:{port}:{}", echo.address());
     let mut client = forwarding(&sshd, &["-L", &rule]).await;
 
@@ -36,7 +37,7 @@ async fn a_local_forwarding_carries_many_connections() {
 async fn a_remote_forwarding_connects_back() {
     let sshd = Sshd::start(unpaced()).await;
     let echo = destination(ServerKind::Echo).await;
-    let port = free_port();
+    let port = free_address().port();
     let rule = format!("127.0.0.1:{port}:{}", echo.address());
     let mut client = forwarding(&sshd, &["-R", &rule]).await;
 
@@ -51,7 +52,7 @@ async fn a_remote_forwarding_connects_back() {
 async fn a_dynamic_forwarding_is_a_proxy() {
     let sshd = Sshd::start(unpaced()).await;
     let http = Destination::start(ServerKind::Http).await.unwrap();
-    let port = free_port();
+    let port = free_address().port();
     let mut client = forwarding(&sshd, &["-D", &format!("127.0.0.1:{port}")]).await;
 
     let (proxy, url) = (
@@ -103,7 +104,7 @@ async fn a_forwarded_connection_ends_like_its_remote_end() {
         connection.read_to_end(&mut question).unwrap();
         connection.write_all(&question.repeat(2)).unwrap();
     });
-    let port = free_port();
+    let port = free_address().port();
     let rule = format!("127.0.0.1:{port}:{destination}");
     let mut client = forwarding(&sshd, &["-L", &rule]).await;
     let question = pattern(2, 50_000);
@@ -141,13 +142,4 @@ async fn forwarding(sshd: &Sshd, rule: &[&str]) -> Process {
 
 fn at(port: u16) -> std::net::SocketAddr {
     ([127, 0, 0, 1], port).into()
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use ssm_proxyd::sim::Simulator;
 use tempfile::TempDir;
 
+pub(crate) use super::free_address::free_address;
 use super::in_process::{TARGET, without_drain};
 use super::process::{Process, ssm_proxyd};
 
@@ -267,12 +268,6 @@ pub(crate) fn assert_names(line: &str, texts: &[&str]) {
     for word in texts {
         assert!(line.contains(word), "{word:?} is not in\n{line}");
     }
-}
-
-/// A loopback address without a listener.
-pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
 }
 
 /// The forward and the address in a line that says `listening`.

@@ -9,6 +9,7 @@ pub(crate) mod credential_endpoints;
 pub(crate) mod daemon_process;
 pub(crate) mod documents;
 pub(crate) mod fake_api;
+pub(crate) mod free_address;
 pub(crate) mod in_process;
 pub(crate) mod login_services;
 pub(crate) mod message_builder;
