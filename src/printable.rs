@@ -193,6 +193,15 @@ pub fn printable_lines(text: &str) -> String {
     lines
 }
 
+/// Quotes a text that is one word of a shell command.
+pub fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@+=,%".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 /// Returns true if a character displays as itself and does not affect its surroundings. Excludes
 /// control characters (C0, DEL, C1), line and paragraph separators, format characters (Unicode
 /// `Cf`: bidirectional controls, zero width, tags), and default-ignorable, hence invisible, ones.
@@ -284,6 +293,13 @@ mod tests {
             printable_lines("line 1\n  |\u{1b}[2J\u{202e}\r\n"),
             "line 1\n  |\\u{1b}[2J\\u{202e}\\r\n"
         );
+    }
+
+    #[test]
+    fn a_word_of_a_shell_command_is_quoted_if_needed() {
+        assert_eq!(shell_word("~/it's"), r"'~/it'\''s'");
+        assert_eq!(shell_word(""), "''");
+        assert_eq!(shell_word("/etc/a_b-1.toml"), "/etc/a_b-1.toml");
     }
 
     #[test]

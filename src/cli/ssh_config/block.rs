@@ -14,6 +14,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::identity::Identity;
+use crate::printable::shell_word;
 
 /// What the block consists of.
 pub(super) struct Block<'a> {
@@ -88,12 +89,7 @@ impl Block<'_> {
 
 /// Quotes an argument for the shell that ssh runs the command with, and escapes ssh's `%` tokens.
 fn quoted(argument: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@+=,".contains(c);
-    let argument = argument.replace('%', "%%");
-    if !argument.is_empty() && argument.chars().all(|c| is_plain(c) || c == '%') {
-        return argument;
-    }
-    format!("'{}'", argument.replace('\'', r"'\''"))
+    shell_word(&argument.replace('%', "%%"))
 }
 
 /// A pattern of hosts: letters, digits and the wildcards of ssh.
