@@ -71,3 +71,5 @@ mod single_stream;
 mod ssh;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod targets;

@@ -32,6 +32,7 @@ mod simulate;
 mod ssh_config;
 mod status;
 mod stdout;
+mod targets;
 mod terminal;
 
 use std::ffi::OsStr;
@@ -145,6 +146,8 @@ enum Command {
     Forward(forward::ForwardArgs),
     /// Run a command with forwards that last as long as the command
     Exec(exec::ExecArgs),
+    /// List the managed nodes, or the tasks of an ECS cluster
+    Targets(targets::TargetsArgs),
     /// Find out what keeps a forward from working, with a real session, and what to do about it
     Doctor(doctor::DoctorArgs),
     /// Print or install the ssh configuration for `ssh i-…`
@@ -176,6 +179,7 @@ impl Command {
             Self::Forward(args) => forward::forward(args, log).await,
             Self::Exec(args) => exec::exec(args, log).await,
             Self::Connect(args) => connect::connect(args, log).await,
+            Self::Targets(args) => targets::targets(args, log).await,
             Self::Doctor(args) => doctor::doctor(args, log).await,
             Self::SshConfig(args) => quietly(log, async { ssh_config::ssh_config(args) }).await,
             Self::IamPolicy(args) => quietly(log, async { iam_policy::iam_policy(&args) }).await,
@@ -205,6 +209,7 @@ fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
         | Command::Connect(_)
         | Command::Forward(_)
         | Command::Exec(_)
+        | Command::Targets(_)
         | Command::Doctor(_)
         | Command::SshConfig(_)
         | Command::IamPolicy(_)

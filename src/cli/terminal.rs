@@ -78,6 +78,12 @@ pub(super) fn has_colour() -> bool {
     io::stderr().is_terminal() && environment("NO_COLOR").is_none()
 }
 
+/// Returns the columns of a terminal; `None` for another output, or if it does not tell.
+pub(super) fn width(output: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(output).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
 /// Returns whether stdout is a terminal and `NO_COLOR` is not set.
 pub(super) fn has_colour_on_stdout() -> bool {
     io::stdout().is_terminal() && environment("NO_COLOR").is_none()

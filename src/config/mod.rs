@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::string::FromUtf8Error;
 
 use crate::config::check::MAX_LENGTH;
-pub use crate::config::check::{argument, duration, format_size, parameter, parse};
+pub use crate::config::check::{argument, cluster, duration, format_size, parameter, parse, tag};
 pub use crate::config::diagnostic::{Diagnostics, ValueError};
 pub use crate::config::model::{
     Account, Admin, Aws, ClientVersion, Config, EcsTarget, EcsTasks, Forward, Http, Limits, Listen,

@@ -37,6 +37,7 @@ mod start;
 mod status;
 mod suspend;
 mod systemd;
+mod target_list;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,6 +65,7 @@ pub use self::signals::{Signal, Signals};
 pub use self::start::{DaemonEnvironment, StartOptions};
 use self::start::{Parts, log_start, warn_of_unused};
 use self::status::DaemonStats;
+pub use self::target_list::{ListedTarget, TargetList, TargetListError, TargetQuery, list_targets};
 use crate::config::{self, Config};
 use crate::forward::{Context, Listeners};
 use crate::panics::caught;

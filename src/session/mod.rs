@@ -47,8 +47,8 @@ use tracing::Span;
 #[cfg(test)]
 pub use self::aws::virtual_provider;
 pub use self::aws::{
-    DocumentInfo, Endpoints, Identity, ManagedNode, ManagedNodes, NodeFilter, ParameterInfo,
-    ProfileBundle, ProfilePlace, Settings, SsmClient, allow_prompts, check_profile,
+    ClusterTask, DocumentInfo, Endpoints, Identity, ManagedNode, ManagedNodes, NodeFilter,
+    ParameterInfo, ProfileBundle, ProfilePlace, Settings, SsmClient, allow_prompts, check_profile,
     kill_credential_processes, restore_terminal, unless_prompting,
 };
 pub use self::circuit_breaker::{CircuitBreaker, Decision, HoldTime};

@@ -32,6 +32,8 @@ pub enum EcsTasks {
     Service(String),
     /// The tasks of all revisions of the task definition with this family.
     Family(String),
+    /// All tasks; only to list them.
+    All,
 }
 
 impl fmt::Display for Target {
@@ -58,6 +60,7 @@ impl fmt::Display for EcsTasks {
         match self {
             Self::Service(name) => write!(f, "the service {name:?}"),
             Self::Family(name) => write!(f, "the family {name:?}"),
+            Self::All => f.write_str("the tasks"),
         }
     }
 }

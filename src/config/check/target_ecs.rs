@@ -88,8 +88,24 @@ fn text(table: &Table, key: &str, resource: &str) -> Result<Option<String>, Span
         let what = format!("expected a string, found {}", entry.value.data.type_name());
         return Err((span, ValueError::new(what, EXAMPLE)));
     };
+    match checked(text, key, resource) {
+        Ok(()) => Ok(Some(text.clone())),
+        Err(error) => Err((span, error)),
+    }
+}
+
+/// Checks an argument that is the name or the ARN of a cluster.
+///
+/// # Errors
+///
+/// Fails if it is neither.
+pub fn cluster(text: &str) -> Result<String, ValueError> {
+    checked(text, "cluster", "cluster").map(|()| text.to_owned())
+}
+
+fn checked(text: &str, key: &str, resource: &str) -> Result<(), ValueError> {
     if is_name(text) || (!resource.is_empty() && is_arn(text, resource)) {
-        return Ok(Some(text.clone()));
+        return Ok(());
     }
     let what = format!("{} is not a {key} of ECS", quoted(text));
     let hint = match resource {
@@ -98,7 +114,7 @@ fn text(table: &Table, key: &str, resource: &str) -> Result<Option<String>, Span
             format!("write its name or its ARN, arn:aws:ecs:REGION:ACCOUNT:{resource}/…; {LETTERS}")
         }
     };
-    Err((span, ValueError::new(what, hint)))
+    Err(ValueError::new(what, hint))
 }
 
 fn unknown(entry: &KeyValue) -> SpannedError {

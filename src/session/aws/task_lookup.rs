@@ -67,7 +67,8 @@ impl SsmClient {
         for _ in 0..pages {
             let (arns, following) = self.list(target, &desired, next).await?;
             if !arns.is_empty() {
-                tasks.extend(self.describe_tasks(target, arns).await?);
+                let described = self.describe_tasks(target, arns).await?;
+                tasks.extend(described.into_iter().filter_map(task));
             }
             next = following;
             if next.is_none() {
@@ -78,7 +79,7 @@ impl SsmClient {
     }
 
     /// Calls ListTasks. Returns the ARNs of one page, and the token of the next one.
-    async fn list(
+    pub(super) async fn list(
         &self,
         target: &EcsTarget,
         desired: &DesiredStatus,
@@ -89,6 +90,7 @@ impl SsmClient {
             let call = match &target.tasks {
                 EcsTasks::Service(name) => call.service_name(last_part(name)),
                 EcsTasks::Family(name) => call.family(name),
+                EcsTasks::All => call,
             };
             let call = call.desired_status(desired.clone()).max_results(PAGE);
             call.set_next_token(token.clone()).send()
@@ -102,11 +104,11 @@ impl SsmClient {
     }
 
     /// Calls DescribeTasks. Tasks that no longer exist are left out.
-    async fn describe_tasks(
+    pub(super) async fn describe_tasks(
         &self,
         target: &EcsTarget,
         arns: Vec<String>,
-    ) -> Result<Vec<Task>, Error> {
+    ) -> Result<Vec<EcsTask>, Error> {
         let call = |client: Client| {
             let call = client.describe_tasks().cluster(&target.cluster);
             call.set_tasks(Some(arns.clone())).send()
@@ -118,8 +120,7 @@ impl SsmClient {
             let (task, reason) = (text(failure.arn), text(failure.reason));
             debug!(%task, %reason, "ECS does not describe a task");
         }
-        let tasks = described.tasks.unwrap_or_default();
-        Ok(tasks.into_iter().filter_map(task).collect())
+        Ok(described.tasks.unwrap_or_default())
     }
 
     /// As [`SsmClient::call`], for a call of ECS.
@@ -189,14 +190,14 @@ fn container(container: EcsContainer) -> Option<Container> {
 }
 
 /// Returns a part of a target, if it has only characters that ECS uses in names and ids.
-fn word(text: &str) -> Option<String> {
+pub(super) fn word(text: &str) -> Option<String> {
     let is_letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     let is_word = !text.is_empty() && text.len() <= MAX_WORD && text.bytes().all(is_letter);
     is_word.then(|| text.to_owned())
 }
 
 /// Returns the name at the end of an ARN, or of a name that is no ARN.
-fn last_part(arn: &str) -> &str {
+pub(super) fn last_part(arn: &str) -> &str {
     arn.rsplit_once('/').map_or(arn, |(_, name)| name)
 }
 
