@@ -4,9 +4,9 @@
 //! Where pipes are refused, opening one does not wait for a writer. A program that reads a file
 //! while it is replaced gets the previous content or the new one.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -92,6 +92,23 @@ pub fn replace(path: &Path, content: &[u8], links: Links) -> io::Result<()> {
         let _left = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Creates a file that does not exist, with its whole content at once. Blocks.
+///
+/// # Errors
+///
+/// If it exists, or cannot be created. Nothing is left then.
+pub fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let (temporary, mut file) = create_beside(path)?;
+    let written = file
+        .write_all(content)
+        .and_then(|()| file.set_permissions(Permissions::from_mode(mode)))
+        .and_then(|()| file.sync_all())
+        // Unlike a rename, a link does not replace anything.
+        .and_then(|()| fs::hard_link(&temporary, path));
+    let removed = fs::remove_file(&temporary);
+    written.and(removed)
 }
 
 /// Creates a file in the directory of another one. Its name is random, because process ids are the
@@ -181,7 +198,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         fs::write(&path, "previous").unwrap();
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
         let mut open = File::open(&path).unwrap();
 
         replace(&path, b"new", Links::Followed).unwrap();

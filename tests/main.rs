@@ -46,6 +46,8 @@ mod golden;
 #[cfg(test)]
 mod iam_policy;
 #[cfg(test)]
+mod init;
+#[cfg(test)]
 mod loopback;
 #[cfg(test)]
 mod mfa;

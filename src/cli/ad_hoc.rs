@@ -32,7 +32,18 @@ impl AdHocConfig {
 /// Reads the file and the environment. `file` is that of `--config`; without it, there may be none.
 /// `keys` of the forward take precedence over `[defaults]`.
 pub(super) fn load_ad_hoc(file: Option<&Path>, keys: &str) -> Result<AdHocConfig, Exit> {
-    let mut config = read_file(file, keys)?;
+    let config = read_file(file, keys)?;
+    ad_hoc(config)
+}
+
+/// Returns the basis without any file.
+pub(super) fn ad_hoc_without_file() -> Result<AdHocConfig, Exit> {
+    let config = config::parse(FORWARD);
+    ad_hoc(config.map_err(|error| terminal::fail_with_rendered(Exit::Failed, &error))?)
+}
+
+/// Applies the environment.
+fn ad_hoc(mut config: Config) -> Result<AdHocConfig, Exit> {
     let mut forward = config.forwards.pop().ok_or(Exit::Failed)?;
     let account = std::mem::take(&mut forward.account);
     config.aws = account.merged_into(&config.aws);

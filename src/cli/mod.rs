@@ -18,6 +18,7 @@ mod exit;
 mod forward;
 mod forward_variables;
 mod iam_policy;
+mod init;
 mod live_status;
 mod local_forward;
 mod man;
@@ -128,6 +129,8 @@ struct LogOptions {
 enum Command {
     /// Run the daemon in the foreground
     Run(run::RunArgs),
+    /// Write a first configuration file
+    Init(init::InitArgs),
     /// Validate a configuration and print the resulting settings
     Check(check::CheckArgs),
     /// Show the forwards of a running daemon
@@ -179,6 +182,7 @@ impl Command {
             Self::Forward(args) => forward::forward(args, log).await,
             Self::Exec(args) => exec::exec(args, log).await,
             Self::Connect(args) => connect::connect(args, log).await,
+            Self::Init(args) => init::init(args, log).await,
             Self::Targets(args) => targets::targets(args, log).await,
             Self::Doctor(args) => doctor::doctor(args, log).await,
             Self::SshConfig(args) => quietly(log, async { ssh_config::ssh_config(args) }).await,
@@ -209,6 +213,7 @@ fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
         | Command::Connect(_)
         | Command::Forward(_)
         | Command::Exec(_)
+        | Command::Init(_)
         | Command::Targets(_)
         | Command::Doctor(_)
         | Command::SshConfig(_)

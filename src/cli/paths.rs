@@ -14,12 +14,20 @@ pub(super) fn read(option: Option<&Path>) -> Result<(PathBuf, config::Config), c
 
 /// Finds the configuration.
 pub(super) fn search(option: Option<&Path>) -> Result<PathBuf, config::Error> {
-    let variables = config::Variables {
+    config::search(option, &variables())
+}
+
+fn variables() -> config::Variables {
+    config::Variables {
         config: std::env::var_os("SSM_PROXYD_CONFIG"),
         config_home: std::env::var_os("XDG_CONFIG_HOME"),
         home: std::env::var_os("HOME"),
-    };
-    config::search(option, &variables)
+    }
+}
+
+/// Returns the place where the configuration is looked up first.
+pub(super) fn first_place() -> Option<PathBuf> {
+    variables().first_place()
 }
 
 /// Returns the directory for persistent state, of the service manager or the user.

@@ -78,6 +78,11 @@ pub(super) fn has_colour() -> bool {
     io::stderr().is_terminal() && environment("NO_COLOR").is_none()
 }
 
+/// Returns whether this process runs as root.
+pub(super) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Returns the columns of a terminal; `None` for another output, or if it does not tell.
 pub(super) fn width(output: impl AsFd) -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(output).ok()?;

@@ -116,11 +116,22 @@ pub struct Variables {
 impl Variables {
     /// Returns the default locations in search order.
     fn places(&self) -> Vec<PathBuf> {
+        let own = self.own_place().into_iter();
+        own.chain([PathBuf::from(SYSTEM)]).collect()
+    }
+
+    /// Returns the location that is looked up first.
+    pub fn first_place(&self) -> Option<PathBuf> {
+        let named = filled(self.config.as_ref());
+        named.or_else(|| self.own_place())
+    }
+
+    /// Returns the default location of the user.
+    fn own_place(&self) -> Option<PathBuf> {
         let config_home = filled(self.config_home.as_ref()).filter(|path| path.is_absolute());
         let home = filled(self.home.as_ref()).map(|home| home.join(".config"));
         let own = config_home.or(home);
-        let own = own.map(|directory| directory.join("ssm-proxyd/config.toml"));
-        own.into_iter().chain([PathBuf::from(SYSTEM)]).collect()
+        own.map(|directory| directory.join("ssm-proxyd/config.toml"))
     }
 }
 
@@ -193,7 +204,7 @@ fn write_not_found(f: &mut fmt::Formatter<'_>, places: &[PathBuf]) -> fmt::Resul
     write!(f, " hint: {CREATE}")
 }
 
-const CREATE: &str = "create one of these files, or set `--config FILE`";
+const CREATE: &str = "`ssm-proxyd init` writes a first one; or set `--config FILE`";
 
 /// Returns why a file cannot be read, and what to do.
 fn unreadable(path: &Path, source: &io::Error) -> (String, String) {

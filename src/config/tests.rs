@@ -118,6 +118,6 @@ fn the_error_for_a_missing_file_lists_the_default_locations() {
          $SSM_PROXYD_CONFIG is not set\n  \
          /home/me/.config/ssm-proxyd/config.toml does not exist\n  \
          /etc/ssm-proxyd/config.toml does not exist\n \
-         hint: create one of these files, or set `--config FILE`"
+         hint: `ssm-proxyd init` writes a first one; or set `--config FILE`"
     );
 }
