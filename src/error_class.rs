@@ -57,7 +57,7 @@ classes! {
         "check that the target is running, that its SSM agent is online, and that region and account are correct (`connect i-….REGION` uses another region)";
     TargetNotFound 69
         "No managed node or task matches the name or the tags of the target."
-        "check the tags, the region and the account; `aws ssm describe-instance-information` lists the managed nodes";
+        "check the tags, the region and the account; `ssm-proxyd targets` lists the managed nodes";
     TargetAmbiguous 78
         "Several containers or nodes match the target, and one must be chosen."
         "name one of those listed in the message";

@@ -239,8 +239,7 @@ const NAME: &str = "Name";
 
 /// Forms of a target, for a text that resembles none.
 const FORMS: &str = "write an id (\"i-0123456789abcdef0\"), a tag (\"tag:Role=bastion\") or the \
-                     value of the tag Name (\"bastion\"); `aws ssm describe-instance-information` \
-                     lists the nodes";
+                     value of the tag Name (\"bastion\"); `ssm-proxyd targets` lists the nodes";
 
 /// Maximum characters of a tag key.
 const MAX_KEY: usize = 128;

@@ -5,7 +5,7 @@ use super::finding::{CheckOutcome, Failure};
 use crate::config;
 use crate::error_class::ErrorClass;
 use crate::forward::SessionPlan;
-use crate::printable::Printable;
+use crate::printable::{Printable, shell_word};
 use crate::session::{DocumentInfo, Error, ErrorKind, ManagedNode, RegionalTarget, Target};
 
 /// Looks for a node of the target that is online, and checks the version of its agent.
@@ -53,7 +53,7 @@ pub(super) async fn target(forward: &config::Forward, plan: &SessionPlan) -> Che
             }
         });
     }
-    not_connected(&offline).into()
+    not_connected(&offline, forward, plan).into()
 }
 
 /// Why a target cannot be used.
@@ -64,7 +64,7 @@ enum Unusable {
     Offline(ManagedNode),
 }
 
-fn not_connected(targets: &[Unusable]) -> Failure {
+fn not_connected(targets: &[Unusable], forward: &config::Forward, plan: &SessionPlan) -> Failure {
     let texts = targets.iter().map(|target| match target {
         Unusable::Unknown(text) => text.to_string(),
         Unusable::Offline(ManagedNode {
@@ -76,10 +76,29 @@ fn not_connected(targets: &[Unusable]) -> Failure {
     let texts: Vec<_> = texts.collect();
     let is_known = |target: &Unusable| matches!(target, Unusable::Offline(_));
     let (class, remedy) = match targets.iter().any(is_known) {
-        true => (ErrorClass::TargetNotConnected, OFFLINE),
-        false => (ErrorClass::TargetNotFound, UNKNOWN),
+        true => (ErrorClass::TargetNotConnected, OFFLINE.to_owned()),
+        false => (ErrorClass::TargetNotFound, unknown_remedy(forward, plan)),
     };
     Failure::new(class, texts.join("; "), remedy)
+}
+
+/// Returns the remedy for an unknown target, with the command that lists the targets of its account.
+fn unknown_remedy(forward: &config::Forward, plan: &SessionPlan) -> String {
+    let region = plan.targets.first().map(|target| target.ssm.region());
+    let options = [
+        ("region", region),
+        ("profile", forward.account.profile.as_deref()),
+        ("role-arn", forward.account.role_arn.as_deref()),
+    ];
+    let options = options.into_iter().filter_map(|(name, value)| {
+        let value = shell_word(value?);
+        Some(format!(" --{name} {value}"))
+    });
+    let options: String = options.collect();
+    format!(
+        "check the id or the tags, the region and the account; `ssm-proxyd targets{options}` (and the \
+         same `--config`, if any) lists the managed nodes; {LISTED}"
+    )
 }
 
 /// Checks the version of the agent.
@@ -185,7 +204,7 @@ fn unknown(error: &Error, is_needed: bool) -> CheckOutcome<()> {
 }
 
 const OFFLINE: &str = "start the node; check that its SSM agent runs and reaches the endpoints ssm, ssmmessages and ec2messages, and that its instance profile allows it (AmazonSSMManagedInstanceCore)";
-const UNKNOWN: &str = "check the id or the tags, the region and the account; `ssm-proxyd targets` lists the managed nodes; an instance is listed once its SSM agent runs with an instance profile that allows it (AmazonSSMManagedInstanceCore)";
+const LISTED: &str = "an instance is listed once its SSM agent runs with an instance profile that allows it (AmazonSSMManagedInstanceCore)";
 const UPDATE: &str = "update the SSM agent on the target (the document AWS-UpdateSSMAgent does it)";
 
 /// The oldest agents with certain abilities (docs/protocol.md, sections 1.3, 5.5 and 6.4).
