@@ -69,7 +69,7 @@ fn the_addresses_are_printed_for_programs_and_for_users() {
         assert_eq!(simulator.described[page], url);
         assert!(!simulator.page(&format!("/simulator/{path}")).is_empty());
     }
-    let hint = simulator.stop();
+    let hint = hint(simulator);
     for needed in [
         &format!("export AWS_ENDPOINT_URL_SSM={endpoint}"),
         "--map db.internal:5432=",
@@ -120,7 +120,7 @@ fn with_tls_the_hint_names_the_certificate_to_trust() {
         simulator.described["certificate"],
         std::fs::read_to_string(&file).unwrap()
     );
-    let hint = simulator.stop();
+    let hint = hint(simulator);
 
     assert!(
         hint.contains(&format!("export AWS_CA_BUNDLE={file}")),
@@ -356,4 +356,13 @@ fn post(simulator: &SimulatorProcess, path: &str, body: &str) -> (u16, Value) {
 fn refused(options: &[&str]) -> (i32, String) {
     let mut process = Process::start(ssm_proxyd().arg("simulate").args(options));
     (process.exit_code(), process.stderr.all())
+}
+
+/// Stops the simulator, and returns its hint. It follows the line on stdout, so it is awaited.
+fn hint(mut simulator: SimulatorProcess) -> String {
+    simulator
+        .process
+        .stderr
+        .wait_for("fault injection, manual:");
+    simulator.stop()
 }
