@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use ssm_proxyd::session::{
@@ -197,7 +198,14 @@ async fn a_duplicate_session_id_does_not_end_another_session() {
         api.calls("TerminateSession").len() == 1
     })
     .await;
-    drop(fixture.start().await.unwrap());
+    // The id can be used again when the response to TerminateSession has been processed.
+    let again = async {
+        while fixture.start().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let started = tokio::time::timeout(Duration::from_secs(60), again).await;
+    assert!(started.is_ok(), "its id cannot be used again");
     assert_eq!(fixture.finish().await, (0, Vec::new()));
 }
 
