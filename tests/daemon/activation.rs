@@ -68,6 +68,7 @@ async fn a_socket_that_was_not_passed_is_reported() {
     );
     assert!(line.contains("FileDescriptorName=db"), "{line}");
     fixture.log("ready: 2 forwards, 1 failing");
+    fixture.ends();
 }
 
 #[tokio::test(flavor = "multi_thread")]

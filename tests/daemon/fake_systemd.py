@@ -3,13 +3,18 @@
     fake_systemd.py TCP-ADDRESS UNIX-PATH COMMAND...
 
 Binds both, and runs the command with them as "web" and "local". Each time the command ends, its exit
-code is printed; it runs again once a file UNIX-PATH.again exists, which is removed.
+code is printed; it runs again once a file UNIX-PATH.again exists, which is removed. The command is
+killed with the manager.
 """
 
+import ctypes
 import os
+import signal
 import socket
 import sys
 import time
+
+PR_SET_PDEATHSIG = 1
 
 address, path, *command = sys.argv[1:]
 host, port = address.rsplit(":", 1)
@@ -21,6 +26,7 @@ unix.listen()
 while True:
     child = os.fork()
     if child == 0:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.dup2(os.dup(tcp.fileno()), 13)
         os.dup2(os.dup(unix.fileno()), 14)
         os.dup2(13, 3)
