@@ -101,7 +101,7 @@ async fn filters_select_targets() {
 
         assert_eq!(code, 0, "{arguments:?}: {stderr}");
         assert_eq!(ids(&table), expected, "{arguments:?}");
-        let is_noted = stderr.contains("none of 3 managed nodes in us-east-1 fits");
+        let is_noted = stderr.contains("none of 3 managed nodes in us-east-1 matches");
         assert_eq!(is_noted, expected.is_empty(), "{arguments:?}: {stderr}");
         assert_eq!(stderr.is_empty(), !is_noted, "{arguments:?}: {stderr}");
     }

@@ -49,7 +49,7 @@ pub(super) struct TargetsArgs {
     aws: AwsOptions,
 }
 
-/// Lists the targets that fit.
+/// Lists the targets that match.
 pub(super) async fn targets(args: TargetsArgs, log: Log) -> Exit {
     let mut signals = match Signals::new() {
         Ok(signals) => signals.without_reload(),
@@ -86,7 +86,7 @@ pub(super) async fn targets(args: TargetsArgs, log: Log) -> Exit {
     }
 }
 
-/// Lists the targets that fit; reports if there are none, or more.
+/// Lists the targets that match; reports if there are none, or more.
 async fn list(args: TargetsArgs) -> Result<TargetList, Exit> {
     let TargetsArgs {
         pattern,
@@ -106,8 +106,9 @@ async fn list(args: TargetsArgs) -> Result<TargetList, Exit> {
     let mut list = list_all(basis, options, &query).await?;
     let count = list.targets.len();
     list.targets.retain(|target| {
-        let is_named = |pattern: &Pattern| pattern.fits(&target.id) || pattern.fits(&target.name);
-        let is_of = |platform: &Pattern| platform.fits(&target.platform);
+        let is_named =
+            |pattern: &Pattern| pattern.matches(&target.id) || pattern.matches(&target.name);
+        let is_of = |platform: &Pattern| platform.matches(&target.platform);
         (target.is_online || !online)
             && pattern.as_ref().is_none_or(is_named)
             && platform.as_ref().is_none_or(is_of)
@@ -116,7 +117,7 @@ async fn list(args: TargetsArgs) -> Result<TargetList, Exit> {
         terminal::send(&there_are_more(&query, count));
     }
     if list.targets.is_empty() {
-        let (what, hint) = nothing_fits(&query, &list.region, count, pattern.is_some());
+        let (what, hint) = nothing_matches(&query, &list.region, count, pattern.is_some());
         terminal::send(&what);
         if !hint.is_empty() {
             terminal::send(&format!(" hint: {hint}"));
@@ -135,7 +136,7 @@ fn there_are_more(query: &TargetQuery, count: usize) -> String {
 }
 
 /// Returns what was not found, and a hint.
-fn nothing_fits(
+fn nothing_matches(
     query: &TargetQuery,
     region: &str,
     count: usize,
@@ -152,7 +153,7 @@ fn nothing_fits(
         (TargetQuery::Nodes(_), count) => {
             let hint = if has_pattern { NO_NAME } else { "" };
             (
-                format!("none of {count} managed nodes in {region} fits"),
+                format!("none of {count} managed nodes in {region} matches"),
                 hint,
             )
         }
@@ -161,7 +162,7 @@ fn nothing_fits(
             "",
         ),
         (TargetQuery::Cluster(cluster), count) => {
-            let what = format!("none of {count} containers in the ECS cluster {cluster} fits");
+            let what = format!("none of {count} containers in the ECS cluster {cluster} matches");
             (what, "")
         }
     }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::str::FromStr;
 
-/// A text with the placeholders `*` and `?`. Without any it fits every text that contains it. Upper
+/// A text with the placeholders `*` and `?`. Without any it matches every text that contains it. Upper
 /// and lower case are the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern(Vec<char>);
@@ -22,11 +22,11 @@ impl FromStr for Pattern {
 }
 
 impl Pattern {
-    /// Returns whether the whole text fits.
-    pub(super) fn fits(&self, text: &str) -> bool {
+    /// Returns whether the whole text matches.
+    pub(super) fn matches(&self, text: &str) -> bool {
         let text: Vec<_> = text.to_lowercase().chars().collect();
         let (mut at, mut place) = (0, 0);
-        // Where to continue if the text after the last `*` does not fit.
+        // Where to continue if the text after the last `*` does not match.
         let mut retry: Option<(usize, usize)> = None;
         while place < text.len() {
             match (self.0.get(at), retry) {
@@ -54,16 +54,16 @@ impl Pattern {
 mod tests {
     use super::*;
 
-    fn fits(pattern: &str, text: &str) -> bool {
+    fn matches(pattern: &str, text: &str) -> bool {
         let Ok(pattern) = pattern.parse::<Pattern>();
-        pattern.fits(text)
+        pattern.matches(text)
     }
 
     #[test]
     fn a_text_without_placeholders_may_be_anywhere() {
-        assert!(fits("Bas", "my-bastion"));
-        assert!(fits("", ""));
-        assert!(!fits("bast", "bas"));
+        assert!(matches("Bas", "my-bastion"));
+        assert!(matches("", ""));
+        assert!(!matches("bast", "bas"));
     }
 
     #[test]
@@ -75,10 +75,10 @@ mod tests {
             ("a?c", "abc"),
             ("**b", "aab"),
         ] {
-            assert!(fits(pattern, text), "{pattern} {text}");
+            assert!(matches(pattern, text), "{pattern} {text}");
         }
         for (pattern, text) in [("i-*", "mi-0123"), ("a?c", "ac"), ("a*b", "abc"), ("?", "")] {
-            assert!(!fits(pattern, text), "{pattern} {text}");
+            assert!(!matches(pattern, text), "{pattern} {text}");
         }
     }
 }
