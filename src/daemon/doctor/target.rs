@@ -37,7 +37,7 @@ pub(super) async fn target(forward: &config::Forward, plan: &SessionPlan) -> Che
                 filters.collect()
             }
         };
-        let found = match ssm.managed_nodes(&filter, MAX_PAGES).await {
+        let found = match ssm.nodes_of_target(&filter).await {
             Ok(found) => found,
             Err(error) => return unknown(&error, matches!(target, Target::Tags(_))),
         };
@@ -211,9 +211,6 @@ const UPDATE: &str = "update the SSM agent on the target (the document AWS-Updat
 const REMOTE_HOST: &str = "3.1.1188.0";
 const MUX: &str = "3.0.222.0";
 const RESUMABLE: &str = "3.2.1041.0";
-
-/// Maximum number of pages of nodes.
-const MAX_PAGES: usize = 4;
 
 #[cfg(test)]
 mod tests {

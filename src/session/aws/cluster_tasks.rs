@@ -3,6 +3,7 @@
 use aws_sdk_ecs::types::{Container, DesiredStatus, ManagedAgentName, Task};
 
 use super::SsmClient;
+use super::paging::{AfterPage, Pages};
 use super::task_lookup::{last_part, word};
 use crate::printable::Printable;
 use crate::session::error::Error;
@@ -46,19 +47,23 @@ impl SsmClient {
             tasks: EcsTasks::All,
             container: None,
         };
-        let (mut containers, mut next) = (Vec::new(), None);
-        for _ in 0..max_pages {
-            let (arns, following) = self.list(&all, &DesiredStatus::Running, next).await?;
-            if !arns.is_empty() {
+        let (mut containers, mut pages) = (Vec::new(), Pages::new(max_pages));
+        loop {
+            let (arns, next) = self
+                .list(&all, &DesiredStatus::Running, pages.token())
+                .await?;
+            let has_entries = !arns.is_empty();
+            if has_entries {
                 let tasks = self.describe_tasks(&all, arns).await?;
                 containers.extend(tasks.iter().flat_map(containers_of));
             }
-            next = following;
-            if next.is_none() {
-                break;
-            }
+            let is_cut = match pages.turn(next, has_entries) {
+                AfterPage::Next => continue,
+                AfterPage::End => false,
+                AfterPage::Cut => true,
+            };
+            return Ok((containers, is_cut));
         }
-        Ok((containers, next.is_some()))
     }
 }
 

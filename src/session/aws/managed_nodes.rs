@@ -1,9 +1,12 @@
 //! DescribeInstanceInformation: the managed nodes that the caller can see.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{InstanceInformation, InstanceInformationStringFilter, PingStatus};
 
 use super::SsmClient;
+use super::paging::{AfterPage, Pages};
 use crate::printable::Printable;
 use crate::session::error::{DESCRIBE, Error, ErrorKind};
 
@@ -60,23 +63,50 @@ impl SsmClient {
             filter.map_err(|error| Error::new(DESCRIBE, ErrorKind::Invalid, error.to_string()))
         });
         let filters = filters.collect::<Result<Vec<_>, _>>()?;
-        let (mut nodes, mut next) = (Vec::new(), None);
-        for _ in 0..max_pages {
+        let (mut nodes, mut known) = (Vec::new(), BTreeSet::new());
+        let mut pages = Pages::new(max_pages);
+        loop {
             let call = |client: Client| {
                 let call = client.describe_instance_information();
                 let call = call.set_filters(Some(filters.clone())).max_results(PAGE);
-                call.set_next_token(next.clone()).send()
+                call.set_next_token(pages.token()).send()
             };
             let response = self.call(DESCRIBE, call).await?;
             let listed = response.instance_information_list.into_iter().flatten();
-            nodes.extend(listed.filter_map(node));
-            next = response.next_token.filter(|token| !token.is_empty());
-            if next.is_none() {
-                break;
+            let before = nodes.len();
+            for node in listed.filter_map(node) {
+                if known.insert(node.id.clone()) {
+                    nodes.push(node);
+                }
             }
+            let is_cut = match pages.turn(response.next_token, nodes.len() > before) {
+                AfterPage::Next => continue,
+                AfterPage::End => false,
+                AfterPage::Cut => true,
+            };
+            return Ok(ManagedNodes { nodes, is_cut });
         }
-        let is_cut = next.is_some();
-        Ok(ManagedNodes { nodes, is_cut })
+    }
+
+    /// Lists the nodes of a target. If there are too many, and none of the first ones is online, the
+    /// online ones are listed, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// As [`SsmClient::managed_nodes`].
+    pub async fn nodes_of_target(&self, filters: &[NodeFilter]) -> Result<ManagedNodes, Error> {
+        let found = self.managed_nodes(filters, MAX_PAGES).await?;
+        if !found.is_cut || found.nodes.iter().any(ManagedNode::is_online) {
+            return Ok(found);
+        }
+        let online = PingStatus::Online.as_str().to_owned();
+        let online = ("PingStatus".to_owned(), vec![online]);
+        let filters: Vec<_> = filters.iter().cloned().chain([online]).collect();
+        let online = self.managed_nodes(&filters, MAX_PAGES).await?;
+        Ok(match online.nodes.is_empty() {
+            true => found,
+            false => online,
+        })
     }
 }
 
@@ -100,6 +130,9 @@ fn node(information: InstanceInformation) -> Option<ManagedNode> {
 
 /// Nodes per page; the API allows 50.
 const PAGE: i32 = 50;
+
+/// Maximum number of pages of the nodes of a target.
+const MAX_PAGES: usize = 10;
 
 /// Maximum number of characters of each text.
 const MAX_TEXT: usize = 200;

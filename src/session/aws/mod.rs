@@ -28,6 +28,7 @@ mod machine;
 mod managed_nodes;
 mod mfa;
 mod origin;
+mod paging;
 mod place;
 mod process;
 mod profile_place;

@@ -4,6 +4,7 @@ use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{SessionFilter, SessionFilterKey, SessionState};
 
 use super::SsmClient;
+use super::paging::{AfterPage, Pages};
 use super::start::is_session_id;
 use crate::session::StartRequest;
 use crate::session::error::{Error, ErrorKind};
@@ -23,25 +24,26 @@ impl SsmClient {
             .value(&request.target)
             .build()
             .map_err(|error| Error::new(DESCRIBE, ErrorKind::Invalid, error.to_string()))?;
-        let mut next = None;
-        for _ in 0..MAX_PAGES {
+        let mut pages = Pages::new(MAX_PAGES);
+        loop {
             let call = |client: Client| {
                 let call = client.describe_sessions().state(SessionState::Active);
                 let call = call.filters(filter.clone()).max_results(PAGE);
-                call.set_next_token(next.clone()).send()
+                call.set_next_token(pages.token()).send()
             };
             let response = self.call(DESCRIBE, call).await?;
-            let mut sessions = response.sessions.into_iter().flatten();
+            let sessions = response.sessions.unwrap_or_default();
+            let has_entries = !sessions.is_empty();
+            let mut sessions = sessions.into_iter();
             let found = sessions.find(|session| session.reason.as_ref() == Some(&request.reason));
             if let Some(session) = found {
                 return Ok(session.session_id.filter(|id| is_session_id(id)));
             }
-            next = response.next_token.filter(|token| !token.is_empty());
-            if next.is_none() {
-                break;
+            match pages.turn(response.next_token, has_entries) {
+                AfterPage::Next => {}
+                AfterPage::End | AfterPage::Cut => return Ok(None),
             }
         }
-        Ok(None)
     }
 }
 

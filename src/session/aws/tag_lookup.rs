@@ -52,7 +52,7 @@ impl SsmClient {
         let filters = tags.iter();
         let filters = filters.map(|(key, value)| (format!("tag:{key}"), vec![value.clone()]));
         let filters: Vec<_> = filters.collect();
-        let found = self.managed_nodes(&filters, MAX_PAGES).await?;
+        let found = self.nodes_of_target(&filters).await?;
         Ok(found.nodes.iter().map(node).collect())
     }
 }
@@ -69,6 +69,3 @@ fn node(found: &ManagedNode) -> Node {
         last_ping: found.last_ping,
     }
 }
-
-/// Maximum number of pages: tags of more nodes do not identify a target.
-const MAX_PAGES: usize = 10;

@@ -12,6 +12,7 @@ use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use tracing::debug;
 
 use super::lookup::Found;
+use super::paging::{AfterPage, Pages};
 use super::{ApiClient, SsmClient, place};
 use crate::error_class::ErrorClass;
 use crate::printable::Printable;
@@ -63,19 +64,19 @@ impl SsmClient {
         pages: usize,
     ) -> Result<Vec<Task>, Error> {
         let mut tasks = Vec::new();
-        let mut next = None;
-        for _ in 0..pages {
-            let (arns, following) = self.list(target, &desired, next).await?;
-            if !arns.is_empty() {
+        let mut pages = Pages::new(pages);
+        loop {
+            let (arns, next) = self.list(target, &desired, pages.token()).await?;
+            let has_entries = !arns.is_empty();
+            if has_entries {
                 let described = self.describe_tasks(target, arns).await?;
                 tasks.extend(described.into_iter().filter_map(task));
             }
-            next = following;
-            if next.is_none() {
-                break;
+            match pages.turn(next, has_entries) {
+                AfterPage::Next => {}
+                AfterPage::End | AfterPage::Cut => return Ok(tasks),
             }
         }
-        Ok(tasks)
     }
 
     /// Calls ListTasks. Returns the ARNs of one page, and the token of the next one.
@@ -97,10 +98,9 @@ impl SsmClient {
         };
         let listed = self.call_ecs(LIST_TASKS, call).await;
         let listed = listed.map_err(|error| looked_for(target, error))?;
-        let next = listed.next_token.filter(|token| !token.is_empty());
         let mut arns = listed.task_arns.unwrap_or_default();
         arns.truncate(MAX_DESCRIBED);
-        Ok((arns, next))
+        Ok((arns, listed.next_token))
     }
 
     /// Calls DescribeTasks. Tasks that no longer exist are left out.
