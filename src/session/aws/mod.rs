@@ -10,6 +10,7 @@
 
 mod api_client;
 mod assume_role;
+mod body_limit;
 mod bundle;
 mod caller;
 mod cause;

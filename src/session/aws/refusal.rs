@@ -4,7 +4,9 @@ use std::io;
 
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
+use http_body_util::LengthLimitError;
 
+use super::body_limit::MAX_BODY;
 use super::service_endpoint::UrlNotAllowed;
 use super::settings::{CALL_TIMEOUT, Settings};
 use crate::error_class::ErrorClass;
@@ -53,6 +55,11 @@ where
                 ErrorKind::Unreachable,
                 with_proxy(why, settings.proxy.as_ref()),
             )
+        }
+        SdkError::ResponseError(_) if find::<LengthLimitError>(error).is_some() => {
+            let most = MAX_BODY / 1024 / 1024;
+            let why = format!("a response of more than {most} MiB, which is not from AWS");
+            Error::new(what, ErrorKind::NotAws, why)
         }
         SdkError::ResponseError(context) => not_from_aws(what, context.raw()),
         // The enum is non-exhaustive: without a response, AWS counts as not reached.
@@ -120,7 +127,7 @@ fn not_from_aws(what: &'static str, response: &HttpResponse) -> Error {
     // The body of a successful response may contain a token.
     let body = response.body().bytes().filter(|_| status >= 300);
     let body = body.unwrap_or_default();
-    let body = String::from_utf8_lossy(&body[..body.len().min(MAX_BODY)]);
+    let body = String::from_utf8_lossy(&body[..body.len().min(MAX_QUOTED)]);
     let quoted = match body.trim() {
         "" => String::new(),
         words => format!(": {words}"),
@@ -129,9 +136,18 @@ fn not_from_aws(what: &'static str, response: &HttpResponse) -> Error {
     let kind = match status {
         429 => ErrorKind::Throttled,
         300..=499 => ErrorKind::NotAws,
+        200..=299 if !is_marked(response) => ErrorKind::NotAws,
         _ => ErrorKind::ServiceFault,
     };
     Error::new(what, kind, why)
+}
+
+/// Returns whether a response looks as if it came from AWS: all of those have an id, and those of the
+/// APIs that are called a type of content of their own.
+fn is_marked(response: &HttpResponse) -> bool {
+    let headers = response.headers();
+    let media_type = headers.get("content-type").unwrap_or_default();
+    headers.contains_key("x-amzn-requestid") || media_type.starts_with("application/x-amz-json")
 }
 
 /// Classifies error codes, those of the operations and the common ones (docs/protocol.md, section
@@ -238,7 +254,7 @@ const TUNNEL_ERROR: &str = "tunnel error: ";
 pub(super) const UNAUTHORIZED: &str = "tunnel error: proxy authorization required";
 
 /// Maximum number of bytes quoted from a response that is not from the API.
-const MAX_BODY: usize = 200;
+const MAX_QUOTED: usize = 200;
 
 #[cfg(test)]
 mod tests {

@@ -20,6 +20,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provi
 use aws_smithy_http_client::{Builder, Connector};
 use tracing::warn;
 
+use super::body_limit::limited;
 use super::service_endpoint::{ServiceEndpoint, UrlRule};
 use crate::network::{Proxy, platform_roots, read_ca_bundle};
 use crate::session::error::{Error, ErrorKind, sources};
@@ -142,7 +143,7 @@ impl Transport {
                 .tls_context(context.clone())
                 .build()
         });
-        Ok(Self(client))
+        Ok(Self(limited(client)))
     }
 }
 

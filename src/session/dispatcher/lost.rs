@@ -13,7 +13,7 @@ use tracing::{Span, debug, info, warn};
 use super::Sessions;
 use crate::session::StartRequest;
 use crate::session::aws::SsmClient;
-use crate::session::error::{Error, Recovery};
+use crate::session::error::{Error, ErrorKind, Recovery};
 use crate::session::terminate::{TimeLeft, reached};
 
 /// Makes the reason of each call unique.
@@ -70,7 +70,9 @@ impl Lost {
                 Ok(None) => last = None,
                 Err(error) => {
                     debug!(%error, "cannot find the session of a lost response");
-                    let is_final = error.recovery() == Recovery::GiveUp;
+                    // A response of a proxy or captive portal says nothing about the session.
+                    let is_final =
+                        error.recovery() == Recovery::GiveUp && error.kind() != ErrorKind::NotAws;
                     last = Some(error);
                     if is_final {
                         break;
