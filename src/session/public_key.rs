@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::printable::Printable;
 
 /// A public key, and the user of the instance that it is for.
@@ -34,6 +37,7 @@ impl FromStr for PublicKey {
         if PRIVATE.iter().any(|mark| text.contains(mark)) {
             return Err(PublicKeyError::Private);
         }
+        let text = text.trim_start_matches(BYTE_ORDER_MARK);
         let mut lines = text.lines().map(str::trim).filter(|line| {
             let is_comment = line.starts_with('#');
             !line.is_empty() && !is_comment
@@ -47,26 +51,45 @@ impl FromStr for PublicKey {
             .next()
             .zip(words.next())
             .ok_or(PublicKeyError::NotAKey)?;
-        let Some((_, prefix)) = TYPES.iter().find(|(known, _)| *known == name) else {
-            let is_name = name.contains('-') && is_key_data(data);
+        let Some((_, numbers)) = TYPES.iter().find(|(known, _)| *known == name) else {
+            let is_name = name.contains('-') && STANDARD.decode(data).is_ok();
             return Err(match is_name {
                 true => PublicKeyError::Type(Printable::cut(name, MAX_NAME)),
                 false => PublicKeyError::NotAKey,
             });
         };
         let key = format!("{name} {data}");
-        match data.starts_with(prefix) && is_key_data(data) && LENGTH.contains(&key.len()) {
+        let blob = STANDARD.decode(data).unwrap_or_default();
+        match is_public(&blob, name, numbers) && LENGTH.contains(&key.len()) {
             true => Ok(Self(key)),
             false => Err(PublicKeyError::Damaged),
         }
     }
 }
 
-/// Returns whether a text consists of Base64 characters, padded to a multiple of four.
-fn is_key_data(text: &str) -> bool {
-    let digits = text.trim_end_matches('=');
-    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    text.len().is_multiple_of(4) && text.len() - digits.len() <= 2 && digits.bytes().all(is_digit)
+/// Returns whether a blob consists of the name of its type and the numbers of a public key, of which
+/// some have a fixed length. The blob of a private key begins in the same way, and has more of them.
+fn is_public(blob: &[u8], name: &str, numbers: &[Option<usize>]) -> bool {
+    let Some((first, mut rest)) = part(blob) else {
+        return false;
+    };
+    for length in numbers {
+        let Some((number, behind)) = part(rest) else {
+            return false;
+        };
+        if number.is_empty() || length.is_some_and(|length| length != number.len()) {
+            return false;
+        }
+        rest = behind;
+    }
+    first == name.as_bytes() && rest.is_empty()
+}
+
+/// Splits the first part off a blob: its length in 32 bits, and its bytes.
+fn part(blob: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = blob.split_first_chunk()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    rest.split_at_checked(length)
 }
 
 /// A text that is not a public key of a supported type. Contains nothing of a private key.
@@ -155,11 +178,13 @@ fn is_first(byte: u8) -> bool {
 #[error("not a user name: write 1 to 32 letters, digits and `_-.@`, for example ec2-user")]
 pub struct OsUserError;
 
-/// The types, and how the data of such keys begins: the length and text of the type in Base64.
-const TYPES: [(&str, &str); 2] = [
-    ("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5"),
-    ("ssh-rsa", "AAAAB3NzaC1yc2E"),
-];
+/// The types, and the numbers of their public keys (RFC 4253, section 6.6, and RFC 8709): their
+/// lengths, if these are fixed.
+const TYPES: [(&str, &[Option<usize>]); 2] =
+    [("ssh-ed25519", &[Some(32)]), ("ssh-rsa", &[None, None])];
+
+/// Editors may put it at the begin of a file.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// What private keys of OpenSSH, OpenSSL and PuTTY contain.
 const PRIVATE: [&str; 3] = ["PRIVATE KEY", "-----BEGIN", "PuTTY-User-Key-File"];
@@ -186,14 +211,49 @@ mod tests {
 
     #[test]
     fn a_key_is_read_without_its_comment() {
-        let rsa = format!("ssh-rsa AAAAB3NzaC1yc2EAAAADAQAB{}==", "A".repeat(370));
+        let rsa = format!(
+            "ssh-rsa {}",
+            STANDARD.encode(blob(&[b"ssh-rsa", &[3], &[1; 257]]))
+        );
         for (text, key) in [
             (format!("{ED25519} me@host\n"), ED25519),
+            (format!("\u{feff}{ED25519} me@host\r\n"), ED25519),
             (format!("\r\n# mine\r\n  {ED25519}\r\n"), ED25519),
             (rsa.clone(), &rsa),
         ] {
             assert_eq!(parse(&text).as_deref(), Ok(key), "{text}");
         }
+    }
+
+    fn blob(parts: &[&[u8]]) -> Vec<u8> {
+        let part = |part: &&[u8]| {
+            let length = u32::try_from(part.len()).unwrap();
+            [&length.to_be_bytes(), *part].concat()
+        };
+        parts.iter().flat_map(part).collect()
+    }
+
+    /// As an agent of ssh gets them: the blob of the public key, and more.
+    #[test]
+    fn the_blob_of_a_private_key_is_rejected() {
+        for (name, parts) in [
+            ("ssh-ed25519", &[&[1; 32][..], &[2; 64], b"me"][..]),
+            ("ssh-ed25519", &[&[1; 32], b""]),
+            ("ssh-ed25519", &[&[1; 64]]),
+            ("ssh-ed25519", &[&[1; 33]]),
+            ("ssh-rsa", &[&[1; 256], &[3], &[2; 256], &[4; 128]]),
+            ("ssh-rsa", &[&[3; 100]]),
+            ("ssh-rsa", &[b"", &[3; 100]]),
+        ] {
+            let parts: Vec<_> = [name.as_bytes()].iter().chain(parts).copied().collect();
+            let blob = blob(&parts);
+            let text = format!("{name} {}", STANDARD.encode(blob));
+
+            assert_eq!(parse(&text), Err(PublicKeyError::Damaged), "{text}");
+        }
+        let cut = STANDARD.encode([0, 0, 1, 0, 1]);
+        let text = format!("ssh-rsa {}{cut}", "AAAAB3NzaC1yc2EA".repeat(9));
+        assert_eq!(parse(&text), Err(PublicKeyError::Damaged));
     }
 
     #[test]

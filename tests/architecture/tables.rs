@@ -156,7 +156,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
         At(&["sim/signature", "session/aws/body_limit"]),
     ),
     ("aws-types", At(&["session/aws"])),
-    ("base64", At(&["network/roots"])),
+    ("base64", At(&["network/roots", "session/public_key"])),
     ("bytes", AnywhereBut(&[])),
     ("clap", At(&["cli"])),
     ("clap_complete", At(&["cli/completions"])),
