@@ -289,6 +289,8 @@ fn select(text: &str, mut ad_hoc: AdHocConfig, options: AwsOptions) -> Result<Se
         label: label(&target, text, &ad_hoc.named),
         is_named: false,
         forward: Forward {
+            // In the `Reason` of the session and in the log.
+            name: text.to_owned(),
             enabled: true,
             account: options.account(),
             target: target.into(),

@@ -39,10 +39,11 @@ pub(super) fn request(settings: &config::Forward, origin: &str) -> StartRequest 
     }
 }
 
-/// Returns the `Reason` without its unique suffix. If it is too long, `origin` is cut first, so that
-/// the text of the user is complete.
+/// Returns the `Reason` without its unique suffix. If it is too long, `origin` is cut first, and
+/// `name` if it is that of a target or a destination, so that the text of the user is complete.
 fn reason(origin: &str, name: &str, text: Option<&str>) -> String {
     let text = text.map(|text| format!(": {text}")).unwrap_or_default();
+    let name: String = name.chars().take(MAX_NAME).collect();
     let rest = format!(", forward {name}{text}");
     let space = MAX_REASON.saturating_sub(rest.chars().count());
     let origin: String = origin.chars().take(space).collect();
@@ -98,6 +99,9 @@ pub(super) fn tunnel_options(settings: &config::Forward, context: &Context) -> T
     }
 }
 
+/// Maximum length of a name in a reason, in characters: that of a forward in the configuration.
+const MAX_NAME: usize = 64;
+
 /// Maximum length of a reason in characters: 256 in the API, less the suffix that `session` adds.
 const MAX_REASON: usize = 256 - 32;
 
@@ -129,5 +133,15 @@ mod tests {
             "{reason}"
         );
         assert_eq!(reason.chars().count(), MAX_REASON);
+    }
+
+    #[test]
+    fn a_long_destination_is_cut_before_the_text_of_the_user() {
+        let (name, text) = (format!("5432:{}:5432", "n".repeat(250)), "ä".repeat(100));
+
+        let reason = reason("ssm-proxyd 1 on host", &name, Some(&text));
+
+        assert!(reason.starts_with("ssm-proxyd 1 on host, forward 5432:nn"));
+        assert!(reason.ends_with(&format!("n: {text}")), "{reason}");
     }
 }

@@ -5,6 +5,7 @@ mod ends;
 mod names;
 mod push_key;
 mod refusals;
+mod responses;
 mod unread_input;
 
 use std::io::{BufRead, BufReader, Read, Write};
