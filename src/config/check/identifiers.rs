@@ -60,7 +60,17 @@ pub(in crate::config) fn check_profile(text: &str) -> Result<(), ValueError> {
             .chars()
             .any(|c| c.is_control() || matches!(c, '[' | ']'));
     let hint = "write the name of a `[profile NAME]` in ~/.aws/config: \"prod\"";
-    or(is_good, text, "is not a valid profile name", hint)
+    // It is printed wherever the profile is named. Names may have an `@`.
+    let has_password = text
+        .split_once('@')
+        .is_some_and(|(user, _)| user.contains(':'));
+    let is_url = text.contains("://") || has_password;
+    or(
+        is_good && !is_url,
+        text,
+        "is not a valid profile name",
+        hint,
+    )
 }
 
 /// Checks the ARN of a role. By the IAM reference, names consist of letters, digits and `+=,.@-_`;
@@ -185,6 +195,21 @@ const MAX_MODE: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_profile_is_no_url() {
+        for good in ["prod", "me@example.com", "team:prod", "my prod"] {
+            assert_eq!(check_profile(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "http://proxy",
+            "http://me:s3cret@proxy:1",
+            "me:s3cret@proxy",
+        ] {
+            let error = check_profile(bad).unwrap_err().to_string();
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
 
     #[test]
     fn paths_are_absolute() {
