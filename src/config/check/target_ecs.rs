@@ -1,5 +1,6 @@
 //! Targets in ECS: `ecs:CLUSTER/SERVICE[/CONTAINER]`, and the table `ecs`.
 
+use crate::config::check::identifiers::check_region;
 use crate::config::check::value::{Checked, SpannedError, at};
 use crate::config::diagnostic::ValueError;
 use crate::config::document::{KeyValue, Table, Value, ValueData};
@@ -67,6 +68,9 @@ pub(super) fn of_table(value: &Value) -> Checked<Target> {
         (_, false, false) => missing("`service` or `family` is missing"),
         (true, _, _) => Vec::new(),
     });
+    if let Some((cluster, service)) = cluster.as_deref().zip(service.as_deref()) {
+        errors.extend(contradiction(cluster, service).map(|error| (value.span.clone(), error)));
+    }
     let family = family.map(EcsTasks::Family);
     match (cluster, service.map(EcsTasks::Service).or(family)) {
         (Some(cluster), Some(tasks)) if errors.is_empty() => Ok(Target::Ecs(EcsTarget {
@@ -117,6 +121,32 @@ fn checked(text: &str, key: &str, resource: &str) -> Result<(), ValueError> {
     Err(ValueError::new(what, hint))
 }
 
+/// Returns the error of a service that is not in this cluster, as far as their ARNs show it.
+fn contradiction(cluster: &str, service: &str) -> Option<ValueError> {
+    let of_cluster: Vec<_> = cluster.splitn(6, ':').collect();
+    let of_service: Vec<_> = service.splitn(6, ':').collect();
+    let [.., service_path] = of_service[..] else {
+        return None;
+    };
+    let name = cluster.rsplit('/').next().unwrap_or_default();
+    // A long ARN has the name of the cluster: `service/CLUSTER/SERVICE`.
+    let is_elsewhere = match service_path.split('/').collect::<Vec<_>>()[..] {
+        [_, cluster, _] => cluster != name,
+        _ => false,
+    };
+    let both = of_cluster.len() == PARTS && of_service.len() == PARTS;
+    let differ = |part: usize| both && of_cluster[part] != of_service[part];
+    let part = match (differ(3), differ(4)) {
+        (true, _) => "region",
+        (false, true) => "account",
+        (false, false) if is_elsewhere => "cluster",
+        (false, false) => return None,
+    };
+    let what = format!("the ARN of `service` has another {part} than `cluster`");
+    let hint = "a service is in its cluster: correct one of both";
+    Some(ValueError::new(what, hint))
+}
+
 fn unknown(entry: &KeyValue) -> SpannedError {
     let what = format!("unknown key `{}` of `ecs`", truncated(&entry.key));
     let hint = match closest_match(&entry.key, KEYS) {
@@ -145,7 +175,8 @@ fn is_arn(text: &str, resource: &str) -> bool {
         .strip_prefix(resource)
         .and_then(|path| path.strip_prefix('/'));
     partition.starts_with("aws")
-        && [partition, region, account].into_iter().all(is_word)
+        && [partition, account].into_iter().all(is_word)
+        && check_region(region).is_ok()
         && names.is_some_and(|names| names.split('/').count() <= 2 && names.split('/').all(is_name))
 }
 
@@ -155,6 +186,9 @@ const EXAMPLE: &str = "for example `target = { ecs = { cluster = \"prod\", servi
                        `family` instead of `service` selects tasks without a service";
 
 const LETTERS: &str = "names have letters, digits, `-` and `_`";
+
+/// Parts of an ARN.
+const PARTS: usize = 6;
 
 /// Maximum length of a name.
 const MAX_NAME: usize = 255;
@@ -206,6 +240,31 @@ mod tests {
             assert!(error.hint().contains(hint), "{text}: {}", error.hint());
         }
         assert!(read(&format!("ecs:prod/{}", "a".repeat(MAX_NAME + 1))).is_err());
+    }
+
+    #[test]
+    fn the_arns_of_a_service_and_its_cluster_agree() {
+        let arn = |region: &str, account: u64, path: &str| {
+            format!("arn:aws:ecs:{region}:{account}:{path}")
+        };
+        let (here, account) = ("eu-west-1", 111_122_223_333);
+        let cluster = arn(here, account, "cluster/prod");
+        for good in ["web", &arn(here, account, "service/prod/web")] {
+            assert_eq!(contradiction(&cluster, good), None, "{good}");
+            assert_eq!(contradiction("prod", good), None, "{good}");
+        }
+        let short = arn(here, account, "service/web");
+        assert_eq!(contradiction("test", &short), None);
+        for (bad, part) in [
+            (arn("eu-west-2", account, "service/prod/web"), "region"),
+            (arn(here, 1, "service/web"), "account"),
+            (arn(here, account, "service/test/web"), "cluster"),
+        ] {
+            let error = contradiction(&cluster, &bad).unwrap().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        let bad = arn(here, account, "service/test/web");
+        assert!(contradiction("prod", &bad).is_some());
     }
 
     #[test]

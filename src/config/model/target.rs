@@ -46,8 +46,21 @@ impl Target {
     pub fn region(&self) -> Option<&str> {
         match self {
             Self::Node { region, .. } => region.as_deref(),
-            Self::Tags(_) | Self::Ecs(_) => None,
+            Self::Tags(_) => None,
+            Self::Ecs(target) => target.region(),
         }
+    }
+}
+
+impl EcsTarget {
+    /// Returns the region in the ARN of its cluster or service.
+    fn region(&self) -> Option<&str> {
+        let service = match &self.tasks {
+            EcsTasks::Service(service) => Some(service),
+            EcsTasks::Family(_) => None,
+        };
+        let mut names = [Some(&self.cluster), service].into_iter().flatten();
+        names.find_map(|name| name.strip_prefix("arn:")?.split(':').nth(2))
     }
 }
 
