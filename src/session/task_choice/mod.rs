@@ -135,7 +135,8 @@ impl Task {
         let mut own = self.containers.iter().filter(|c| !c.is_of_aws());
         match (own.next(), own.next()) {
             (Some(only), None) => Ok(only),
-            (Some(_), Some(_)) | (None, _) => Err(Obstacle::SeveralContainers { names }),
+            (Some(_), Some(_)) => Err(Obstacle::SeveralContainers { names }),
+            (None, _) => Err(Obstacle::NoOwnContainer { names }),
         }
     }
 }
@@ -154,6 +155,7 @@ enum Obstacle {
     Agent(Cause),
     ExecOff,
     SeveralContainers { names: Vec<String> },
+    NoOwnContainer { names: Vec<String> },
     NoContainer { name: String, names: Vec<String> },
 }
 
@@ -171,7 +173,7 @@ impl Obstacle {
             Self::Container(_) | Self::Agent(_) => ErrorClass::ExecuteCommandAgentStopped,
             Self::ExecOff => ErrorClass::ExecuteCommandDisabled,
             Self::SeveralContainers { .. } => ErrorClass::TargetAmbiguous,
-            Self::NoContainer { .. } => ErrorClass::TargetNotFound,
+            Self::NoOwnContainer { .. } | Self::NoContainer { .. } => ErrorClass::TargetNotFound,
         }
     }
 
@@ -202,6 +204,12 @@ impl Obstacle {
                     "{tasks} has several containers, and none is chosen: {}",
                     listed(names)
                 )
+            }
+            Self::NoOwnContainer { names } if names.is_empty() => {
+                format!("{tasks} has no containers yet")
+            }
+            Self::NoOwnContainer { names } => {
+                format!("{tasks} has only containers of AWS: {}", listed(names))
             }
             Self::NoContainer { name, names } => {
                 format!("{tasks} has no container {name:?}, but {}", listed(names))

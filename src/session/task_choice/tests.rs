@@ -195,3 +195,16 @@ fn without_running_tasks_the_others_are_counted_and_the_last_reason_is_given() {
     let (_, why) = refused(&[], None);
     assert_eq!(why, "no task is running");
 }
+
+#[test]
+fn a_task_without_containers_of_the_user_has_not_several() {
+    let of = |containers| refused(&[changed(|task| task.containers = containers)], None);
+
+    let none = of(Vec::new());
+    let of_aws = of(vec![container("aws-guardduty-agent-x")]);
+
+    assert_eq!(none.0, ErrorClass::TargetNotFound);
+    assert_eq!(none.1, "the running task has no containers yet");
+    assert_eq!(of_aws.0, ErrorClass::TargetNotFound);
+    assert!(of_aws.1.ends_with("of AWS: aws-guardduty-agent-x"));
+}
