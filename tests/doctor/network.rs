@@ -47,6 +47,19 @@ fn the_packets_are_dropped() {
     examined.assert_as("black-hole");
 }
 
+#[test]
+fn the_time_of_all_checks_passes_before_there_is_an_answer() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    for scheme in ["http", "https"] {
+        let endpoint = format!("{scheme}://{}", silent.local_addr().unwrap());
+        let text = file(&endpoint, &forward(1));
+
+        let examined = examine_by(ssm_proxyd(), &text, &["--timeout", "5s"]);
+
+        examined.assert_as("out-of-time");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_certificate_is_not_trusted() {
     let simulator = simulator(|options| options.tls = true).await;

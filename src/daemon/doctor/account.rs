@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::clock_skew::{self, Answer};
 use super::finding::{Check, CheckOutcome, Failure, Finding};
-use super::{Checked, Checks, Scope};
+use super::{Checked, Checks, Scope, no_result};
 use crate::clock;
 use crate::config;
 use crate::daemon::aws_clients::{AwsClients, LoadedAccount};
@@ -60,10 +60,9 @@ impl CheckedAccount {
         let credentials = failed(&credentials.await, Check::Credentials);
         // Each has a place of its own in the list, but one connection answers both.
         let asked = checks.until_stopped(api(&ssm, &network, dial_limit)).await;
-        let (probed, answer) =
-            asked.unwrap_or_else(|| (CheckOutcome::Skip("interrupted".into()), None));
+        let (probed, answer) = asked.unzip();
         let clock = async {
-            match answer {
+            match answer.flatten() {
                 Some(answer) => clock_skew::judge(answer),
                 None => CheckOutcome::Skip("the SSM API is not reached".into()),
             }
@@ -72,7 +71,13 @@ impl CheckedAccount {
             &checks.check(Check::Clock, scope, clock).await,
             Check::Clock,
         );
-        let checked = checks.check(Check::ApiEndpoint, scope, async { probed });
+        let probed = async {
+            match probed {
+                Some(probed) => probed,
+                None => no_result().await,
+            }
+        };
+        let checked = checks.check(Check::ApiEndpoint, scope, probed);
         let api = failed(&checked.await, Check::ApiEndpoint);
         let channel = channel(&ssm, &network, dial_limit);
         let channel = checks.check(Check::ChannelEndpoint, scope, channel).await;
@@ -149,7 +154,7 @@ fn remaining(expiry: SystemTime) -> String {
     }
 }
 
-/// Connects to the SSM API, and asks it for the time.
+/// Connects to the SSM API, and asks it for the time, both within `limit`.
 async fn api(
     ssm: &SsmClient,
     network: &Network,
@@ -159,11 +164,13 @@ async fn api(
         Ok(endpoints) => endpoints,
         Err(error) => return (Failure::of_aws(&error).into(), None),
     };
+    let begin = clock::now();
     let (mut stream, text) = match reach(network, &endpoint, limit).await {
         Ok(reached) => reached,
         Err(failure) => return (failure.into(), None),
     };
-    let asked = timeout(limit, clock_skew::ask(&mut stream, &endpoint)).await;
+    let left = limit.saturating_sub(clock::since(begin));
+    let asked = timeout(left, clock_skew::ask(&mut stream, &endpoint)).await;
     let answer = asked.ok().and_then(Result::ok).unwrap_or_default();
     let probed = match answer.is_web_page {
         true => {

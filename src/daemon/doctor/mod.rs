@@ -13,6 +13,7 @@
 
 mod account;
 mod clock_skew;
+mod destination;
 mod finding;
 mod holder;
 mod listen;
@@ -184,12 +185,15 @@ impl<R: FnMut(Finding)> Checks<R> {
                 Err(Failure::new(error.class(), with_sources(&error), hint))
             }
             // Not shown: its check is interrupted too.
-            None => Err(Failure::new(ErrorClass::Stopping, "interrupted", "")),
+            None if *self.stop.borrow() => {
+                Err(Failure::new(ErrorClass::Stopping, "interrupted", ""))
+            }
+            None => Err(out_of_time()),
         }
     }
 
     /// Waits for work that has a time limit of its own. Returns `None` if the checks are stopped, or
-    /// their time is over, before it is done.
+    /// their time is over, before it is done: the check that needs it must then have [`no_result`].
     async fn until_stopped<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut stop = self.stop.clone();
         tokio::select! {
@@ -231,18 +235,17 @@ impl<R: FnMut(Finding)> Checks<R> {
 
     fn late<T>(&mut self, check: Check, limit: Duration) -> CheckOutcome<T> {
         self.is_over = limit < self.limits.check;
+        if self.is_over {
+            return out_of_time().into();
+        }
         let seconds = limit.as_secs_f32();
         let text = Printable::of(format_args!("no result within {seconds:.0} s"));
-        if check.is_optional() && !self.is_over {
+        if check.is_optional() {
             return CheckOutcome::Skip(Printable::of(format_args!(
                 "{text}; not needed to connect"
             )));
         }
-        let remedy = match self.is_over {
-            true => "raise `--timeout`, the time limit of all checks",
-            false => check.remedy_if_late(),
-        };
-        Failure::new(ErrorClass::TimedOut, text, remedy).into()
+        Failure::new(ErrorClass::TimedOut, text, check.remedy_if_late()).into()
     }
 
     fn report<T>(
@@ -286,6 +289,22 @@ impl<R: FnMut(Finding)> Checks<R> {
             }
         }
     }
+}
+
+/// Returns the failure of a check during which the time limit of all checks has passed.
+fn out_of_time() -> Failure {
+    let text = "no result within the time limit of all checks";
+    Failure::new(
+        ErrorClass::TimedOut,
+        text,
+        "raise `--timeout`, the time limit of all checks",
+    )
+}
+
+/// The work of a check whose result did not come before the checks were stopped or out of time: it
+/// ends by one of both.
+async fn no_result<T>() -> CheckOutcome<T> {
+    std::future::pending().await
 }
 
 /// Returns the messages of an error and its sources, without repetitions.

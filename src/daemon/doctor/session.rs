@@ -10,8 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::account::CheckedAccount;
+use super::destination::{is_of_destination, reach};
 use super::finding::{Check, CheckOutcome, Failure, Finding};
-use super::{Checked, Checks, Scope, target};
+use super::{Checked, Checks, Scope, no_result, target};
 use crate::clock;
 use crate::config;
 use crate::daemon::StartError;
@@ -21,9 +22,8 @@ use crate::daemon::start::Parts;
 use crate::error_class::ErrorClass;
 use crate::forward::{Context, SessionPlan};
 use crate::printable::Printable;
-use crate::proto::Upload;
 use crate::session::{Priority, Session, SessionEnd, ShutdownMode, TerminatePolicy};
-use crate::tunnel::{Driver, Error, ReadOutcome, Tunnel};
+use crate::tunnel::{Driver, Error, Tunnel};
 
 /// What the sessions of all forwards share.
 pub(super) struct SessionEnvironment<'a> {
@@ -64,26 +64,29 @@ pub(super) async fn check(
     };
     let channel_blocked = blocked(|account| account.channel_blocked);
     let new = checks.until_stopped(Trial::new(forward, environment)).await;
-    match new.unwrap_or_else(|| Err(interrupted())) {
-        Ok(mut trial) => {
+    match new {
+        Some(Ok(mut trial)) => {
             trial.check(checks, forward, scope, channel_blocked).await;
             trial.end(checks, scope).await;
         }
-        Err(error) => {
-            // The settings of this account could not be loaded, or the checks are stopped.
+        None => {
+            for check in CHECKS {
+                if check == Check::SessionEnd {
+                    let skip = CheckOutcome::<()>::Skip(NOT_STARTED.into());
+                    let _skipped = checks.report(check, scope.subject, skip, Duration::ZERO);
+                } else {
+                    let _skipped = checks.check::<()>(check, scope, no_result()).await;
+                }
+            }
+        }
+        Some(Err(error)) => {
+            // The settings of this account could not be loaded.
             let why = Printable::of(&error);
             for check in CHECKS {
                 let skip = async { CheckOutcome::<()>::Skip(why.clone()) };
                 let _skipped = checks.check(check, scope, skip).await;
             }
         }
-    }
-}
-
-fn interrupted() -> StartError {
-    StartError::Unfinished {
-        what: "start",
-        why: "interrupted".to_owned(),
     }
 }
 
@@ -257,7 +260,7 @@ impl Trial {
         });
         let left = dispatcher.join_next().await;
         let outcome = match (end, matches!(left, Some(Ok(0)))) {
-            (None, true) => CheckOutcome::Skip("no session was started".into()),
+            (None, true) => CheckOutcome::Skip(NOT_STARTED.into()),
             (Some(_), true) => CheckOutcome::Pass((), "terminated".into()),
             (end, false) => unterminated(end).await.into(),
         };
@@ -282,78 +285,10 @@ fn next<T>(checked: Checked<T>, scope: &mut Scope<'_>, check: Check) -> Option<T
     }
 }
 
-/// Opens a connection to the destination, without sending a byte to it.
-///
-/// The agent reports a refused connection, but not an open one. A destination that sends nothing is
-/// recognised by the end of the stream: the agent confirms it once it has connected.
-async fn reach(
-    tunnel: Option<&Tunnel>,
-    end: Option<Arc<Error>>,
-    limit: Duration,
-) -> CheckOutcome<()> {
-    if let Some(error) = end {
-        return Failure::of_tunnel(&error).into();
-    }
-    let Some(tunnel) = tunnel else {
-        return CheckOutcome::Skip("there is no session".into());
-    };
-    let stream = match tunnel.open_stream() {
-        Ok(stream) => stream,
-        Err(error) => {
-            return match tunnel.failure() {
-                Some(error) => Failure::of_tunnel(&error).into(),
-                None => Failure::new(ErrorClass::SessionEnded, Printable::of(error), "").into(),
-            };
-        }
-    };
-    let mut received = Vec::new();
-    let first = timeout(QUIET, stream.read(&mut received, MAX_READ)).await;
-    let reason = match first {
-        Ok(ReadOutcome::Bytes) => {
-            let text = format!("connected; it speaks first ({} bytes)", received.len());
-            return CheckOutcome::Pass((), text.into());
-        }
-        Ok(ReadOutcome::End) => {
-            let text = "connected; the destination closed the connection at once";
-            return CheckOutcome::Pass((), text.into());
-        }
-        Ok(ReadOutcome::Lost(reason)) => reason,
-        Err(_quiet) => match timeout(limit.saturating_sub(2 * QUIET), stream.leave()).await {
-            Ok(Upload::Lost(reason)) => reason,
-            Ok(Upload::Delivered | Upload::CutShort | Upload::Pending) => {
-                return CheckOutcome::Pass(
-                    (),
-                    "connected; it waits for the client to speak".into(),
-                );
-            }
-            Err(_) => {
-                let text = "the agent's attempt to connect to the destination got no answer";
-                return Failure::new(ErrorClass::DestinationTimedOut, text, "").into();
-            }
-        },
-    };
-    let failure = tunnel.failure();
-    match failure {
-        Some(error) => Failure::of_tunnel(&error).into(),
-        None => Failure::of_tunnel(&Error::Ended(reason)).into(),
-    }
-}
-
-/// Returns whether a session ended because of its destination.
-fn is_of_destination(class: ErrorClass) -> bool {
-    matches!(
-        class,
-        ErrorClass::DestinationNotFound
-            | ErrorClass::DestinationRefused
-            | ErrorClass::DestinationTimedOut
-            | ErrorClass::DestinationForbidden
-    )
-}
-
 /// Returns the failure of a session that may still be active.
 async fn unterminated(end: Option<SessionEnd>) -> Failure {
     let outcome = match end {
-        Some(end) => timeout(QUIET, end.confirmed()).await.ok().flatten(),
+        Some(end) => timeout(END_TIMEOUT, end.confirmed()).await.ok().flatten(),
         None => None,
     };
     let (class, why) = match outcome {
@@ -371,13 +306,12 @@ async fn unterminated(end: Option<SessionEnd>) -> Failure {
     )
 }
 
+const NOT_STARTED: &str = "no session was started";
+
 const DENIED: &str = "the caller needs ssm:TerminateSession on its own sessions (arn:aws:ssm:*:*:session/${aws:userid}-*); until then, the account's idle session timeout ends them";
 
-/// How long the destination may take to speak first, or to end at once.
-const QUIET: Duration = Duration::from_secs(1);
-
-/// Maximum number of bytes read from a destination.
-const MAX_READ: usize = 4096;
+/// How long the result of TerminateSession is awaited.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Timeout of a graceful close: the flag on the channel waits 1 s for its acknowledgement.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
