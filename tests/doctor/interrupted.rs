@@ -1,5 +1,6 @@
 //! A signal ends the checks and the session.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use super::*;
@@ -26,6 +27,7 @@ async fn a_signal_during_a_session_ends_it() {
         "SKIP  handshake             interrupted",
         "SKIP  destination           interrupted",
         "PASS  session-end           terminated",
+        "interrupted; no check has failed so far",
     ] {
         assert!(stdout.contains(line), "{line}\n{stdout}");
     }
@@ -46,4 +48,23 @@ async fn a_signal_before_a_session_starts_none() {
 
     assert_eq!(process.exit_code(), 143);
     assert_eq!(simulator.ledger().started, 0);
+}
+
+#[test]
+fn the_exit_code_in_json_is_that_of_the_signal() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let text = file(&endpoint, &forward(1));
+    let file = File::new(&text);
+    let mut command = ssm_proxyd();
+    command.arg("doctor").arg("--json");
+    let mut process = Process::start(command.arg("--config").arg(file.path()));
+    let _accepted = silent.accept().unwrap();
+
+    process.signal("INT");
+
+    assert_eq!(process.exit_code(), 130);
+    let stdout = process.stdout.all();
+    let json: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(json["exit_code"], 130, "{stdout}");
 }

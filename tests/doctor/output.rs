@@ -71,6 +71,49 @@ async fn the_json_has_all_checks_and_the_exit_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_destination_is_not_ignored_silently() {
+    let simulator = simulator(|_| {}).await;
+    let text = with_endpoint(&simulator, &forward(1));
+
+    let examined = examine_by(caller(&simulator), &text, &["f", "--remote", "db:1"]);
+
+    assert_eq!((examined.code, examined.stdout.as_str()), (2, ""));
+    assert!(
+        examined.stderr.contains("\"f\" is a forward"),
+        "{}",
+        examined.stderr
+    );
+    assert_eq!(simulator.ledger().started, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_no_forward_is_said_to_be_none() {
+    let simulator = simulator(|_| {}).await;
+    let text = with_endpoint(&simulator, &forward(1));
+
+    let examined = examine_by(caller(&simulator), &text, &["ff"]);
+
+    examined.assert_says("PASS", "configuration", "it has no forward \"ff\"");
+    examined.assert_says("FAIL", "target", "Name=ff");
+    assert_eq!(examined.code, 69);
+}
+
+#[test]
+fn a_closed_stdout_does_not_hide_a_failure() {
+    let file = File::new("[aws]\nregoin = \"eu-west-1\"\n");
+    for arguments in [&["doctor"][..], &["doctor", "--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = ssm_proxyd();
+        command.args(arguments).arg("--config").arg(file.path());
+
+        let status = command.stdout(writer).status().unwrap();
+
+        assert_eq!(status.code(), Some(78), "{arguments:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_closes_stdout_ends_nothing() {
     let simulator = simulator(|_| {}).await;
     let echo = destination(ServerKind::Echo).await;

@@ -104,11 +104,7 @@ pub(super) async fn doctor(args: DoctorArgs, log: Log) -> Exit {
         }
         None => output.skip_all(),
     }
-    match (output.end(), signal) {
-        (_, Some(number)) => Exit::Signal(number),
-        (Ok(exit), None) => exit,
-        (Err(unheard), None) => unheard.exit(),
-    }
+    output.end(signal.map(Exit::Signal))
 }
 
 async fn examination(
@@ -184,6 +180,12 @@ fn prepare(args: DoctorArgs) -> Result<Prepared, Exit> {
             of_target(read.ok().map(|(path, _)| path), args)
         }
         (Ok((path, config)), _) if config.forwards.iter().any(|one| one.name == name) => {
+            if args.remote.is_some() || args.document.is_some() {
+                let error =
+                    format!("--remote and --document are for a TARGET, and {name:?} is a forward");
+                let hint = "leave them out, or write the target of the forward instead of its name";
+                return Err(terminal::fail(Exit::Usage, &error, hint));
+            }
             Ok(of_file(path, config, Some(&name), args.aws))
         }
         (Ok((path, config)), Err(error)) => Err(unknown(&error, &path, &config)),
@@ -253,7 +255,12 @@ fn of_target(path: Option<PathBuf>, args: DoctorArgs) -> Result<Prepared, Exit> 
         push_key: PushKeyOptions::default(),
         aws,
     })?;
+    // It may be the mistyped name of a forward.
+    let is_name = matches!(target.parse(), Ok(Target::Tags(_))) && !target.contains(':');
     let text = match &path {
+        Some(path) if is_name => {
+            format!("{} is valid; it has no forward {target:?}", path.display())
+        }
         Some(path) => format!("{} is valid", path.display()),
         None => "no file, which a target does not need".to_owned(),
     };

@@ -52,28 +52,19 @@ impl Output {
         }
     }
 
-    /// Prints the result. Returns the exit code of the worst failure.
-    ///
-    /// # Errors
-    ///
-    /// Fails if stdout could not be written.
-    pub(super) fn end(self) -> Result<Exit, StdoutClosed> {
+    /// Prints the result. Returns the exit code: that of `signal`, if one has interrupted the checks,
+    /// else of the worst failure, else of a failed stdout.
+    pub(super) fn end(mut self, signal: Option<Exit>) -> Exit {
         let failed: Vec<_> = self.findings.iter().filter_map(exit_of).collect();
         let worst = failed.iter().copied().max_by_key(|exit| severity(*exit));
-        let exit = worst.unwrap_or(Exit::Done);
-        if let Some(closed) = self.closed {
-            return Err(closed);
-        }
-        if self.is_json {
-            stdout::print_json(self.json(exit))?;
-        } else {
-            stdout::print_line(match failed.len() {
-                0 => "no check has failed".to_owned(),
-                1 => "1 check has failed".to_owned(),
-                count => format!("{count} checks have failed"),
-            })?;
-        }
-        Ok(exit)
+        let exit = signal.or(worst);
+        let printed = match self.closed.take() {
+            Some(closed) => Err(closed),
+            None if self.is_json => stdout::print_json(self.json(exit.unwrap_or(Exit::Done))),
+            None => stdout::print_line(summary(failed.len(), signal.is_some())),
+        };
+        let unheard = printed.map_or_else(|unheard| unheard.exit(), |()| Exit::Done);
+        exit.unwrap_or(unheard)
     }
 
     /// Formats a finding: one line, and another one for the remedy.
@@ -128,6 +119,19 @@ impl Output {
             "checks": checks.collect::<Value>(),
             "exit_code": exit.code(),
         })
+    }
+}
+
+/// Returns the last line.
+fn summary(failed: usize, is_interrupted: bool) -> String {
+    let failed = match failed {
+        0 => "no check has failed".to_owned(),
+        1 => "1 check has failed".to_owned(),
+        count => format!("{count} checks have failed"),
+    };
+    match is_interrupted {
+        true => format!("interrupted; {failed} so far"),
+        false => failed,
     }
 }
 
