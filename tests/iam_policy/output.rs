@@ -128,6 +128,31 @@ fn region_and_account_of_the_profile_are_used() {
     assert!(err.contains("the region is not known"), "{err}");
 }
 
+/// The chain of roles of a profile is followed by this program too.
+#[test]
+fn what_the_sources_of_a_profile_need_is_explained() {
+    let text = "[[forward]]\nname = \"f\"\nlisten = 1024\ntarget = \"i-00000001\"\nremote = 1\n\
+        profile = \"top\"\n";
+    let role = |name| format!("arn:aws:iam::111122223333:role/{name}");
+    let profile = |name, source| {
+        let role = role(name);
+        format!("[profile {name}]\nrole_arn = {role}\nsource_profile = {source}\n")
+    };
+    let base = "[profile base]\naws_access_key_id = x\naws_secret_access_key = y\n";
+    let files = profile("top", "mid") + &profile("mid", "base") + base;
+    for arguments in [&[][..], &["--all"]] {
+        let (code, _, err) = run(text, &files, arguments);
+
+        assert_eq!(code, 0, "{err}");
+        for (source, role) in [("mid", role("top")), ("base", role("mid"))] {
+            let note = format!(
+                "note: the credentials of the profile {source} need sts:AssumeRole on {role}\n"
+            );
+            assert!(err.contains(&note), "{err}");
+        }
+    }
+}
+
 #[test]
 fn a_policy_that_is_too_long_for_iam_is_reported() {
     let text: String = (0..200)

@@ -43,6 +43,8 @@ impl fmt::Display for Identity {
 pub(super) struct Duties {
     usage: Usage,
     roles: BTreeSet<String>,
+    /// Roles that are assumed for its credentials, and the profiles that do that.
+    assumed: BTreeSet<(String, String)>,
     /// Names of its forwards.
     pub(super) forwards: Vec<String>,
 }
@@ -52,6 +54,14 @@ impl Duties {
         if self.forwards.last().is_none_or(|last| last != name) {
             self.forwards.push(name.to_owned());
         }
+    }
+
+    /// Returns what others need so that these credentials exist: an explanation for each.
+    pub(super) fn needs_of_others(&self) -> Vec<String> {
+        let explained = self.assumed.iter().map(|(role, source)| {
+            format!("the credentials of the profile {source} need sts:AssumeRole on {role}")
+        });
+        explained.collect()
     }
 
     /// Returns its policy.
@@ -84,6 +94,8 @@ pub(super) fn identities(
         let region = region.or(known.region);
         let place = Place::new(region, known.account, role_arn.as_deref());
         let profile = Identity::Profile(profile.unwrap_or_else(|| DEFAULT.to_owned()));
+        let of_profile = identities.entry(profile.clone()).or_default();
+        of_profile.assumed.extend(known.roles);
         let caller = match role_arn {
             Some(role) => {
                 let source = identities.entry(profile).or_default();

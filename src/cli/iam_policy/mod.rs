@@ -115,8 +115,9 @@ fn print(args: &IamPolicyArgs, mut identities: BTreeMap<Identity, Duties>) -> Ex
     match wanted.and_then(|wanted| identities.remove_entry(&wanted)) {
         Some((identity, duties)) => {
             let forwards = listed(duties.forwards.iter().map(String::as_str));
-            let policy = duties.policy(extras(args));
             note(&format!("for the {identity}; forwards: {forwards}"));
+            duties.needs_of_others().iter().for_each(|text| note(text));
+            let policy = duties.policy(extras(args));
             explain(&policy);
             sent(&serde_json::to_string_pretty(&policy))
         }
@@ -151,10 +152,13 @@ fn print_all(args: &IamPolicyArgs, identities: BTreeMap<Identity, Duties>) -> Ex
             profile,
             role_arn,
             forwards: std::mem::take(&mut duties.forwards),
+            others: duties.needs_of_others(),
             policy: duties.policy(extras(args)),
         }
     });
     let all: Vec<_> = all.collect();
+    let others = all.iter().flat_map(|identity| &identity.others);
+    others.for_each(|text| note(text));
     sent(&serde_json::to_string_pretty(&all))
 }
 
@@ -164,6 +168,9 @@ struct IdentityPolicy {
     profile: Option<String>,
     role_arn: Option<String>,
     forwards: Vec<String>,
+    /// Printed on stderr.
+    #[serde(skip)]
+    others: Vec<String>,
     policy: Policy,
 }
 

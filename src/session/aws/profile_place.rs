@@ -11,6 +11,9 @@ pub struct ProfilePlace {
     pub region: Option<String>,
     /// The number of its account: that of its role, else that of its login.
     pub account: Option<String>,
+    /// The ARNs of the roles that are assumed for the profile, each with the profile whose
+    /// credentials do that.
+    pub roles: Vec<(String, String)>,
 }
 
 impl ProfilePlace {
@@ -32,8 +35,28 @@ impl ProfilePlace {
         Self {
             region: value("region"),
             account: account.filter(|_| !has_keys),
+            roles: match has_keys {
+                true => Vec::new(),
+                false => roles(profiles, profile),
+            },
         }
     }
+}
+
+/// Returns the roles in the chain of a profile, and what assumes them. A token of a web identity
+/// needs no permission.
+fn roles(profiles: &Profiles, profile: &str) -> Vec<(String, String)> {
+    let chain = profiles.chain(profile).map(|chain| chain.profiles);
+    let chain = chain.unwrap_or_default();
+    let roles = chain.iter().enumerate().filter_map(|(place, profile)| {
+        let is_base = place > 0 && place + 1 == chain.len();
+        let by_token = profiles.get(profile, "web_identity_token_file").is_some();
+        let role = profiles.get(profile, "role_arn");
+        let role = role.filter(|_| !is_base && !by_token)?;
+        let source = chain.get(place + 1).unwrap_or(profile);
+        Some((role.to_owned(), source.clone()))
+    });
+    roles.collect()
 }
 
 /// Returns the account in the ARN of a role.
@@ -52,7 +75,8 @@ mod tests {
     fn the_account_is_that_of_the_role_or_of_the_login() {
         let mut profiles = Profiles::default();
         let text = "[default]\nregion = eu-west-1\n\
-            [profile role]\nrole_arn = arn:aws:iam::111122223333:role/r\nsso_account_id = 444455556666\n\
+            [profile role]\nrole_arn = arn:aws:iam::111122223333:role/r\nsource_profile = login\n\
+            sso_account_id = 444455556666\n\
             [profile login]\nsso_account_id = 444455556666\n";
         profiles.add_config(Path::new("config"), text);
         let account = |profile, has_keys| ProfilePlace::of(&profiles, profile, has_keys).account;
@@ -62,6 +86,13 @@ mod tests {
         assert_eq!(
             (account("default", false), account("login", true)),
             (None, None)
+        );
+        let roles = |profile, has_keys| ProfilePlace::of(&profiles, profile, has_keys).roles;
+        let role = "arn:aws:iam::111122223333:role/r".to_owned();
+        assert_eq!(roles("role", false), [(role, "login".to_owned())]);
+        assert_eq!(
+            (roles("login", false), roles("role", true)),
+            (vec![], vec![])
         );
         let region = ProfilePlace::of(&profiles, "default", true).region;
         assert_eq!(region.as_deref(), Some("eu-west-1"));
