@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::StartError;
 use super::off_runtime::off_runtime;
@@ -11,10 +11,7 @@ use crate::config::{self, Account};
 use crate::forward::Context;
 use crate::network::{Network, Proxy};
 use crate::proto::ClientVersion;
-use crate::session::{
-    self, Identity, JournalEntry, Origin, ProfileBundle, Sessions, Settings, SsmClient,
-    TerminatePolicy,
-};
+use crate::session::{self, Identity, Origin, ProfileBundle, Settings, SsmClient};
 
 /// The AWS clients of a configuration, and the settings they were loaded from.
 #[derive(Clone, Debug)]
@@ -204,7 +201,7 @@ impl AwsClients {
     }
 
     /// Returns a client with the origin that started a session.
-    async fn client_of(self, origin: Origin) -> Result<SsmClient, StartError> {
+    pub(super) async fn client_of(self, origin: Origin) -> Result<SsmClient, StartError> {
         let finding = async move {
             let mut accounts = self.accounts.values().map(|loaded| &loaded.ssm);
             if let Some(same) = accounts.find(|ssm| ssm.origin() == origin) {
@@ -336,38 +333,6 @@ impl AwsClients {
         for LoadedAccount { ssm, .. } in self.accounts.values() {
             ssm.retry_now();
         }
-    }
-}
-
-/// Terminates the sessions of former processes, each with the identity that started it.
-pub(super) async fn terminate_orphans(
-    aws: AwsClients,
-    sessions: Sessions,
-    orphans: Vec<JournalEntry>,
-    effort: TerminatePolicy,
-) {
-    let mut clients: BTreeMap<Origin, SsmClient> = BTreeMap::new();
-    for entry in orphans {
-        let ssm = match clients.get(&entry.origin) {
-            Some(known) => known.clone(),
-            None => match aws.clone().client_of(entry.origin.clone()).await {
-                Ok(ssm) => ssm,
-                Err(error) => {
-                    let session = &entry.session;
-                    match effort {
-                        TerminatePolicy::Required => {
-                            warn!(session, %error, "cannot terminate a session of a former run");
-                        }
-                        TerminatePolicy::BestEffort => {
-                            debug!(session, %error, "cannot terminate a session of a former run");
-                        }
-                    }
-                    continue;
-                }
-            },
-        };
-        clients.insert(entry.origin.clone(), ssm.clone());
-        sessions.terminate_orphan(ssm, entry, effort);
     }
 }
 

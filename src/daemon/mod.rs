@@ -27,6 +27,7 @@ mod lives;
 mod log_settings;
 mod off_runtime;
 mod one_shot;
+mod orphans;
 mod reload_error;
 mod retries;
 mod running;
@@ -249,7 +250,7 @@ impl Daemon {
         }
         let (aws, sessions) = (self.control.aws.clone(), self.context.sessions.clone());
         let count = orphans.len();
-        let ending = aws_clients::terminate_orphans(aws, sessions, orphans, policy);
+        let ending = orphans::terminate_orphans(aws, sessions, orphans, policy);
         match policy {
             TerminatePolicy::Required => {
                 info!(

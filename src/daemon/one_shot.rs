@@ -17,9 +17,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::aws_clients::{self, AwsClients};
+use super::aws_clients::AwsClients;
 use super::connection_limit::MAX_FORWARDS;
 use super::error::StartError;
+use super::orphans;
 use super::shutdown::LOOK_FOR_SESSIONS;
 use super::signals::Signals;
 use super::start::Parts;
@@ -87,7 +88,7 @@ impl OneShot {
             ..aws.context(&forward, &context)?
         };
         let mut background = JoinSet::new();
-        background.spawn(aws_clients::terminate_orphans(
+        background.spawn(orphans::terminate_orphans(
             aws,
             context.sessions.clone(),
             orphans,

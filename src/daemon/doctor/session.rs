@@ -16,7 +16,8 @@ use super::{Checked, Checks, Scope, no_result, target};
 use crate::clock;
 use crate::config;
 use crate::daemon::StartError;
-use crate::daemon::aws_clients::{self, AwsClients};
+use crate::daemon::aws_clients::AwsClients;
+use crate::daemon::orphans;
 use crate::daemon::shutdown::LOOK_FOR_SESSIONS;
 use crate::daemon::start::Parts;
 use crate::error_class::ErrorClass;
@@ -128,7 +129,7 @@ impl Trial {
         } = Parts::start(clients, forwards, 1, state, origin).await?;
         let context = clients.context(forward, &context)?;
         let mut background = JoinSet::new();
-        background.spawn(aws_clients::terminate_orphans(
+        background.spawn(orphans::terminate_orphans(
             (*clients).clone(),
             context.sessions.clone(),
             orphans,
