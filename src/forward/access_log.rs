@@ -1,69 +1,157 @@
-//! Access log: one line per connection that has ended.
+//! Access log: one line per connection that has ended (docs/access-log.md).
+//!
+//! Failures are warnings, but the same failure to start a session only once a minute. Other
+//! connections that carried bytes are logged at `info`, those without a byte at `debug`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::field;
 use tracing::{debug, info, warn};
 
-use super::relay::{ByteCounters, Outcome};
+use super::timeline::SessionTimeline;
 use crate::error_class::ErrorClass;
+use crate::panics::Panic;
 use crate::printable::Printable;
-use crate::proto::Reason;
-use crate::tunnel;
+use crate::telemetry::{ConnectionRecord, EndReason, Phase, Stage};
 
-/// Record of a connection that has ended.
+/// How a connection ended.
 #[derive(Debug)]
-pub(super) struct AccessLog<'a> {
-    /// `None`: the daemon stops.
-    pub(super) outcome: Option<&'a Outcome>,
-    /// The error of the tunnel, if it has ended.
-    pub(super) failure: Option<Arc<tunnel::Error>>,
-    pub(super) counters: &'a ByteCounters<'a>,
-    pub(super) time: Duration,
+pub(super) struct End {
+    pub(super) reason: EndReason,
+    pub(super) failure: Option<EndFailure>,
+    /// How many failures to get a session were not logged before this one; `None` if the same was
+    /// logged recently.
+    pub(super) omitted: Option<u64>,
+    /// The session that it was waiting for, if it had none and that is known.
+    pub(super) timeline: Option<SessionTimeline>,
 }
 
-impl AccessLog<'_> {
-    /// Logs the record in one line.
-    pub(super) fn log(self, destination: &Printable) {
-        let (sent, received) = (self.counters.sent(), self.counters.received());
-        let time = self.time;
-        match self.outcome {
-            Some(Outcome::StreamLost(Reason::Refused)) => {
-                let class = ErrorClass::DestinationRefused;
-                warn!(%destination, hint = class.remedy(), %class, "the agent could not connect to the destination; connection reset");
-            }
-            Some(Outcome::StreamLost(reason)) => {
-                let ended = tunnel::Error::Ended(reason.clone());
-                let error = self.failure.as_deref().unwrap_or(&ended);
-                let hint = Some(error.hint()).filter(|hint| !hint.is_empty());
-                warn!(%error, hint, class = %error.class(), sent, received, ?time, "session lost; connection reset");
-            }
-            Some(Outcome::HalfCloseTimeout) => {
-                info!(
-                    sent,
-                    received,
-                    ?time,
-                    "half-closed and idle; connection reset"
-                );
-            }
-            Some(Outcome::DestinationClosed | Outcome::ClientClosed) if sent + received == 0 => {
-                debug!(?time, "connection ended without a byte");
-            }
-            Some(Outcome::DestinationClosed) => {
-                info!(sent, received, ?time, "connection ended by the destination");
-            }
-            Some(Outcome::EndedEarly) => {
-                info!(
-                    sent,
-                    received,
-                    ?time,
-                    "connection ended by the destination, which may not have received every byte of the client"
-                );
-            }
-            Some(Outcome::ClientClosed | Outcome::UploadIncomplete) => {
-                info!(sent, received, ?time, "connection ended by the client");
-            }
-            None => info!(sent, received, ?time, "stopping; connection reset"),
+/// What failed.
+#[derive(Debug)]
+pub(super) struct EndFailure {
+    pub(super) class: ErrorClass,
+    pub(super) error: Printable,
+    pub(super) hint: Printable,
+}
+
+impl End {
+    /// An end without a failure.
+    pub(super) fn new(reason: EndReason) -> Self {
+        Self {
+            reason,
+            failure: None,
+            omitted: Some(0),
+            timeline: None,
         }
     }
+
+    /// The end of a connection because of a failure.
+    pub(super) fn failed(reason: EndReason, failure: EndFailure) -> Self {
+        Self {
+            failure: Some(failure),
+            ..Self::new(reason)
+        }
+    }
+
+    /// The end of a connection whose task panicked.
+    pub(super) fn panicked(panic: &Panic) -> Self {
+        let class = ErrorClass::InternalError;
+        let failure = EndFailure {
+            class,
+            error: Printable::of(panic),
+            hint: class.remedy().into(),
+        };
+        Self::failed(EndReason::InternalError, failure)
+    }
+}
+
+/// Logs a record in one line.
+pub(super) fn log(record: &ConnectionRecord, omitted: Option<u64>) {
+    let is_connecting = matches!(record.phase, Phase::Connecting(_));
+    let was_logged = is_connecting && omitted.is_none();
+    macro_rules! line {
+        ($level:ident) => {{
+            let seconds = |stage| record.stages.get(stage).map(seconds);
+            $level!(
+                reason = record.reason.name(),
+                ended_by = record.reason.party().name(),
+                phase = record.phase.name(),
+                error = record.error.as_ref().map(field::display),
+                hint = Some(record.hint.as_str()).filter(|hint| !hint.is_empty()),
+                class = record.class.map(field::display),
+                omitted = omitted.filter(|omitted| *omitted > 0),
+                connection = record.id,
+                peer = %record.peer,
+                node = %record.target,
+                resolved_node = record.node.as_ref().map(field::display),
+                destination = %record.destination,
+                session = record.session.as_ref().map(field::display),
+                sent = record.sent,
+                received = record.received,
+                time = ?record.duration,
+                duration_seconds = self::seconds(record.duration),
+                queued_seconds = seconds(Stage::Queued),
+                credentials_seconds = seconds(Stage::Credentials),
+                start_session_seconds = seconds(Stage::StartSession),
+                websocket_seconds = seconds(Stage::Websocket),
+                handshake_seconds = seconds(Stage::Handshake),
+                ready_seconds = seconds(Stage::Ready),
+                first_byte_seconds = seconds(Stage::FirstByte),
+                resumes = record.resumes,
+                longest_stall_seconds = self::seconds(record.longest_stall),
+                "{}",
+                message(record.reason, is_connecting)
+            );
+        }};
+    }
+    match (record.error.is_some(), record.has_bytes()) {
+        (true, _) if was_logged => line!(debug),
+        (true, _) => line!(warn),
+        (false, true) => line!(info),
+        (false, false) => line!(debug),
+    }
+}
+
+/// Returns the message of the line.
+fn message(reason: EndReason, is_connecting: bool) -> &'static str {
+    match reason {
+        EndReason::ClientClosed => "connection ended by the client",
+        EndReason::ClientLeft => "client disconnected before its session was ready",
+        EndReason::UploadIncomplete => {
+            "connection ended by the client; its final bytes may not have been delivered"
+        }
+        EndReason::DestinationClosed => "connection ended by the destination",
+        EndReason::DestinationClosedEarly => {
+            "connection ended by the destination, which may not have received every byte of the client"
+        }
+        EndReason::HalfCloseTimeout => "half-closed and idle; connection reset",
+        EndReason::Stopped => "stopping; connection reset",
+        EndReason::ClosedByOperator => "closed by an operator; connection reset",
+        EndReason::InternalError => "internal error; connection reset",
+        EndReason::LimitReached
+        | EndReason::ConnectTimeout
+        | EndReason::SessionNotStarted
+        | EndReason::DestinationUnreachable
+        | EndReason::SessionEnded
+        | EndReason::SessionLost
+        | EndReason::ProtocolError
+            if is_connecting =>
+        {
+            "no session; connection reset"
+        }
+        EndReason::DestinationUnreachable => {
+            "the agent could not connect to the destination; connection reset"
+        }
+        EndReason::LimitReached
+        | EndReason::ConnectTimeout
+        | EndReason::SessionNotStarted
+        | EndReason::SessionEnded
+        | EndReason::SessionLost
+        | EndReason::ProtocolError => "session lost; connection reset",
+    }
+}
+
+/// Returns seconds, exact to a microsecond.
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e6
 }

@@ -10,7 +10,7 @@ use crate::error_class::ErrorClass;
 use crate::printable::Printable;
 use crate::proto::Reason;
 use crate::session::{self, ErrorKind, HoldTime};
-use crate::telemetry::FailureStatus;
+use crate::telemetry::{EndReason, FailureStatus};
 use crate::tunnel::{self, Step};
 
 /// Reason why a connection gets no stream.
@@ -24,6 +24,8 @@ pub(super) enum ConnectFailure {
     Tunnel(Arc<tunnel::Error>),
     /// The deadline passed; the step that was pending.
     TimedOut(Step),
+    /// No slot became free before the deadline; the limit.
+    LimitReached(Step),
     /// Internal error.
     Internal,
     /// The forward stops.
@@ -37,9 +39,11 @@ impl ConnectFailure {
             Self::Session(error) => of_session(error),
             Self::Tunnel(error) => of_tunnel(error),
             // Another session would not help.
-            Self::KeyNotPushed(_) | Self::TimedOut(_) | Self::Internal | Self::Stopping => {
-                Severity::Transient
-            }
+            Self::KeyNotPushed(_)
+            | Self::TimedOut(_)
+            | Self::LimitReached(_)
+            | Self::Internal
+            | Self::Stopping => Severity::Transient,
         }
     }
 
@@ -59,9 +63,22 @@ impl ConnectFailure {
         match self {
             Self::Session(error) | Self::KeyNotPushed(error) => error.class(),
             Self::Tunnel(error) => error.class(),
-            Self::TimedOut(_) => ErrorClass::TimedOut,
+            Self::TimedOut(_) | Self::LimitReached(_) => ErrorClass::TimedOut,
             Self::Internal => ErrorClass::InternalError,
             Self::Stopping => ErrorClass::Stopping,
+        }
+    }
+
+    /// Returns the reason for the end of its connection.
+    pub(super) fn end_reason(&self) -> EndReason {
+        match self {
+            Self::LimitReached(_) => EndReason::LimitReached,
+            Self::TimedOut(_) => EndReason::ConnectTimeout,
+            Self::Session(_)
+            | Self::KeyNotPushed(_)
+            | Self::Tunnel(_)
+            | Self::Internal
+            | Self::Stopping => EndReason::of_connect_failure(self.class()),
         }
     }
 
@@ -70,8 +87,10 @@ impl ConnectFailure {
         let hint = match self {
             Self::Session(error) | Self::KeyNotPushed(error) => error.hint(),
             Self::Tunnel(error) => error.hint(),
-            Self::TimedOut(Step { hint: "", .. }) | Self::Internal => self.class().remedy(),
-            Self::TimedOut(step) => step.hint,
+            Self::TimedOut(Step { hint: "", .. })
+            | Self::LimitReached(Step { hint: "", .. })
+            | Self::Internal => self.class().remedy(),
+            Self::TimedOut(step) | Self::LimitReached(step) => step.hint,
             Self::Stopping => "",
         };
         Some(hint).filter(|hint| !hint.is_empty())
@@ -83,7 +102,7 @@ impl fmt::Display for ConnectFailure {
         match self {
             Self::Session(error) | Self::KeyNotPushed(error) => error.fmt(f),
             Self::Tunnel(error) => error.fmt(f),
-            Self::TimedOut(step) => write!(
+            Self::TimedOut(step) | Self::LimitReached(step) => write!(
                 f,
                 "not ready within connect_timeout: still waiting for {}",
                 step.name

@@ -6,30 +6,30 @@
 //! ```
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{timeout, timeout_at};
-use tracing::{Span, debug, info, warn};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::{Span, debug, info};
 
-use super::access_log::AccessLog;
+use super::access_log::End;
+use super::byte_counters::ByteCounters;
 use super::client::Connection;
+use super::connections::{ActiveConnection, ConnectionTable, TrackedConnection};
 use super::error::{ConnectFailure, refusal};
+use super::opening::{OpenConnection, first_stream, within};
+use super::outcome::Outcome;
 use super::pool_handle::{AcceptPermit, Lease, PoolHandle, SlotRefusal};
-use super::relay::{
-    ByteCounters, ENDED_EARLY, NOT_TAKEN, Outcome, RelayTimeouts, classify, flush_upload, relay,
-};
+use super::relay::{ENDED_EARLY, NOT_TAKEN, RelayTimeouts, classify, flush_upload, relay};
 use super::shutdown::ShutdownWatch;
 use crate::clock;
 use crate::config;
-use crate::panics;
+use crate::panics::{self, caught};
 use crate::printable::Printable;
-use crate::proto::{OpenError, Reason};
-use crate::telemetry::ForwardMetrics;
-use crate::tunnel::{self, Step, Stream, TriggerReceiver};
+use crate::proto::Reason;
+use crate::telemetry::{EndReason, ForwardMetrics, Phase};
+use crate::tunnel::{self, Stream, TriggerReceiver};
 
 /// State shared by all connections of a forward.
 #[derive(Debug)]
@@ -48,32 +48,55 @@ pub(super) struct Handler {
     /// Makes every connection log one line (dump of open connections).
     pub(super) dump_connections: TriggerReceiver,
     pub(super) metrics: Arc<ForwardMetrics>,
+    pub(super) connections: Arc<ConnectionTable>,
 }
 
 impl Handler {
     /// Serves a connection until it ends or a stop is requested. Dropping the future resets it.
     pub(super) async fn run(
         self: Arc<Self>,
+        tracked: TrackedConnection,
+        connection: Connection,
+        accept_permit: AcceptPermit,
+        stop: ShutdownWatch,
+    ) {
+        let served = caught(self.serve(&tracked, connection, accept_permit, stop));
+        let (served, ()) = tokio::join!(served, tracked.find_command());
+        match served {
+            Ok(None) => {}
+            Ok(Some(end)) => tracked.record(end),
+            Err(panic) => tracked.record(End::panicked(&panic)),
+        }
+    }
+
+    /// Serves a connection. Returns how it ended, if that is not recorded yet.
+    async fn serve(
+        &self,
+        tracked: &TrackedConnection,
         connection: Connection,
         accept_permit: AcceptPermit,
         mut stop: ShutdownWatch,
-    ) {
+    ) -> Option<End> {
         panics::point("connection");
-        let begin = clock::now();
-        self.metrics.accepted.fetch_add(1, Relaxed);
+        let active = tracked.active();
+        let begin = active.accepted();
         let waiting = self.metrics.waiting.count();
         let opened = tokio::select! {
-            opened = self.open(begin, &accept_permit) => opened,
-            () = stop.draining() => return,
+            opened = self.open(active, &accept_permit) => opened,
+            () = stop.draining() => return Some(End::new(EndReason::Stopped)),
+            () = active.close_requested() => return Some(End::new(EndReason::ClosedByOperator)),
             never = self.log_on_dump(|| info!(time = ?clock::since(begin), "waiting for a session")) => match never {},
-            () = connection.closed_before_data() => return debug!("client disconnected before its session was ready"),
+            () = connection.closed_before_data() => return Some(End::new(EndReason::ClientLeft)),
         };
         drop(waiting);
         match opened {
-            Ok(opened) => drop(self.relay(begin, connection, opened, stop).await),
+            Ok(opened) => {
+                self.relay(tracked, connection, opened, stop).await;
+                None
+            }
             Err(refusal) => {
                 drop(connection);
-                log(&refusal);
+                Some(refusal.end())
             }
         }
     }
@@ -97,80 +120,61 @@ impl Handler {
     /// Acquires the permits, a tunnel and a stream. Fails after `connect_timeout`.
     pub(super) async fn open(
         &self,
-        begin: Instant,
+        active: &ActiveConnection,
         accept_permit: &AcceptPermit,
     ) -> Result<OpenConnection<'_>, SlotRefusal> {
-        let deadline = begin + self.settings.connect_timeout;
+        let deadline = active.accepted() + self.settings.connect_timeout;
         let step = "a free slot of `max_connections` of this forward";
         let permit = within(deadline, step, self.permits.acquire()).await?;
         let step = "a free slot of `max_connections` in [limits]";
         let all_permit = within(deadline, step, self.all_permits.acquire()).await?;
+        active.handle_waiting();
         let acquire = || self.pool.acquire(deadline, accept_permit);
         let (lease, stream) = first_stream(deadline, acquire, Lease::open_stream).await?;
         let span = Span::current();
         span.record("session", lease.tunnel().session_id());
         span.record("stream", stream.id().0);
+        active.handle_opened(&lease);
         Ok(OpenConnection {
             lease,
             stream,
-            _permits: (permit, all_permit),
+            permits: (permit, all_permit),
         })
     }
 
-    /// Relays until one side has ended. Returns the outcome and, if the tunnel ended, its error.
+    /// Relays until one side has ended, and records how. Returns the outcome and, if the tunnel
+    /// ended, its error.
     pub(super) async fn relay(
         &self,
-        begin: Instant,
+        tracked: &TrackedConnection,
         connection: Connection,
         opened: OpenConnection<'_>,
         mut stop: ShutdownWatch,
-    ) -> (Option<Outcome>, Option<Arc<tunnel::Error>>) {
+    ) -> (Outcome, Option<Arc<tunnel::Error>>) {
         let OpenConnection {
             lease,
             stream,
-            _permits: permits,
+            permits,
         } = opened;
         let _open = self.metrics.open.count();
-        let timeouts = self.timeouts;
-        let counters = ByteCounters::new(&self.metrics);
+        let active = tracked.active();
+        let counters = &active.counters;
         let outcome = tokio::select! {
-            outcome = relay(&connection, &stream, timeouts, &counters) => Some(outcome),
-            () = stopped(&mut stop, &counters) => None,
-            never = self.log_on_dump(|| log_open(&counters, begin)) => match never {},
+            outcome = relay(&connection, &stream, self.timeouts, active) => outcome,
+            () = stopped(&mut stop, counters) => Outcome::Stopped,
+            () = active.close_requested() => Outcome::ClosedByOperator,
+            never = self.log_on_dump(|| log_open(active)) => match never {},
         };
         // A connection that is to be reset is dropped, and so reset, before any further wait.
-        let ended = (outcome == Some(Outcome::DestinationClosed)).then_some(connection);
-        // Without a byte from the client there is no upload to flush or to classify.
-        let with_upload = outcome.as_ref().filter(|_| counters.read() > 0);
-        let delivered = match with_upload {
-            Some(Outcome::ClientClosed | Outcome::HalfCloseTimeout) => tokio::select! {
-                delivered = flush_upload(&stream, timeouts.flush_idle) => delivered,
-                () = stop_grace_over(&mut stop) => Err("stopping".to_owned()),
-                () = sleep_or_pending(timeouts.flush_total) => Err(NOT_TAKEN.to_owned()),
-            },
-            Some(Outcome::UploadIncomplete) => Err(NOT_TAKEN.to_owned()),
-            Some(Outcome::DestinationClosed | Outcome::EndedEarly) => classify(stream.upload()),
-            Some(Outcome::StreamLost(_)) | None => Ok(()),
-        };
-        let (outcome, delivered) = final_outcome(outcome, delivered, &counters);
+        let ended = (outcome == Outcome::DestinationClosed).then_some(connection);
+        let (outcome, delivered) = self.deliver(outcome, &stream, active, &mut stop).await;
+        let (outcome, delivered) = final_outcome(outcome, delivered, counters);
         drop(stream);
-        self.record_outcome(outcome.as_ref(), &counters, begin);
         let failure = lease.tunnel().failure();
-        let record = AccessLog {
-            outcome: outcome.as_ref(),
-            failure: failure.clone(),
-            counters: &counters,
-            time: clock::since(begin),
-        };
-        record.log(&self.destination());
-        if let (Err(error), Some(Outcome::UploadIncomplete | Outcome::HalfCloseTimeout)) =
-            (delivered, &outcome)
-        {
-            warn!(
-                error,
-                "the final bytes of the client may not have been delivered"
-            );
-        }
+        let destination = self.connections.destination();
+        self.record_answer_or_refusal(&outcome, active, &destination);
+        let undelivered = delivered.err();
+        tracked.record(outcome.end(failure.as_deref(), undelivered.as_deref(), &destination));
         drop(lease);
         drop(permits);
         if let Some(connection) = ended {
@@ -181,6 +185,38 @@ impl Handler {
 }
 
 impl Handler {
+    /// Delivers the final bytes of the client, or checks whether they were delivered. Returns the
+    /// outcome, which changes if an operator does not wait for them.
+    async fn deliver(
+        &self,
+        outcome: Outcome,
+        stream: &Stream,
+        active: &ActiveConnection,
+        stop: &mut ShutdownWatch,
+    ) -> (Outcome, Result<(), String>) {
+        // Without a byte from the client there is no upload to flush or to classify.
+        if active.counters.read() == 0 {
+            return (outcome, Ok(()));
+        }
+        let delivered = match &outcome {
+            Outcome::ClientClosed | Outcome::HalfCloseTimeout => {
+                if outcome == Outcome::ClientClosed {
+                    active.set_phase(Phase::Flushing);
+                }
+                tokio::select! {
+                    delivered = flush_upload(stream, self.timeouts.flush_idle) => delivered,
+                    () = stop_grace_over(stop) => Err("stopping".to_owned()),
+                    () = active.close_requested() => return (Outcome::ClosedByOperator, Ok(())),
+                    () = sleep_or_pending(self.timeouts.flush_total) => Err(NOT_TAKEN.to_owned()),
+                }
+            }
+            Outcome::UploadIncomplete => Err(NOT_TAKEN.to_owned()),
+            Outcome::DestinationClosed | Outcome::EndedEarly => classify(stream.upload()),
+            Outcome::StreamLost(_) | Outcome::Stopped | Outcome::ClosedByOperator => Ok(()),
+        };
+        (outcome, delivered)
+    }
+
     /// Closes a connection gracefully. A client that does not read its last bytes delays this, so
     /// the number of such connections is limited; for the others, the kernel keeps delivering for
     /// some minutes.
@@ -197,32 +233,27 @@ impl Handler {
         }
     }
 
-    /// Returns the destination: as reported by the agent, else as configured.
-    fn destination(&self) -> Printable {
-        let reported = self.metrics.destination();
-        reported.unwrap_or_else(|| Printable::of(&self.settings.remote))
-    }
-
     /// Records in the metrics whether the destination answered or refused.
-    fn record_outcome(
+    fn record_answer_or_refusal(
         &self,
-        outcome: Option<&Outcome>,
-        counters: &ByteCounters<'_>,
-        begin: Instant,
+        outcome: &Outcome,
+        active: &ActiveConnection,
+        destination: &Printable,
     ) {
-        if counters.received() > 0 {
+        if active.counters.received() > 0 {
             let is_shared = matches!(self.settings.sessions, config::SessionMode::Shared { .. });
-            self.metrics.record_answer(is_shared.then_some(begin));
-        } else if let Some(Outcome::StreamLost(Reason::Refused)) = outcome {
             self.metrics
-                .record_refusal(refusal(&self.destination(), clock::now()));
+                .record_answer(is_shared.then_some(active.accepted()));
+        } else if let Outcome::StreamLost(Reason::Refused) = outcome {
+            self.metrics
+                .record_refusal(refusal(destination, clock::now()));
         }
     }
 }
 
-fn log_open(counters: &ByteCounters<'_>, begin: Instant) {
-    let (sent, received) = (counters.sent(), counters.received());
-    info!(sent, received, time = ?clock::since(begin), "open");
+fn log_open(active: &ActiveConnection) {
+    let (sent, received) = (active.counters.sent(), active.counters.received());
+    info!(sent, received, time = ?clock::since(active.accepted()), "open");
 }
 
 /// Timeouts of a relay. Delivery allows for resuming a broken websocket, and then for a
@@ -239,25 +270,25 @@ pub(super) fn timeouts(settings: &config::Forward) -> RelayTimeouts {
 /// Checks that the stream took all that was read, and changes the outcome if the destination may
 /// have missed bytes of the client.
 fn final_outcome(
-    outcome: Option<Outcome>,
+    outcome: Outcome,
     delivered: Result<(), String>,
-    counters: &ByteCounters<'_>,
-) -> (Option<Outcome>, Result<(), String>) {
+    counters: &ByteCounters,
+) -> (Outcome, Result<(), String>) {
     let all_taken = match counters.read() == counters.sent() {
         true => Ok(()),
         false => Err(ENDED_EARLY.to_owned()),
     };
     let delivered = delivered.and(all_taken);
     let outcome = match (outcome, &delivered) {
-        (Some(Outcome::ClientClosed), Err(_)) => Some(Outcome::UploadIncomplete),
-        (Some(Outcome::DestinationClosed), Err(_)) => Some(Outcome::EndedEarly),
+        (Outcome::ClientClosed, Err(_)) => Outcome::UploadIncomplete,
+        (Outcome::DestinationClosed, Err(_)) => Outcome::EndedEarly,
         (outcome, _) => outcome,
     };
     (outcome, delivered)
 }
 
 /// Waits until this connection must end. Idle connections end earlier than others.
-async fn stopped(stop: &mut ShutdownWatch, counters: &ByteCounters<'_>) {
+async fn stopped(stop: &mut ShutdownWatch, counters: &ByteCounters) {
     stop.closing_idle().await;
     let moved = || (counters.sent(), counters.received());
     loop {
@@ -283,109 +314,8 @@ async fn stop_grace_over(stop: &mut ShutdownWatch) {
     tokio::time::sleep(UPLOAD_GRACE).await;
 }
 
-/// Lease, stream and permits of a connection.
-pub(super) struct OpenConnection<'a> {
-    lease: Lease,
-    stream: Stream,
-    _permits: (SemaphorePermit<'a>, SemaphorePermit<'a>),
-}
-
-/// Leases slots until a stream can be opened on one, or `deadline` has passed.
-async fn first_stream<P, S, F: Future<Output = Result<P, SlotRefusal>>>(
-    deadline: Instant,
-    acquire: impl Fn() -> F,
-    open: impl Fn(&mut P) -> Result<S, OpenError>,
-) -> Result<(P, S), SlotRefusal> {
-    loop {
-        let mut lease = acquire().await?;
-        match open(&mut lease) {
-            Ok(stream) => return Ok((lease, stream)),
-            // Dropping the lease returns the slot as unusable. The deadline is checked in each
-            // round, so that a pool of unusable tunnels cannot hold the connection.
-            Err(error) if clock::now() >= deadline => {
-                debug!(%error, "cannot open a stream on the last tunnel before the deadline");
-                return Err(SlotRefusal {
-                    failure: ConnectFailure::TimedOut(Step::of("a tunnel that can open a stream")),
-                    omitted: Some(0),
-                });
-            }
-            Err(error) => debug!(%error, "cannot open a stream on this tunnel; requesting another"),
-        }
-    }
-}
-
-/// Waits for a permit until `deadline`.
-async fn within<'a, E>(
-    deadline: Instant,
-    step: &str,
-    permit: impl Future<Output = Result<SemaphorePermit<'a>, E>>,
-) -> Result<SemaphorePermit<'a>, SlotRefusal> {
-    let (failure, omitted) = match timeout_at(deadline.into(), permit).await {
-        Ok(Ok(permit)) => return Ok(permit),
-        Ok(Err(_)) => (ConnectFailure::Stopping, None),
-        Err(_) => (ConnectFailure::TimedOut(Step::of(step)), Some(0)),
-    };
-    Err(SlotRefusal { failure, omitted })
-}
-
-/// Logs one line, at debug level if the same failure was logged recently.
-fn log(SlotRefusal { failure, omitted }: &SlotRefusal) {
-    if let Some(omitted) = *omitted {
-        let omitted = (omitted > 0).then_some(omitted);
-        warn!(error = %failure, hint = failure.hint(), class = %failure.class(), omitted, "no session; connection reset");
-    } else {
-        debug!(error = %failure, class = %failure.class(), "no session; connection reset");
-    }
-}
-
 /// A connection without traffic for this long is idle.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for the upload of a client that has already disconnected.
 const UPLOAD_GRACE: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::future::ready;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_pool_of_unusable_tunnels_does_not_hold_a_connection_beyond_its_deadline() {
-        let rounds = Cell::new(0_u32);
-        let acquire = || {
-            rounds.set(rounds.get() + 1);
-            assert!(rounds.get() < 100, "the deadline has passed");
-            ready(Ok(()))
-        };
-        let open = |(): &mut ()| Err::<(), _>(OpenError::Exhausted);
-
-        let opened = first_stream(clock::now(), acquire, open).await;
-
-        assert!(matches!(
-            opened.unwrap_err().failure,
-            ConnectFailure::TimedOut(_)
-        ));
-        assert_eq!(rounds.get(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_connection_requests_another_slot_when_a_tunnel_opens_no_stream() {
-        let rounds = Cell::new(0);
-        let acquire = || {
-            rounds.set(rounds.get() + 1);
-            ready(Ok(rounds.get()))
-        };
-        let open = |lease: &mut i32| match lease {
-            1 => Err(OpenError::Exhausted),
-            2 => Err(OpenError::Ended(Reason::Finished)),
-            lease => Ok(*lease),
-        };
-        let deadline = clock::now() + Duration::from_secs(3600);
-
-        let opened = first_stream(deadline, acquire, open).await;
-
-        assert_eq!(opened.unwrap(), (3, 3));
-    }
-}

@@ -12,19 +12,25 @@
 //! then it stops accepting, drains its connections if permitted, and resets the remaining ones.
 
 mod access_log;
+mod byte_counters;
 mod client;
+mod connections;
 mod error;
 mod handler;
 mod listener;
 mod liveness;
+mod opening;
+mod outcome;
 mod peer;
 mod pool;
 mod pool_handle;
 mod pool_task;
 mod relay;
+mod session_table;
 mod shutdown;
 mod start_request;
 mod stdio_forward;
+mod timeline;
 mod tunnel_record;
 mod tunnel_task;
 
@@ -42,6 +48,7 @@ use tracing::{Instrument, debug, error, error_span, info, warn};
 
 use self::client::Connection;
 pub use self::client::Stdio;
+pub use self::connections::{ConnectionInfo, ConnectionTable};
 use self::handler::Handler;
 pub use self::listener::{
     AcceptedSocket, ActivatedSockets, InheritedSockets, ListenError, ListenErrorKind, ListenSpec,
@@ -51,6 +58,7 @@ pub use self::liveness::Liveness;
 use self::liveness::PingResponder;
 use self::pool_handle::AcceptPermit;
 use self::pool_task::PoolTask;
+pub use self::session_table::SessionTable;
 pub use self::shutdown::ShutdownPhase;
 use self::shutdown::ShutdownWatch;
 pub use self::start_request::SessionPlan;
@@ -100,7 +108,13 @@ impl Forward {
         let dump_connections = context.dump_connections.clone();
         let metrics = Arc::new(ForwardMetrics::default());
         let (pool, pool_task) = PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
+        let connections = Arc::new(ConnectionTable::new(
+            Arc::clone(pool.sessions()),
+            Arc::clone(&settings),
+            Arc::clone(&metrics),
+        ));
         let serve = Arc::new(Handler {
+            connections,
             timeouts: handler::timeouts(&settings),
             settings,
             pool,
@@ -161,6 +175,11 @@ impl Forward {
     /// Returns the metrics of the forward.
     pub fn metrics(&self) -> &Arc<ForwardMetrics> {
         &self.serve.metrics
+    }
+
+    /// Returns the table of its connections.
+    pub fn connections(&self) -> &Arc<ConnectionTable> {
+        &self.serve.connections
     }
 
     /// Returns the liveness check of the accept loops.
@@ -303,7 +322,8 @@ async fn accept_until_released(
                 (pause, failures) = (ACCEPT_PAUSE, 0);
                 let peer = connection.peer();
                 let span = error_span!("connection", %peer, session = Empty, stream = Empty);
-                let task = Arc::clone(serve).run(connection, slot, stop.clone());
+                let tracked = serve.connections.add(peer);
+                let task = Arc::clone(serve).run(tracked, connection, slot, stop.clone());
                 let mut task = Box::pin(task.instrument(span));
                 match first_step(task.as_mut()).await {
                     Ok(Poll::Pending) => drop(connections.spawn(task)),

@@ -7,8 +7,12 @@ use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::access_log::{End, EndFailure};
 use super::error::ConnectFailure;
 use super::pool::{Returned, TunnelId, WaiterId};
+use super::session_table::SessionTable;
+use super::timeline::SessionTimeline;
+use crate::printable::Printable;
 use crate::proto::OpenError;
 use crate::session::StartStage;
 use crate::tunnel::{Stream, Tunnel};
@@ -23,15 +27,25 @@ pub(super) type AcceptPermit = Arc<OwnedSemaphorePermit>;
 pub(super) struct PoolHandle {
     requests: mpsc::UnboundedSender<PoolRequest>,
     next: AtomicU64,
+    sessions: Arc<SessionTable>,
 }
 
 impl PoolHandle {
     /// Creates a handle. `requests` goes to the pool task.
-    pub(super) fn new(requests: mpsc::UnboundedSender<PoolRequest>) -> Self {
+    pub(super) fn new(
+        requests: mpsc::UnboundedSender<PoolRequest>,
+        sessions: Arc<SessionTable>,
+    ) -> Self {
         Self {
             requests,
             next: AtomicU64::new(0),
+            sessions,
         }
+    }
+
+    /// Returns the sessions of the pool.
+    pub(super) fn sessions(&self) -> &Arc<SessionTable> {
+        &self.sessions
     }
 
     /// Waits for a slot on a tunnel, until `deadline`.
@@ -93,6 +107,8 @@ pub(super) struct SlotRefusal {
     pub(super) failure: ConnectFailure,
     /// How many failures were not logged before this one; `None` if it should not be logged either.
     pub(super) omitted: Option<u64>,
+    /// The session that the connection was waiting for.
+    pub(super) timeline: Box<SessionTimeline>,
 }
 
 impl SlotRefusal {
@@ -101,6 +117,24 @@ impl SlotRefusal {
         Self {
             failure: ConnectFailure::Internal,
             omitted: Some(0),
+            timeline: Box::default(),
+        }
+    }
+
+    /// Returns the end of the connection.
+    pub(super) fn end(self) -> End {
+        let failure = &self.failure;
+        let is_stop = matches!(failure, ConnectFailure::Stopping);
+        let failure = (!is_stop).then(|| EndFailure {
+            class: failure.class(),
+            error: Printable::of(failure),
+            hint: failure.hint().unwrap_or_default().into(),
+        });
+        End {
+            reason: self.failure.end_reason(),
+            failure,
+            omitted: self.omitted,
+            timeline: Some(*self.timeline),
         }
     }
 
@@ -108,6 +142,7 @@ impl SlotRefusal {
         Self {
             failure: ConnectFailure::Stopping,
             omitted: None,
+            timeline: Box::default(),
         }
     }
 }
@@ -153,12 +188,22 @@ pub(super) enum TunnelEvent {
 #[derive(Debug)]
 pub(super) struct Lease {
     tunnel: Tunnel,
+    timeline: SessionTimeline,
     guard: SlotGuard,
 }
 
 impl Lease {
-    pub(super) fn new(tunnel: Tunnel, guard: SlotGuard) -> Self {
-        Self { tunnel, guard }
+    pub(super) fn new(tunnel: Tunnel, timeline: SessionTimeline, guard: SlotGuard) -> Self {
+        Self {
+            tunnel,
+            timeline,
+            guard,
+        }
+    }
+
+    /// Returns when the session reached its stages.
+    pub(super) fn timeline(&self) -> &SessionTimeline {
+        &self.timeline
     }
 
     /// Opens the stream of the connection.
@@ -229,7 +274,7 @@ mod tests {
     #[tokio::test]
     async fn a_permit_is_released_only_after_the_pool_task_has_processed_the_cancellation() {
         let (requests, mut incoming) = mpsc::unbounded_channel();
-        let pool = PoolHandle::new(requests);
+        let pool = PoolHandle::new(requests, Arc::default());
         let permits = Arc::new(Semaphore::new(1));
         let permit = Arc::new(Arc::clone(&permits).try_acquire_owned().unwrap());
 
@@ -253,7 +298,7 @@ mod tests {
     #[tokio::test]
     async fn a_permit_is_released_without_a_pool_task() {
         let (requests, incoming) = mpsc::unbounded_channel();
-        let pool = PoolHandle::new(requests);
+        let pool = PoolHandle::new(requests, Arc::default());
         let permits = Arc::new(Semaphore::new(1));
         let permit = Arc::new(Arc::clone(&permits).try_acquire_owned().unwrap());
         let acquire = pool.acquire(clock::now(), &permit);

@@ -10,12 +10,15 @@
 //! too long. Bytes sent before the client closed are still delivered, as long as they move.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::byte_counters::ByteCounters;
 use super::client::Connection;
-use crate::proto::{Reason, Upload};
-use crate::telemetry::ForwardMetrics;
+use super::connections::ActiveConnection;
+use super::outcome::Outcome;
+use crate::proto::Upload;
+use crate::telemetry::Phase;
 use crate::tunnel::{ReadOutcome, Stream, WriteClosed};
 
 /// Timeouts of a relay without traffic.
@@ -35,23 +38,19 @@ pub(super) async fn relay(
     connection: &Connection,
     stream: &Stream,
     timeouts: RelayTimeouts,
-    counters: &ByteCounters<'_>,
+    active: &ActiveConnection,
 ) -> Outcome {
+    let counters = &active.counters;
     // True once the client is known to be closed while upload remains.
     let gone = AtomicBool::new(false);
-    let mut sending = pin!(send(
-        connection,
-        stream,
-        timeouts.flush_idle,
-        &gone,
-        counters
-    ));
+    let mut sending = pin!(send(connection, stream, timeouts.flush_idle, &gone, active));
     let mut receiving = pin!(receive(connection, stream, counters));
     let sent = tokio::select! {
         received = &mut receiving => match received {
             DownloadEnd::Ended(outcome) => return outcome,
             DownloadEnd::ClientWriteFailed => {
                 gone.store(true, Relaxed);
+                active.set_phase(Phase::Flushing);
                 return tokio::select! {
                     sent = sending => sent.into_outcome(),
                     ended = discard_download(stream) => ended,
@@ -65,6 +64,7 @@ pub(super) async fn relay(
         Sent::ClientClosed | Sent::UploadIncomplete => sent.into_outcome(),
         Sent::ClientHalfClosed => {
             stream.finish();
+            active.set_phase(Phase::HalfClosed);
             tokio::select! {
                 received = receiving => received.into(),
                 () = connection.client_closed() => Outcome::ClientClosed,
@@ -100,81 +100,14 @@ pub(super) fn classify(upload: Upload) -> Result<(), String> {
     }
 }
 
-/// Bytes carried by one connection.
-#[derive(Debug)]
-pub(super) struct ByteCounters<'a> {
-    read: AtomicU64,
-    sent: AtomicU64,
-    received: AtomicU64,
-    /// Counters of the forward, which sum up all connections.
-    metrics: &'a ForwardMetrics,
-}
-
-impl<'a> ByteCounters<'a> {
-    /// Creates counters of zero.
-    pub(super) fn new(metrics: &'a ForwardMetrics) -> Self {
-        Self {
-            read: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            metrics,
-        }
-    }
-
-    fn add_read(&self, bytes: usize) {
-        self.read.fetch_add(bytes as u64, Relaxed);
-    }
-
-    fn add_sent(&self, bytes: usize) {
-        self.sent.fetch_add(bytes as u64, Relaxed);
-        self.metrics.sent.fetch_add(bytes as u64, Relaxed);
-    }
-
-    fn add_received(&self, bytes: usize) {
-        self.received.fetch_add(bytes as u64, Relaxed);
-        self.metrics.received.fetch_add(bytes as u64, Relaxed);
-    }
-
-    /// Bytes read from the client, whether the stream took them or not.
-    pub(super) fn read(&self) -> u64 {
-        self.read.load(Relaxed)
-    }
-
-    /// Bytes taken by the stream.
-    pub(super) fn sent(&self) -> u64 {
-        self.sent.load(Relaxed)
-    }
-
-    /// Bytes written to the client.
-    pub(super) fn received(&self) -> u64 {
-        self.received.load(Relaxed)
-    }
-}
-
-/// How a relay ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// The destination ended, and the client has every byte of it.
-    DestinationClosed,
-    /// The same, but the destination may not have every byte of the client.
-    EndedEarly,
-    /// The stream was lost or refused: the client must be reset.
-    StreamLost(Reason),
-    /// The client closed or reset its connection.
-    ClientClosed,
-    /// The client closed, and the destination does not take the remaining upload.
-    UploadIncomplete,
-    /// The client half-closed, and then nothing moved for too long.
-    HalfCloseTimeout,
-}
-
 async fn send(
     connection: &Connection,
     stream: &Stream,
     timeout: Duration,
     gone: &AtomicBool,
-    counters: &ByteCounters<'_>,
+    active: &ActiveConnection,
 ) -> Sent {
+    let counters = &active.counters;
     loop {
         match connection.read().await {
             Ok(bytes) if bytes.is_empty() && gone.load(Relaxed) => return Sent::ClientClosed,
@@ -187,7 +120,7 @@ async fn send(
                     let taken = tokio::select! {
                         biased;
                         taken = stream.write(rest) => taken,
-                        () = client_closing(connection, stream, timeout, gone) => {
+                        () = client_closing(connection, stream, timeout, gone, active) => {
                             return Sent::UploadIncomplete;
                         }
                     };
@@ -211,11 +144,13 @@ async fn client_closing(
     stream: &Stream,
     timeout: Duration,
     gone: &AtomicBool,
+    active: &ActiveConnection,
 ) {
     if !gone.load(Relaxed) {
         tokio::time::sleep(CLOSE_POLL_DELAY).await;
         connection.client_closed().await;
         gone.store(true, Relaxed);
+        active.set_phase(Phase::Flushing);
     }
     until_idle(stream, sent, timeout).await;
 }
@@ -242,11 +177,7 @@ impl Sent {
     }
 }
 
-async fn receive(
-    connection: &Connection,
-    stream: &Stream,
-    counters: &ByteCounters<'_>,
-) -> DownloadEnd {
+async fn receive(connection: &Connection, stream: &Stream, counters: &ByteCounters) -> DownloadEnd {
     let mut buffer = Vec::new();
     loop {
         buffer.clear();

@@ -17,18 +17,21 @@ use tracing::field::Empty;
 use tracing::{Instrument, error_span, warn};
 
 use super::Context;
+use super::access_log::End;
 use super::client::{Connection, Stdio, StdioIoError, StdioIoErrors};
+use super::connections::ConnectionTable;
 use super::error::ConnectFailure;
 use super::handler::{Handler, timeouts};
+use super::outcome::Outcome;
+use super::pool_handle::SlotRefusal;
 use super::pool_task::PoolTask;
-use super::relay::{Outcome, RelayTimeouts};
+use super::relay::RelayTimeouts;
 use super::shutdown::{ShutdownPhase, ShutdownWatch};
-use crate::clock;
 use crate::config;
 use crate::error_class::ErrorClass;
 use crate::printable::Printable;
 use crate::proto::Reason;
-use crate::telemetry::ForwardMetrics;
+use crate::telemetry::{EndReason, ForwardMetrics};
 use crate::tunnel;
 
 /// A forward for one connection.
@@ -60,7 +63,13 @@ impl StdioForward {
         );
         let metrics = Arc::new(ForwardMetrics::default());
         let (pool, pool_task) = PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
+        let connections = Arc::new(ConnectionTable::new(
+            Arc::clone(pool.sessions()),
+            Arc::clone(&settings),
+            Arc::clone(&metrics),
+        ));
         let handler = Handler {
+            connections,
             settings,
             timeouts,
             pool,
@@ -117,7 +126,8 @@ async fn serve(
     mut stop: ShutdownWatch,
     progress: &watch::Sender<StdioStage>,
 ) -> CloseReason {
-    let begin = clock::now();
+    let tracked = handler.connections.add(connection.peer());
+    let active = tracked.active();
     let Ok(slot) = Arc::clone(&handler.accept_permits)
         .acquire_owned()
         .await
@@ -126,25 +136,34 @@ async fn serve(
         return CloseReason::Stopped;
     };
     let opened = tokio::select! {
-        opened = handler.open(begin, &slot) => opened,
+        opened = handler.open(active, &slot) => opened,
         () = stop.draining() => return CloseReason::Stopped,
-        () = connection.client_closed() => return CloseReason::ReaderClosed,
+        () = connection.client_closed() => {
+            tracked.record(End::new(EndReason::ClientLeft));
+            return CloseReason::ReaderClosed;
+        }
     };
     let opened = match opened {
         Ok(opened) => opened,
-        Err(refusal) => return CloseReason::Failed(StdioError::before(&refusal.failure)),
+        Err(refusal) => {
+            let error = StdioError::before(&refusal.failure);
+            // Not a warning: the error is shown to the user.
+            let omitted = None;
+            tracked.record(SlotRefusal { omitted, ..refusal }.end());
+            return CloseReason::Failed(error);
+        }
     };
     progress.send_replace(StdioStage::Open);
-    match handler.relay(begin, connection, opened, stop).await {
-        (Some(Outcome::DestinationClosed), _) => CloseReason::DestinationClosed,
-        (Some(Outcome::EndedEarly), _) => CloseReason::Failed(StdioError::ended_early()),
-        (Some(Outcome::ClientClosed), _) => CloseReason::ReaderClosed,
-        (Some(Outcome::UploadIncomplete), _) => CloseReason::Failed(StdioError::undelivered()),
-        (Some(Outcome::HalfCloseTimeout), _) => CloseReason::HalfCloseTimeout,
-        (Some(Outcome::StreamLost(reason)), failure) => {
+    match handler.relay(&tracked, connection, opened, stop).await {
+        (Outcome::DestinationClosed, _) => CloseReason::DestinationClosed,
+        (Outcome::EndedEarly, _) => CloseReason::Failed(StdioError::ended_early()),
+        (Outcome::ClientClosed, _) => CloseReason::ReaderClosed,
+        (Outcome::UploadIncomplete, _) => CloseReason::Failed(StdioError::undelivered()),
+        (Outcome::HalfCloseTimeout, _) => CloseReason::HalfCloseTimeout,
+        (Outcome::StreamLost(reason), failure) => {
             CloseReason::Failed(StdioError::after(reason, failure.as_deref()))
         }
-        (None, _) => CloseReason::Stopped,
+        (Outcome::Stopped | Outcome::ClosedByOperator, _) => CloseReason::Stopped,
     }
 }
 

@@ -3,6 +3,7 @@
 use tokio::task::AbortHandle;
 
 use super::error::ConnectFailure;
+use super::session_table::TabledSession;
 use crate::printable::Printable;
 use crate::session::{Priority, StartStage};
 use crate::tunnel::{Step, Tunnel};
@@ -14,6 +15,7 @@ pub(super) struct TunnelRecord {
     pub(super) task: AbortHandle,
     /// What its start waits for.
     pub(super) stage: StartStage,
+    pub(super) session: TabledSession,
     /// Set once it has a session.
     pub(super) tunnel: Option<Tunnel>,
 }
@@ -47,6 +49,7 @@ pub(super) fn step<'a>(
         (StartStage::FindingTask, None) => {
             Step::of("ListTasks and DescribeTasks (lookup of a task in ECS)")
         }
+        (StartStage::Credentials, _) => Step::of("AWS credentials"),
         (StartStage::Calling, _) => Step::of("StartSession"),
         (StartStage::RateLimit, Some(failure)) => Step {
             name: Printable::of(format_args!("the rate limit of StartSession ({failure})")),

@@ -23,6 +23,8 @@ pub enum StartStage {
     FindingTask,
     /// The rate limit of StartSession.
     RateLimit,
+    /// AWS credentials.
+    Credentials,
     /// StartSession.
     Calling,
 }
@@ -172,11 +174,11 @@ impl<F: Fn(StartStage)> Attempt<'_, F> {
             target: node.to_owned(),
             ..self.request.clone()
         };
-        let on_called = || (self.report)(StartStage::Calling);
+        let report = |stage| (self.report)(stage);
         let (priority, deadline) = (self.priority, self.deadline);
         let start = self
             .sessions
-            .start(ssm, request, priority, deadline, on_called);
+            .start(ssm, request, priority, deadline, report);
         start.await
     }
 }

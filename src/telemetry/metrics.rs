@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::connection::{ConnectionRecord, EndReason};
 use crate::error_class::ErrorClass;
 use crate::printable::Printable;
 
@@ -46,6 +47,8 @@ struct Past {
     refusal: Option<FailureStatus>,
     /// Number of failures of each class.
     counts: BTreeMap<ErrorClass, u64>,
+    /// Number of connections that ended for each reason.
+    ends: BTreeMap<EndReason, u64>,
     /// Destination reported by the agent, if it is not the configured one.
     destination: Option<Printable>,
 }
@@ -85,6 +88,16 @@ impl ForwardMetrics {
         let past = &mut *self.past();
         *past.counts.entry(refusal.class).or_default() += 1;
         refusal.follow(&mut past.refusal);
+    }
+
+    /// Records a connection that has ended.
+    pub fn record_end(&self, record: &ConnectionRecord) {
+        *self.past().ends.entry(record.reason).or_default() += 1;
+    }
+
+    /// Returns the number of connections that ended for each reason.
+    pub fn ends(&self) -> BTreeMap<EndReason, u64> {
+        self.past().ends.clone()
     }
 
     /// Records data from the destination; clears the failure to reach it. `shared` is the beginning

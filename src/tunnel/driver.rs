@@ -75,10 +75,12 @@ impl Driver {
         let (shared, watcher) = Shared::new(core.sharing(reorder_budget), start);
         let shared = Arc::new(shared);
         let triggered = triggered.resubscribe();
-        let session_id = session.id().into();
+        let (session_id, node) = (session.id().into(), session.target().into());
         let tunnel = Tunnel {
             shared: Arc::clone(&shared),
             session_id,
+            node,
+            started: start.now,
             phase: watcher,
         };
         let backoff = Backoff::new(random::seed());
@@ -111,7 +113,11 @@ impl Driver {
     /// Runs one websocket after the other, until the tunnel has ended.
     async fn drive(&mut self) -> Result<(), Error> {
         let mut websocket = self.connect_first().await?;
-        self.shared.lock().step(Step::of("the agent's handshake"));
+        {
+            let mut inner = self.shared.lock();
+            inner.history.milestones.websocket = Some(clock::now());
+            inner.step(Step::of("the agent's handshake"));
+        }
         let mut outage = None;
         loop {
             let heartbeat = Heartbeat::new();
@@ -246,6 +252,9 @@ fn handle(
             inner.dispatch();
             return Ok(false);
         }
+    }
+    if inner.history.milestones.handshake.is_none() && inner.core.has_handshake() {
+        inner.history.milestones.handshake = Some(now);
     }
     inner.dispatch();
     Ok(inner.core.ended().is_none())

@@ -1,5 +1,6 @@
 //! Errors of tunnels that were lost or could not be established.
 
+use super::INTERNAL_ERROR;
 use crate::error_class::ErrorClass;
 use crate::network::{self, Proxy};
 use crate::printable::Printable;
@@ -73,6 +74,9 @@ impl Error {
             Self::Refused { .. } => ErrorClass::WebsocketRefused,
             Self::Late { .. } => ErrorClass::SessionLost,
             Self::Broken(_) => ErrorClass::WebsocketBroke,
+            Self::Ended(Reason::Lost { why }) if *why == INTERNAL_ERROR => {
+                ErrorClass::InternalError
+            }
             Self::Ended(reason) => reason.class(),
         }
     }

@@ -14,7 +14,9 @@ mod batch;
 mod driver;
 mod error;
 mod heartbeat;
+mod history;
 mod http_head;
+mod queries;
 mod resume;
 mod step;
 mod stream;
@@ -30,13 +32,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, info, warn};
 
+use crate::clock;
 use crate::printable::Printable;
 use crate::proto;
-use crate::proto::{Reason, Stats, StreamId};
+use crate::proto::{Reason, StreamId};
 
 use self::driver::CoreStart;
 pub use self::driver::{Driver, TunnelOptions};
 pub use self::error::Error;
+use self::history::History;
+pub use self::history::Milestones;
 pub use self::step::Step;
 pub use self::stream::{ReadOutcome, Stream, WriteClosed};
 pub use self::trigger::{Trigger, TriggerReceiver};
@@ -46,6 +51,9 @@ pub use self::trigger::{Trigger, TriggerReceiver};
 pub struct Tunnel {
     shared: Arc<Shared>,
     session_id: Arc<str>,
+    /// The managed node.
+    node: Arc<str>,
+    started: Instant,
     phase: watch::Receiver<Phase>,
 }
 
@@ -104,39 +112,6 @@ impl Tunnel {
         self.shared.lock().closing = true;
         self.shared.output_ready.notify_one();
     }
-
-    /// Returns the session id.
-    pub fn session_id(&self) -> &str {
-        &self.session_id
-    }
-
-    /// Returns the destination that the agent reported, once the tunnel is ready.
-    pub fn destination(&self) -> Option<Printable> {
-        self.shared.lock().destination.clone()
-    }
-
-    /// Returns the version that the agent reported, once the tunnel is ready.
-    pub fn agent_version(&self) -> Option<Printable> {
-        self.shared.lock().agent_version.clone()
-    }
-
-    /// Returns true if it is not ready yet.
-    pub fn is_opening(&self) -> bool {
-        State::of(&self.phase.borrow()) == State::Opening
-    }
-
-    /// Returns why it ended, if it has.
-    pub fn failure(&self) -> Option<Arc<Error>> {
-        match &*self.phase.borrow() {
-            Phase::Ended(error) => Some(Arc::clone(error)),
-            Phase::Opening(_) | Phase::Ready | Phase::Disconnected => None,
-        }
-    }
-
-    /// Returns the statistics.
-    pub fn stats(&self) -> Stats {
-        self.shared.lock().core.stats()
-    }
 }
 
 /// State of a tunnel.
@@ -192,7 +167,7 @@ struct Inner {
     writers: BTreeMap<StreamId, Waker>,
     phase: watch::Sender<Phase>,
     destination: Option<Printable>,
-    agent_version: Option<Printable>,
+    history: History,
     /// The owner wants the session to end. Never reset.
     closing: bool,
     /// The core was closed.
@@ -211,7 +186,7 @@ impl Shared {
             writers: BTreeMap::new(),
             phase,
             destination: None,
-            agent_version: None,
+            history: History::default(),
             closing: false,
             is_core_closed: false,
             stale: None,
@@ -296,14 +271,11 @@ impl Inner {
                     agent_version,
                     destination,
                 } => {
-                    let (version, reported) = (&*agent_version, destination.as_deref());
-                    debug!(
-                        agent_version = version,
-                        destination = reported,
-                        "tunnel ready"
-                    );
+                    let reported = destination.as_deref();
+                    debug!(%agent_version, destination = reported, "tunnel ready");
+                    self.history.agent_version = Some(agent_version);
                     self.destination = destination;
-                    self.agent_version = Some(agent_version);
+                    self.history.milestones.ready = Some(clock::now());
                     self.phase.send_replace(Phase::Ready);
                 }
                 proto::Event::Notice(text) => {
@@ -349,22 +321,27 @@ impl Inner {
 
     /// The websocket of a ready tunnel broke.
     fn mark_disconnected(&mut self) {
-        self.change(|state| state == State::Ready, Phase::Disconnected);
+        if self.change(|state| state == State::Ready, Phase::Disconnected) {
+            self.history.handle_disconnected(clock::now());
+        }
     }
 
     /// The session was resumed: its new websocket works.
     fn mark_resumed(&mut self) {
-        self.change(|state| state == State::Disconnected, Phase::Ready);
+        if self.change(|state| state == State::Disconnected, Phase::Ready) {
+            self.history.handle_resumed(clock::now());
+        }
     }
 
-    fn change(&mut self, is_due: impl Fn(State) -> bool, to: Phase) {
+    /// Changes the phase if it `is_due`, and returns whether it was.
+    fn change(&mut self, is_due: impl Fn(State) -> bool, to: Phase) -> bool {
         self.phase.send_if_modified(|phase| {
             let is_due = is_due(State::of(phase));
             if is_due {
                 *phase = to;
             }
             is_due
-        });
+        })
     }
 
     fn step(&mut self, step: Step) {

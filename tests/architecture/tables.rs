@@ -51,6 +51,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     (
         "forward",
         &[
+            "blocking",
             "clock",
             "error_class",
             "tunnel",
@@ -241,6 +242,7 @@ const SERIALIZES: &[&str] = &[
     "wire/payload",
     "config/document",
     "telemetry/status",
+    "telemetry/forward_detail",
     "daemon/admin",
     "daemon/forwards",
     "daemon/http",
@@ -329,6 +331,8 @@ pub(super) const DISPLAYED: &[&str] = &[
     "proto/error",
     "proto/event",
     "proto/state",
+    "telemetry/connection",
+    "telemetry/forward_detail",
     "telemetry/metrics",
     "telemetry/status",
     "tunnel/error",

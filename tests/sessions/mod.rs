@@ -36,7 +36,7 @@ async fn start_session(
         Priority::connection(),
         clock::now() + Duration::from_secs(60),
     );
-    let start = sessions.start(service, request, &priority, deadline, || ());
+    let start = sessions.start(service, request, &priority, deadline, |_| ());
     start.await
 }
 

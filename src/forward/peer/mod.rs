@@ -13,7 +13,15 @@
 mod sock_diag;
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::blocking;
+use crate::printable::Printable;
 
 /// The peer of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +30,27 @@ pub(super) enum Peer {
     Unix(Credentials),
     /// The parent process, on stdin and stdout.
     Stdio,
+}
+
+impl Peer {
+    /// Returns the name of the program that opened a Unix socket, if it still runs. The name is the
+    /// program's choice.
+    pub(super) async fn command(self) -> Option<Printable> {
+        let Self::Unix(Credentials { pid: Some(pid), .. }) = self else {
+            return None;
+        };
+        // The file system of processes may hang with the process.
+        let read = blocking::spawn(move || command_of(pid));
+        timeout(COMMAND_TIMEOUT, read).await.ok()?.ok()?
+    }
+}
+
+fn command_of(pid: i32) -> Option<Printable> {
+    let mut text = Vec::new();
+    let file = File::open(format!("/proc/{pid}/comm")).ok()?;
+    file.take(MAX_COMMAND as u64).read_to_end(&mut text).ok()?;
+    let command = Printable::from_bytes(&text, MAX_COMMAND);
+    (!command.is_empty()).then_some(command)
 }
 
 impl fmt::Display for Peer {
@@ -117,6 +146,12 @@ fn canonical(address: SocketAddr) -> SocketAddr {
         ip => SocketAddr::new(ip, address.port()),
     }
 }
+
+/// Timeout of the search for a program.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Maximum length of the name of a program; Linux cuts it to 15 bytes.
+const MAX_COMMAND: usize = 64;
 
 #[cfg(test)]
 mod tests;

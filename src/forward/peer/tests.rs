@@ -76,7 +76,7 @@ fn a_client_whose_socket_has_disappeared_counts_as_closed() {
 
     // A reset removes the socket at once.
     SockRef::from(&pair.client)
-        .set_linger(Some(std::time::Duration::ZERO))
+        .set_linger(Some(Duration::ZERO))
         .unwrap();
     drop(pair.client);
 

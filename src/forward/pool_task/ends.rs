@@ -31,9 +31,10 @@ impl PoolTask {
     }
 
     pub(super) fn handle_failed(&mut self, now: Instant, id: TunnelId, failure: ConnectFailure) {
-        if self.tunnels.remove(&id).is_none() {
+        let Some(record) = self.tunnels.remove(&id) else {
             return;
-        }
+        };
+        self.failed = Some(record.session.timeline());
         let severity = failure.severity();
         self.metrics.failed.fetch_add(1, Relaxed);
         self.metrics.record_failure(failure.status(now));

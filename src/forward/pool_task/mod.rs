@@ -10,6 +10,7 @@
 //! A panic here loses the tunnels of this forward only: pending connections are refused, the
 //! sessions are terminated, and the task restarts after a pause.
 
+mod actions;
 mod ends;
 mod ready;
 
@@ -21,24 +22,22 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep_until, timeout};
-use tracing::{Instrument, Span, debug, error};
+use tracing::{debug, error};
 
 use crate::clock;
 use crate::config;
 use crate::forward::Context;
 use crate::forward::error::{ConnectFailure, LogDedup};
-use crate::forward::pool::{
-    Action, Pool, PoolMode, Priority as PoolPriority, RejectReason, Returned, TunnelId, WaiterId,
-};
+use crate::forward::pool::{Action, Pool, PoolMode, TunnelId, WaiterId};
 use crate::forward::pool_handle::{
-    AcceptPermit, Lease, PoolHandle, PoolRequest, SlotGuard, SlotRefusal, TunnelEvent,
+    AcceptPermit, Lease, PoolHandle, PoolRequest, SlotRefusal, TunnelEvent,
 };
+use crate::forward::session_table::SessionTable;
 use crate::forward::shutdown::ShutdownWatch;
-use crate::forward::start_request;
-use crate::forward::tunnel_record::{TunnelRecord, step};
-use crate::forward::tunnel_task::TunnelTask;
+use crate::forward::timeline::SessionTimeline;
+use crate::forward::tunnel_record::TunnelRecord;
 use crate::panics::{self, Panic, caught};
-use crate::session::{Priority, StartStage};
+use crate::session::StartStage;
 use crate::telemetry::ForwardMetrics;
 
 /// The task behind a [`PoolHandle`].
@@ -51,6 +50,10 @@ pub(super) struct PoolTask {
     requests: mpsc::UnboundedSender<PoolRequest>,
     waiters: BTreeMap<WaiterId, Waiter>,
     tunnels: BTreeMap<TunnelId, TunnelRecord>,
+    /// The same, for other tasks to read.
+    sessions: Arc<SessionTable>,
+    /// The session whose failure the pool is about to pass on to connections.
+    failed: Option<SessionTimeline>,
     tasks: JoinSet<()>,
     /// Tunnels that are closing, and when each is aborted.
     ending: Vec<(Instant, AbortHandle)>,
@@ -68,7 +71,8 @@ impl PoolTask {
         metrics: Arc<ForwardMetrics>,
     ) -> (PoolHandle, Self) {
         let (requests, incoming) = mpsc::unbounded_channel();
-        let pool_handle = PoolHandle::new(requests.clone());
+        let sessions = Arc::<SessionTable>::default();
+        let pool_handle = PoolHandle::new(requests.clone(), Arc::clone(&sessions));
         let pool_task = Self {
             pool: Pool::new(PoolMode::of(&settings), context.seed),
             settings,
@@ -77,6 +81,8 @@ impl PoolTask {
             requests,
             waiters: BTreeMap::new(),
             tunnels: BTreeMap::new(),
+            sessions,
+            failed: None,
             tasks: JoinSet::new(),
             ending: Vec::new(),
             log_dedup: LogDedup::default(),
@@ -230,14 +236,20 @@ impl PoolTask {
     fn handle_event(&mut self, now: Instant, id: TunnelId, event: TunnelEvent) {
         match event {
             TunnelEvent::Stage(stage) => {
-                self.with(id, |record| record.stage = stage);
-                if stage == StartStage::Calling {
+                self.with(id, |record| {
+                    record.stage = stage;
+                    record.session.handle_stage(now, stage);
+                });
+                if stage == StartStage::Credentials {
                     self.pool.handle_called(now, id);
                 }
             }
             TunnelEvent::SessionStarted(tunnel) => {
                 self.metrics.started.fetch_add(1, Relaxed);
-                self.with(id, |record| record.tunnel = Some(tunnel));
+                self.with(id, |record| {
+                    record.session.handle_started(tunnel.clone());
+                    record.tunnel = Some(tunnel);
+                });
                 self.pool.handle_started(now, id);
             }
             // Event of a tunnel that was dropped meanwhile.
@@ -275,77 +287,10 @@ impl PoolTask {
                 Action::Close(id) => self.retire(id),
             }
         }
+        self.failed = None;
         let (sessions, ready) = self.pool.count();
         self.metrics.sessions.store(sessions, Relaxed);
         self.metrics.ready.store(ready, Relaxed);
-    }
-
-    fn start(&mut self, id: TunnelId, priority: PoolPriority) {
-        let priority = match priority {
-            PoolPriority::Waiter => Priority::connection(),
-            PoolPriority::Warm => Priority::warm_session(),
-        };
-        let tunnel_task = TunnelTask {
-            id,
-            context: self.context.clone(),
-            targets: start_request::targets(&self.settings, &self.context),
-            request: start_request::request(&self.settings, &self.context.origin),
-            tunnel_options: start_request::tunnel_options(&self.settings, &self.context),
-            priority: priority.clone(),
-            connect_timeout: self.settings.connect_timeout,
-            events: self.requests.clone(),
-        };
-        let task = self
-            .tasks
-            .spawn(tunnel_task.run().instrument(Span::current()));
-        let record = TunnelRecord {
-            priority,
-            task,
-            stage: StartStage::RateLimit,
-            tunnel: None,
-        };
-        self.tunnels.insert(id, record);
-    }
-
-    fn give(&mut self, waiter: WaiterId, id: TunnelId) {
-        let Some(Waiter { reply, permit }) = self.waiters.remove(&waiter) else {
-            // It left after the pool had decided, and will not release what it never got.
-            let now = clock::now();
-            return self.pool.handle_returned(now, id, Returned::Unused);
-        };
-        let record = self.tunnels.get(&id);
-        let Some(tunnel) = record.and_then(|record| record.tunnel.clone()) else {
-            return;
-        };
-        let guard = SlotGuard::new(id, permit, self.requests.clone());
-        // If the receiver was dropped, the lease is dropped too and returns its slot.
-        let _left = reply.send(Ok(Lease::new(tunnel, guard)));
-    }
-
-    fn refuse(&mut self, waiter: WaiterId, why: RejectReason<ConnectFailure>) {
-        let failure = match why {
-            RejectReason::Failed(failure) => failure,
-            RejectReason::Late => {
-                ConnectFailure::TimedOut(step(self.tunnels.values(), self.throttled.as_ref()))
-            }
-        };
-        let now = clock::now();
-        self.metrics.record_failure(failure.status(now));
-        let omitted = self.log_dedup.handle_failure(now, &failure, 1);
-        if let Some(Waiter { reply, .. }) = self.waiters.remove(&waiter) {
-            // Receiver dropped: ignore.
-            let _left = reply.send(Err(SlotRefusal { failure, omitted }));
-        }
-    }
-
-    fn retire(&mut self, id: TunnelId) {
-        let Some(TunnelRecord { tunnel, task, .. }) = self.tunnels.remove(&id) else {
-            return;
-        };
-        if let Some(tunnel) = tunnel {
-            tunnel.close();
-        }
-        self.ending.push((clock::now() + CLOSE_TIMEOUT, task));
     }
 
     /// Refuses the pending connections and closes every tunnel gracefully.

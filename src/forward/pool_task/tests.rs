@@ -8,7 +8,7 @@ use crate::config;
 use crate::forward::ActivatedSockets;
 use crate::network::Network;
 use crate::proto::{ClientVersion, ReorderBudget};
-use crate::session::{Identity, Journal, Sessions, Settings, SsmClient};
+use crate::session::{Identity, Journal, Priority, Sessions, Settings, SsmClient};
 use crate::tunnel::Trigger;
 
 /// A task for a forward that nobody serves.
@@ -83,6 +83,7 @@ async fn a_tunnel_that_does_not_close_in_time_is_aborted() {
     let mut task = pool_task().await;
     let (id, ..) = starting(&mut task);
     let record = TunnelRecord {
+        session: task.sessions.add(id),
         priority: Priority::warm_session(),
         task: task.tasks.spawn(std::future::pending()),
         stage: StartStage::Calling,

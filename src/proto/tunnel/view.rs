@@ -25,6 +25,14 @@ impl Tunnel {
         self.channel.is_connected()
     }
 
+    /// Returns true once the agent's handshake is complete, until the tunnel ends.
+    pub fn has_handshake(&self) -> bool {
+        match self.state {
+            State::Probing { .. } | State::Ready | State::Closing { .. } => true,
+            State::Opening | State::Ended(_) => false,
+        }
+    }
+
     /// Returns the reason for the end of the tunnel; `None` while it has not ended.
     pub fn ended(&self) -> Option<&Reason> {
         self.state.ended()

@@ -21,6 +21,7 @@ use tokio::time::sleep_until;
 use tracing::debug;
 
 use super::guard::guarded;
+use super::lifetime::{CredentialsInfo, Times};
 use super::settings::{self, Settings, Transport};
 use super::source::ConfiguredProvider;
 use crate::clock;
@@ -35,24 +36,6 @@ pub(in crate::session) struct ApiClient {
     pub(super) credentials: Credentials,
     pub(super) source: Arc<ConfiguredProvider>,
     times: Option<Times>,
-}
-
-/// When credentials are replaced, and when they expire.
-#[derive(Clone, Copy, Debug)]
-struct Times {
-    refresh: SystemTime,
-    expiry: SystemTime,
-}
-
-impl Times {
-    /// Of credentials that were received at `now`.
-    fn new(now: SystemTime, expiry: SystemTime) -> Self {
-        let life = expiry.duration_since(now).unwrap_or_default();
-        // Credentials that live only a few minutes would be replaced all the time.
-        let early = EARLY.min(life / 5);
-        let refresh = expiry.checked_sub(early).unwrap_or(expiry);
-        Self { refresh, expiry }
-    }
 }
 
 impl ApiClient {
@@ -231,6 +214,17 @@ impl ApiClients {
         is_cached
     }
 
+    /// Returns what is known of the cached credentials.
+    pub(super) fn info(&self) -> Option<CredentialsInfo> {
+        let state = lock(&self.state);
+        let cached = state.cached.as_ref()?;
+        let account = cached.credentials.account_id();
+        Some(CredentialsInfo {
+            account: account.map(|account| account.as_str().into()),
+            expiry: cached.times.map(|times| times.expiry),
+        })
+    }
+
     /// Makes the next call check whether the AWS configuration files have changed.
     pub(super) fn invalidate_files(&self) {
         let mut state = lock(&self.state);
@@ -386,9 +380,6 @@ impl ClientState {
 fn lock(state: &Mutex<ClientState>) -> MutexGuard<'_, ClientState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// How long before expiry credentials are replaced.
-const EARLY: Duration = Duration::from_secs(300);
 
 /// The pause after a failed request.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -18,11 +18,11 @@ use crate::session::priority::Priority;
 use crate::session::registry::Registration;
 use crate::session::start::{Unsettled, start};
 use crate::session::terminate::{TimeLeft, reached};
-use crate::session::{Session, StartRequest};
+use crate::session::{Session, StartRequest, StartStage};
 
 impl Sessions {
-    /// Calls StartSession when the rate limit of the service permits it; `on_called` is called
-    /// then. The call continues if this future is dropped; its session is then terminated.
+    /// Calls StartSession when the rate limit of the service permits it; `report` is called with
+    /// what it waits for then. The call continues if this future is dropped; its session is then terminated.
     /// Credentials are awaited until `deadline`.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl Sessions {
         mut request: StartRequest,
         priority: &Priority,
         deadline: Instant,
-        on_called: impl FnOnce(),
+        report: impl Fn(StartStage),
     ) -> Result<Session, Error> {
         request.reason = self.shared.reasons.unique(&request.reason);
         let (called, is_called) = oneshot::channel();
@@ -49,9 +49,10 @@ impl Sessions {
         }));
         self.commands.send(command).map_err(|_| stopping_error())?;
         is_called.await.map_err(|_| self.unanswered())?;
-        on_called();
+        report(StartStage::Credentials);
         // Here, so that a provider that hangs is not reported as a StartSession that does.
         ssm.await_credentials(deadline).await?;
+        report(StartStage::Calling);
         answer.await.unwrap_or_else(|_| Err(self.unanswered()))
     }
 }

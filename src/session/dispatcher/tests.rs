@@ -59,7 +59,7 @@ async fn start(sessions: &Sessions, ssm: &SsmClient) -> Result<Session, Error> {
         clock::now() + Duration::from_secs(60),
     );
     sessions
-        .start(ssm, request(), &priority, deadline, || ())
+        .start(ssm, request(), &priority, deadline, |_| ())
         .await
 }
 

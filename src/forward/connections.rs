@@ -1,0 +1,356 @@
+//! The connections of a forward: a table for the status and the command `close`, and the guard
+//! through which each connection gets exactly one record.
+//!
+//! ```text
+//!   accept ─▶ ConnectionTable::add ─▶ TrackedConnection ─ record, or drop ─▶ AccessLog
+//! ```
+//!
+//! The task of a connection calls [`TrackedConnection::record`]. If the task is aborted, dropping
+//! the guard writes the record.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tracing::Span;
+
+use super::access_log::{End, log};
+use super::byte_counters::ByteCounters;
+use super::peer::Peer;
+use super::pool_handle::Lease;
+use super::session_table::SessionTable;
+use super::timeline::SessionTimeline;
+use crate::clock;
+use crate::config;
+use crate::printable::Printable;
+use crate::telemetry::{ConnectionRecord, EndReason, ForwardMetrics, Phase, Stage, StageTimes};
+use crate::tunnel::Tunnel;
+
+/// The open and pending connections of a forward. Bounded by the permits to accept.
+#[derive(Debug)]
+pub struct ConnectionTable {
+    connections: Mutex<BTreeMap<u64, Arc<ActiveConnection>>>,
+    sessions: Arc<SessionTable>,
+    settings: Arc<config::Forward>,
+    metrics: Arc<ForwardMetrics>,
+}
+
+/// A connection at one moment.
+#[derive(Debug)]
+pub struct ConnectionInfo {
+    /// Its number.
+    pub id: u64,
+    /// The client.
+    pub peer: Printable,
+    /// Time since accept.
+    pub age: Duration,
+    /// Phase.
+    pub phase: Phase,
+    /// Bytes of the client that were passed on.
+    pub sent: u64,
+    /// Bytes of the destination that were written to the client.
+    pub received: u64,
+    /// Session id, once it has a session.
+    pub session: Option<Printable>,
+}
+
+impl ConnectionTable {
+    pub(super) fn new(
+        sessions: Arc<SessionTable>,
+        settings: Arc<config::Forward>,
+        metrics: Arc<ForwardMetrics>,
+    ) -> Self {
+        Self {
+            connections: Mutex::default(),
+            sessions,
+            settings,
+            metrics,
+        }
+    }
+
+    /// Adds and counts a connection that was just accepted.
+    pub(super) fn add(self: &Arc<Self>, peer: Peer) -> TrackedConnection {
+        let connection = Arc::new(ActiveConnection {
+            id: NEXT_ID.fetch_add(1, Relaxed),
+            peer,
+            command: OnceLock::new(),
+            accepted: clock::now(),
+            counters: ByteCounters::new(Arc::clone(&self.metrics)),
+            current: Mutex::default(),
+            close: Notify::new(),
+        });
+        self.metrics.accepted.fetch_add(1, Relaxed);
+        self.lock().insert(connection.id, Arc::clone(&connection));
+        TrackedConnection {
+            table: Arc::clone(self),
+            connection,
+            is_recorded: AtomicBool::new(false),
+            span: Span::current(),
+        }
+    }
+
+    /// Resets a connection. Returns false if there is none of this number.
+    pub fn close(&self, id: u64) -> bool {
+        let connection = self.lock().get(&id).cloned();
+        if let Some(connection) = &connection {
+            connection.close.notify_one();
+        }
+        connection.is_some()
+    }
+
+    /// Returns at most `max` connections, oldest first, and the number of all.
+    pub fn list(&self, max: usize) -> (Vec<ConnectionInfo>, usize) {
+        let (first, count) = {
+            let connections = self.lock();
+            let first: Vec<_> = connections.values().take(max).cloned().collect();
+            (first, connections.len())
+        };
+        let now = clock::now();
+        let waiting = Phase::Connecting(self.sessions.opening().stage());
+        let list = first.iter().map(|connection| connection.info(now, waiting));
+        (list.collect(), count)
+    }
+
+    /// Returns the number of connections of each session.
+    pub fn count_by_session(&self) -> BTreeMap<Printable, usize> {
+        let connections: Vec<_> = self.lock().values().cloned().collect();
+        let mut counts = BTreeMap::new();
+        for session in connections.iter().filter_map(|one| one.session()) {
+            *counts.entry(session).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Returns the sessions of the forward.
+    pub fn sessions(&self) -> &SessionTable {
+        &self.sessions
+    }
+
+    /// Returns the destination: as reported by the agent, else as configured.
+    pub(super) fn destination(&self) -> Printable {
+        let reported = self.metrics.destination();
+        reported.unwrap_or_else(|| Printable::of(&self.settings.remote))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<ActiveConnection>>> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection that has not ended.
+#[derive(Debug)]
+pub(super) struct ActiveConnection {
+    id: u64,
+    peer: Peer,
+    /// The program of a client on a Unix socket.
+    command: OnceLock<Printable>,
+    accepted: Instant,
+    pub(super) counters: ByteCounters,
+    current: Mutex<Current>,
+    close: Notify,
+}
+
+/// What a connection does now.
+#[derive(Debug, Default)]
+struct Current {
+    position: Position,
+    opened: Option<Opened>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Position {
+    /// Waiting for a permit.
+    #[default]
+    Queued,
+    /// Waiting for a session.
+    Waiting,
+    /// It has a stream.
+    Open(Phase),
+}
+
+#[derive(Clone, Debug)]
+struct Opened {
+    at: Instant,
+    stages: StageTimes,
+    tunnel: Tunnel,
+    /// Number of resumes of the tunnel before.
+    resumes: u32,
+}
+
+impl ActiveConnection {
+    /// Returns when it was accepted.
+    pub(super) fn accepted(&self) -> Instant {
+        self.accepted
+    }
+
+    /// It has its permits and waits for a session.
+    pub(super) fn handle_waiting(&self) {
+        self.current().position = Position::Waiting;
+    }
+
+    /// It has a stream.
+    pub(super) fn handle_opened(&self, lease: &Lease) {
+        let at = clock::now();
+        let tunnel = lease.tunnel().clone();
+        let opened = Opened {
+            at,
+            stages: lease.timeline().times(self.accepted, at),
+            resumes: tunnel.resumes(),
+            tunnel,
+        };
+        let mut current = self.current();
+        current.position = Position::Open(Phase::Open);
+        current.opened = Some(opened);
+    }
+
+    /// It has a stream and enters another phase.
+    pub(super) fn set_phase(&self, phase: Phase) {
+        self.current().position = Position::Open(phase);
+    }
+
+    /// Waits for a request of the operator to close it.
+    pub(super) async fn close_requested(&self) {
+        self.close.notified().await;
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn peer(&self) -> Printable {
+        match self.command.get() {
+            Some(command) => Printable::of(format_args!("{} ({command})", self.peer)),
+            None => Printable::of(self.peer),
+        }
+    }
+
+    /// Returns its state. `waiting` is the phase of those that wait for a session.
+    fn info(&self, now: Instant, waiting: Phase) -> ConnectionInfo {
+        let position = self.current().position;
+        ConnectionInfo {
+            id: self.id,
+            peer: self.peer(),
+            age: now.saturating_duration_since(self.accepted),
+            phase: match position {
+                Position::Queued => Phase::Connecting(Stage::Queued),
+                Position::Waiting => waiting,
+                Position::Open(phase) => phase,
+            },
+            sent: self.counters.sent(),
+            received: self.counters.received(),
+            session: self.session(),
+        }
+    }
+
+    fn session(&self) -> Option<Printable> {
+        let current = self.current();
+        let opened = current.opened.as_ref();
+        opened.map(|opened| opened.tunnel.session_id().into())
+    }
+}
+
+/// A connection, owned by its task.
+#[derive(Debug)]
+pub(super) struct TrackedConnection {
+    table: Arc<ConnectionTable>,
+    connection: Arc<ActiveConnection>,
+    is_recorded: AtomicBool,
+    /// Span of the forward.
+    span: Span,
+}
+
+impl TrackedConnection {
+    /// Returns the connection.
+    pub(super) fn active(&self) -> &ActiveConnection {
+        &self.connection
+    }
+
+    /// Finds the program of the client, if that is possible.
+    pub(super) async fn find_command(&self) {
+        if let Some(command) = self.connection.peer.command().await {
+            // Set once.
+            let _same = self.connection.command.set(command);
+        }
+    }
+
+    /// Writes its record, unless it has one, and removes it from the table.
+    pub(super) fn record(&self, end: End) {
+        if self.is_recorded.swap(true, Relaxed) {
+            return;
+        }
+        self.table.lock().remove(&self.connection.id);
+        let omitted = end.omitted;
+        let record = self.finished(end);
+        self.table.metrics.record_end(&record);
+        self.span.in_scope(|| log(&record, omitted));
+    }
+
+    fn finished(&self, end: End) -> ConnectionRecord {
+        let connection = &self.connection;
+        let now = clock::now();
+        let (position, opened) = {
+            let current = connection.current();
+            (current.position, current.opened.clone())
+        };
+        let (phase, mut stages) = match (position, &opened) {
+            (Position::Open(phase), Some(opened)) => (phase, opened.stages),
+            (Position::Queued, _) => self.connecting(SessionTimeline::default(), now),
+            (Position::Waiting | Position::Open(_), _) => {
+                let opening = || self.table.sessions.opening();
+                self.connecting(end.timeline.unwrap_or_else(opening), now)
+            }
+        };
+        if let (Some(opened), Some(at)) = (&opened, connection.counters.first_received()) {
+            stages.set(Stage::FirstByte, at.saturating_duration_since(opened.at));
+        }
+        let settings = &self.table.settings;
+        let tunnel = opened.as_ref().map(|opened| &opened.tunnel);
+        let reported = tunnel.and_then(Tunnel::destination);
+        let failure = end.failure;
+        ConnectionRecord {
+            id: connection.id,
+            reason: end.reason,
+            phase,
+            class: failure.as_ref().map(|failure| failure.class),
+            sent: connection.counters.sent(),
+            received: connection.counters.received(),
+            duration: now.saturating_duration_since(connection.accepted),
+            stages,
+            resumes: opened.as_ref().map_or(0, |opened| {
+                opened.tunnel.resumes().saturating_sub(opened.resumes)
+            }),
+            longest_stall: opened.as_ref().map_or(Duration::ZERO, |opened| {
+                opened.tunnel.longest_outage(opened.at)
+            }),
+            peer: connection.peer(),
+            target: Printable::of(&settings.target),
+            node: tunnel.map(|tunnel| tunnel.node().into()),
+            destination: reported.unwrap_or_else(|| self.table.destination()),
+            session: tunnel.map(|tunnel| tunnel.session_id().into()),
+            hint: failure
+                .as_ref()
+                .map(|failure| failure.hint.clone())
+                .unwrap_or_default(),
+            error: failure.map(|failure| failure.error),
+        }
+    }
+
+    fn connecting(&self, timeline: SessionTimeline, now: Instant) -> (Phase, StageTimes) {
+        let times = timeline.times(self.connection.accepted, now);
+        (Phase::Connecting(timeline.stage()), times)
+    }
+}
+
+impl Drop for TrackedConnection {
+    fn drop(&mut self) {
+        self.record(End::new(EndReason::Stopped));
+    }
+}
+
+/// Number of the next connection of this process.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
