@@ -1,4 +1,4 @@
-//! Commands for a running daemon (`reload`, `stop`, `wait`, `log`), and how they find it.
+//! Commands for a running daemon (`reload`, `stop`, `close`, `wait`, `log`), and how they find it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -153,6 +153,27 @@ pub(super) async fn stop(args: StopArgs) -> Exit {
             let hint = "the daemon's log contains their ids; `aws ssm describe-sessions --state Active` lists active sessions";
             terminal::fail(Exit::Failed, &error, hint)
         }
+        Ok(other) => unexpected_response(&other),
+        Err(exit) => exit,
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CloseArgs {
+    /// Number of the connection, as printed by `status NAME` and in the log
+    #[arg(value_name = "ID")]
+    connection: u64,
+    #[command(flatten)]
+    daemon: DaemonAddress,
+}
+
+/// Resets one connection.
+pub(super) async fn close(args: CloseArgs) -> Exit {
+    let connection = args.connection;
+    match ask(&args.daemon, &Request::Close { connection }).await {
+        Ok(Response::Closed { connection }) => sent(stdout::print_line(format_args!(
+            "closed connection {connection}"
+        ))),
         Ok(other) => unexpected_response(&other),
         Err(exit) => exit,
     }

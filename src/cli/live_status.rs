@@ -55,7 +55,7 @@ fn status_line(metrics: &[Arc<ForwardMetrics>]) -> String {
 }
 
 /// Formats a size for display.
-fn amount(bytes: u64) -> String {
+pub(super) fn amount(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut units = ["KiB", "MiB", "GiB", "TiB"].iter();
     let mut unit = "B";

@@ -133,7 +133,7 @@ enum Command {
     Init(init::InitArgs),
     /// Validate a configuration and print the resulting settings
     Check(check::CheckArgs),
-    /// Show the forwards of a running daemon
+    /// Show the forwards of a running daemon, or the connections of one of them
     Status(status::StatusArgs),
     /// Wait until a daemon or some of its forwards are ready
     Wait(control::WaitArgs),
@@ -141,6 +141,8 @@ enum Command {
     Reload(control::ReloadArgs),
     /// Stop a running daemon and wait until it has stopped
     Stop(control::StopArgs),
+    /// Reset one connection of a running daemon
+    Close(control::CloseArgs),
     /// Show or change the log filter of a running daemon
     Log(control::LogArgs),
     /// Connect stdin and stdout to a destination, for ssh's ProxyCommand
@@ -178,6 +180,7 @@ impl Command {
             Self::Wait(args) => quietly(log, control::wait(args)).await,
             Self::Reload(args) => quietly(log, control::reload(args)).await,
             Self::Stop(args) => quietly(log, control::stop(args)).await,
+            Self::Close(args) => quietly(log, control::close(args)).await,
             Self::Log(args) => quietly(log, control::log(args)).await,
             Self::Forward(args) => forward::forward(args, log).await,
             Self::Exec(args) => exec::exec(args, log).await,
@@ -209,6 +212,7 @@ fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
         | Command::Wait(_)
         | Command::Reload(_)
         | Command::Stop(_)
+        | Command::Close(_)
         | Command::Log(_)
         | Command::Connect(_)
         | Command::Forward(_)

@@ -94,6 +94,13 @@ pub(super) fn has_colour_on_stdout() -> bool {
     io::stdout().is_terminal() && environment("NO_COLOR").is_none()
 }
 
+/// Returns width and height of the terminal on stdout; 80 and 24 if they are unknown.
+pub(super) fn size() -> (usize, usize) {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    let size = size.filter(|size| size.ws_col > 0 && size.ws_row > 0);
+    size.map_or((80, 24), |size| (size.ws_col.into(), size.ws_row.into()))
+}
+
 /// Returns whether stderr is the journal stream set up by the service manager (systemd.exec(5),
 /// `$JOURNAL_STREAM`).
 pub(super) fn is_journal() -> bool {

@@ -200,6 +200,12 @@ impl AwsClients {
         Ok(LoadedAccount { ssm, network })
     }
 
+    /// Returns the client of a forward, if it is loaded, and the settings it was loaded from.
+    pub(super) fn client(&self, account: &Account) -> Option<(&SsmClient, config::Aws)> {
+        let loaded = self.accounts.get(account)?;
+        Some((&loaded.ssm, account.merged_into(&self.aws)))
+    }
+
     /// Returns a client with the origin that started a session.
     pub(super) async fn client_of(self, origin: Origin) -> Result<SsmClient, StartError> {
         let finding = async move {

@@ -5,12 +5,13 @@ use tracing::{info, warn};
 
 use super::admin::{self, Admin, PendingRequest, Request, Response, ResponseSender};
 use super::aws_clients::AwsClients;
+use super::credentials;
 use super::http::{Http, next_request};
 use super::signals::{Signal, Signals};
 use super::status::{DaemonStats, ForwardSnapshot};
 use crate::panics;
 use crate::session::{RetryTrigger, ShutdownMode};
-use crate::telemetry::LogHandle;
+use crate::telemetry::{LogHandle, StatusReport};
 use crate::tunnel::Trigger;
 
 /// What signals and requests need.
@@ -80,9 +81,22 @@ impl ControlPlane {
             }
             Event::PendingRequest(PendingRequest { request, reply }) => match request {
                 Request::Status => {
-                    let filter = admin::filter(self.log.as_ref());
-                    let report = self.stats.report(forwards, filter, is_stopping);
+                    let report = self.report(forwards, is_stopping);
                     answer(reply, Response::Status(Box::new(report)));
+                }
+                Request::Forward { name } => {
+                    let report = self.report(forwards, is_stopping);
+                    answer(reply, detail(report, forwards, &name));
+                }
+                Request::Close { connection } => {
+                    let response = forwards.close(connection);
+                    if matches!(response, Response::Closed { .. }) {
+                        info!(
+                            connection,
+                            "closing a connection: requested over the admin socket"
+                        );
+                    }
+                    answer(reply, response);
                 }
                 Request::Log { level } => answer(reply, admin::set_log(self.log.as_ref(), level)),
                 Request::Reload => return Some(Demand::Reload(Some(reply))),
@@ -96,6 +110,15 @@ impl ControlPlane {
             },
         }
         None
+    }
+
+    fn report(&self, forwards: &ForwardSnapshot, is_stopping: bool) -> StatusReport {
+        let filter = admin::filter(self.log.as_ref());
+        let mut report = self.stats.report(forwards, filter, is_stopping);
+        for (forward, info) in report.forwards.iter_mut().zip(&forwards.running) {
+            forward.credentials = credentials::report(&self.aws, &info.settings);
+        }
+        report
     }
 
     /// Retries everything immediately, and makes every tunnel test its websocket.
@@ -114,6 +137,20 @@ impl ControlPlane {
             admin.close().await;
         }
         self.http.close().await;
+    }
+}
+
+/// Returns the detailed report of the forward of this name.
+fn detail(report: StatusReport, forwards: &ForwardSnapshot, name: &str) -> Response {
+    let known: Vec<String> = report.forwards.iter().map(|f| f.name.to_string()).collect();
+    let mut of_name = report.forwards.into_iter().filter(|f| f.name == *name);
+    match of_name.next() {
+        Some(forward) => Response::Forward(Box::new(forwards.detail(forward))),
+        None => {
+            let error = format!("the daemon has no forward {name:?}");
+            let hint = format!("its forwards: {}", known.join(", "));
+            admin::error_response(admin::ErrorKind::Request, error, &hint)
+        }
     }
 }
 

@@ -35,6 +35,7 @@ impl Daemon {
             tokio::select! {
                 () = sd_notify.tick() => {
                     let alive = self.control.stats.record_liveness(self.forwards.are_responsive());
+                    self.forwards.observe();
                     sd_notify.watchdog(alive);
                     sd_notify.status(self.status());
                 }

@@ -21,10 +21,10 @@ use tracing::error;
 use super::StartError;
 use super::aws_clients::AwsClients;
 use super::running::{Active, RunningForward};
-use super::status::{ForwardInfo, ForwardSnapshot};
+use super::status::{FinishingForward, ForwardInfo, ForwardSnapshot};
+use crate::clock;
 use crate::config;
 use crate::forward::{Context, Forward, Listeners, ShutdownPhase};
-use crate::telemetry::ForwardMetrics;
 
 /// All forwards of a daemon.
 #[derive(Debug, Default)]
@@ -38,8 +38,7 @@ pub(super) struct Forwards {
 
 #[derive(Debug)]
 struct ReleasedForward {
-    name: String,
-    metrics: Arc<ForwardMetrics>,
+    finishing: FinishingForward,
     stop: watch::Sender<ShutdownPhase>,
 }
 
@@ -245,8 +244,11 @@ impl Forwards {
             };
             stop.send_replace(ShutdownPhase::Released);
             self.finishing.push(ReleasedForward {
-                name: info.settings.name.clone(),
-                metrics: Arc::clone(&info.metrics),
+                finishing: FinishingForward {
+                    name: info.settings.name.clone(),
+                    metrics: Arc::clone(&info.metrics),
+                    connections: info.connections.clone(),
+                },
                 stop,
             });
         }
@@ -285,9 +287,15 @@ impl Forwards {
         let finishing = self.finishing.iter().filter(|f| !f.stop.is_closed());
         ForwardSnapshot {
             running: self.running.iter().map(|r| Arc::clone(&r.info)).collect(),
-            finishing: finishing
-                .map(|f| (f.name.clone(), Arc::clone(&f.metrics)))
-                .collect(),
+            finishing: finishing.map(|f| f.finishing.clone()).collect(),
+        }
+    }
+
+    /// Observes state and rates of every forward.
+    pub(super) fn observe(&self) {
+        let now = clock::now();
+        for running in &self.running {
+            running.info.observe(now);
         }
     }
 

@@ -16,15 +16,18 @@ mod clients;
 mod config_reload;
 mod connection_limit;
 mod control_plane;
+mod credentials;
 pub mod doctor;
 mod error;
 mod event_loop;
 mod fd_limit;
+mod forward_detail;
 mod forwards;
 mod http;
 #[cfg(test)]
 mod lives;
 mod log_settings;
+mod observation;
 mod off_runtime;
 mod one_shot;
 mod orphans;

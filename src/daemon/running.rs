@@ -45,6 +45,8 @@ impl RunningForward {
             settings,
             addresses: forward.addresses(),
             metrics: Arc::clone(forward.metrics()),
+            connections: Some(Arc::clone(forward.connections())),
+            observation: Arc::default(),
         };
         let active = Active {
             bound: forward.bound().clone(),
@@ -65,6 +67,8 @@ impl RunningForward {
             settings,
             addresses,
             metrics: Arc::default(),
+            connections: None,
+            observation: Arc::default(),
         };
         Self {
             info: Arc::new(info),
@@ -103,6 +107,8 @@ impl RunningForward {
             settings,
             addresses: self.info.addresses.clone(),
             metrics: Arc::clone(&self.info.metrics),
+            connections: self.info.connections.clone(),
+            observation: Arc::clone(&self.info.observation),
         });
     }
 }

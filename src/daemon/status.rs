@@ -5,8 +5,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::StartError;
+use super::observation::Observation;
 use crate::clock;
 use crate::config::{self, Listen, SessionMode};
+use crate::forward::ConnectionTable;
 use crate::panics;
 use crate::printable::Printable;
 use crate::telemetry::{
@@ -20,20 +22,31 @@ pub(super) struct ForwardInfo {
     pub(super) settings: config::Forward,
     pub(super) addresses: Vec<Listen>,
     pub(super) metrics: Arc<ForwardMetrics>,
+    /// `None` unless it listens.
+    pub(super) connections: Option<Arc<ConnectionTable>>,
+    pub(super) observation: Arc<Observation>,
 }
 
 /// All forwards at one moment; those that only finish their connections by name. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ForwardSnapshot {
     pub(super) running: Vec<Arc<ForwardInfo>>,
-    pub(super) finishing: Vec<(String, Arc<ForwardMetrics>)>,
+    pub(super) finishing: Vec<FinishingForward>,
+}
+
+/// A forward that only finishes its connections. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct FinishingForward {
+    pub(super) name: String,
+    pub(super) metrics: Arc<ForwardMetrics>,
+    pub(super) connections: Option<Arc<ConnectionTable>>,
 }
 
 impl ForwardSnapshot {
     /// Returns the number of connections that have a session.
     pub(super) fn connections(&self) -> usize {
         let running = self.running.iter().map(|info| &info.metrics);
-        let metrics = running.chain(self.finishing.iter().map(|(_, metrics)| metrics));
+        let metrics = running.chain(self.finishing.iter().map(|finishing| &finishing.metrics));
         metrics.map(|metrics| metrics.open.get()).sum()
     }
 
@@ -97,6 +110,16 @@ impl ForwardInfo {
         });
     }
 
+    /// Observes state and rates.
+    pub(super) fn observe(&self, now: Instant) {
+        let sent = self.metrics.sent.load(Relaxed);
+        let received = self.metrics.received.load(Relaxed);
+        self.observation.record_bytes(now, sent, received);
+        if self.settings.enabled {
+            self.observation.record_state(now, self.state());
+        }
+    }
+
     fn failing(&self) -> Option<String> {
         let failure = self.metrics.failure()?;
         Some(format!("{} {}", self.settings.name, failure.class))
@@ -114,28 +137,35 @@ impl ForwardInfo {
         }
     }
 
-    fn report(&self, now: Instant, stopping: bool) -> ForwardReport {
+    pub(super) fn report(&self, now: Instant, stopping: bool) -> ForwardReport {
         let Self {
             settings,
             addresses,
             metrics,
+            ..
         } = self;
+        let state = match (settings.enabled, stopping) {
+            (false, _) => ForwardState::Disabled,
+            (true, true) => ForwardState::Stopping,
+            (true, false) => self.state(),
+        };
+        let since = self.observation.record_state(now, state);
+        let (sent_per_second, received_per_second) = self.observation.rates(now);
         ForwardReport {
             name: settings.name.as_str().into(),
             listen: addresses.iter().map(Printable::of).collect(),
             target: Printable::of(&settings.target),
             remote: Printable::of(&settings.remote),
             destination: metrics.destination(),
-            state: match (settings.enabled, stopping) {
-                (false, _) => ForwardState::Disabled,
-                (true, true) => ForwardState::Stopping,
-                (true, false) => self.state(),
-            },
+            state,
+            state_seconds: now.saturating_duration_since(since).as_secs(),
             connections: metrics.open.get(),
             waiting: metrics.waiting.get(),
             accepted: metrics.accepted.load(Relaxed),
             sent: metrics.sent.load(Relaxed),
             received: metrics.received.load(Relaxed),
+            sent_per_second,
+            received_per_second,
             sessions: metrics.sessions.load(Relaxed),
             sessions_ready: metrics.ready.load(Relaxed),
             sessions_started: metrics.started.load(Relaxed),
@@ -146,6 +176,7 @@ impl ForwardInfo {
                 .into_iter()
                 .map(|(class, count)| (class.name().into(), count))
                 .collect(),
+            credentials: None,
             failure: metrics
                 .failure()
                 .map(|failure| failure_report(failure, now)),
@@ -215,13 +246,10 @@ impl DaemonStats {
         stopping: bool,
     ) -> StatusReport {
         let now = clock::now();
-        let finishing = snapshot
-            .finishing
-            .iter()
-            .map(|(name, metrics)| DrainingForward {
-                name: name.as_str().into(),
-                connections: metrics.open.get(),
-            });
+        let finishing = snapshot.finishing.iter().map(|finishing| DrainingForward {
+            name: finishing.name.as_str().into(),
+            connections: finishing.metrics.open.get(),
+        });
         StatusReport {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),

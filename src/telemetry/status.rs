@@ -72,6 +72,9 @@ pub struct ForwardReport {
     pub destination: Option<Printable>,
     /// State of the forward.
     pub state: ForwardState,
+    /// Seconds since it is in this state.
+    #[serde(default)]
+    pub state_seconds: u64,
     /// Connections that have a session.
     pub connections: usize,
     /// Connections that wait for a session.
@@ -82,6 +85,12 @@ pub struct ForwardReport {
     pub sent: u64,
     /// Bytes written to clients since its start.
     pub received: u64,
+    /// Bytes per second read from clients, on average over the last seconds.
+    #[serde(default)]
+    pub sent_per_second: u64,
+    /// Bytes per second written to clients, on average over the last seconds.
+    #[serde(default)]
+    pub received_per_second: u64,
     /// Sessions that can carry data.
     pub sessions: usize,
     /// Of these, sessions that wait for a connection.
@@ -95,9 +104,25 @@ pub struct ForwardReport {
     /// Number of failures since its start, by class.
     #[serde(default)]
     pub failures: BTreeMap<Printable, u64>,
+    /// Credentials of its sessions, once AWS was called.
+    #[serde(default)]
+    pub credentials: Option<CredentialsReport>,
     /// The current failure, if any.
     #[serde(alias = "trouble")]
     pub failure: Option<FailureReport>,
+}
+
+/// The AWS credentials that a forward uses. Contains no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialsReport {
+    /// Profile, if one is configured.
+    pub profile: Option<Printable>,
+    /// Role that is assumed, if one is configured.
+    pub role_arn: Option<Printable>,
+    /// AWS account, if the source of the credentials reports it.
+    pub account: Option<Printable>,
+    /// Seconds until they expire; absent if they do not.
+    pub expires_seconds: Option<u64>,
 }
 
 /// An address on which a forward listens, as a client would write it.

@@ -59,9 +59,10 @@ impl Client {
     pub async fn ask(&mut self, request: &Request) -> Result<Response, ClientError> {
         let path = self.path.clone();
         let asked = match request {
-            Request::Status | Request::Log { .. } => {
-                self.exchange_within(RESPONSE_TIMEOUT, request).await
-            }
+            Request::Status
+            | Request::Forward { .. }
+            | Request::Close { .. }
+            | Request::Log { .. } => self.exchange_within(RESPONSE_TIMEOUT, request).await,
             Request::Reload | Request::Stop { .. } => tokio::select! {
                 response = self.exchange(request) => response,
                 () = unresponsive(&path, RESPONSE_TIMEOUT) => Err(io::ErrorKind::TimedOut.into()),

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!   {"command":"status"}              {"status":{…}}
+//!   {"command":"forward","name":"db"} {"forward":{…}}
+//!   {"command":"close","connection":7} {"closed":{"connection":7}}
 //!   {"command":"reload"}              {"reloaded":{"added":1,…}}
 //!   {"command":"stop","now":true}     {"stopped":{"sessions_left":0}}, when it has stopped
 //!   {"command":"log","level":"debug"} {"log":{"filter":"…"}}
@@ -11,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::ReloadSummary;
-use crate::telemetry::StatusReport;
+use crate::telemetry::{ForwardDetail, StatusReport};
 
 /// A request to the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +21,16 @@ use crate::telemetry::StatusReport;
 pub enum Request {
     /// Return the status of the daemon and its forwards.
     Status,
+    /// Return the status of one forward, with its sessions and connections.
+    Forward {
+        /// Name of the forward.
+        name: String,
+    },
+    /// Reset one connection.
+    Close {
+        /// Its number.
+        connection: u64,
+    },
     /// Reload the configuration.
     Reload,
     /// Stop the daemon. The response is sent when it has stopped.
@@ -41,6 +53,13 @@ pub enum Request {
 pub enum Response {
     /// The status of the daemon and its forwards.
     Status(Box<StatusReport>),
+    /// The status of one forward.
+    Forward(Box<ForwardDetail>),
+    /// A connection was reset.
+    Closed {
+        /// Its number.
+        connection: u64,
+    },
     /// The changes made by a reload.
     Reloaded(ReloadSummary),
     /// The daemon has stopped.

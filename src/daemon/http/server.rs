@@ -182,7 +182,9 @@ async fn report(requests: &mpsc::Sender<PendingRequest>) -> Option<StatusReport>
         .ok()?;
     match answer.await.ok()? {
         AdminResponse::Status(report) => Some(*report),
-        AdminResponse::Reloaded(_)
+        AdminResponse::Forward(_)
+        | AdminResponse::Closed { .. }
+        | AdminResponse::Reloaded(_)
         | AdminResponse::Stopped { .. }
         | AdminResponse::Log { .. }
         | AdminResponse::Error(_) => None,

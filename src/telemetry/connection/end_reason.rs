@@ -64,7 +64,7 @@ reasons! {
     ConnectTimeout "connect_timeout" Daemon
         "The session was not ready within `connect_timeout`; `phase` says what it was waiting for.";
     SessionNotStarted "session_not_started" Service
-        "The session could not be started or its data channel could not be opened; `class` says why.";
+        "The session could not be started, its data channel could not be opened, or the key of `--push-key` could not be pushed; `class` says why.";
     SessionEnded "session_ended" Service
         "The session was ended by a user, a timeout, Session Manager or the agent.";
     SessionLost "session_lost" Network

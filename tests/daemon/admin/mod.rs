@@ -1,6 +1,7 @@
 //! The admin socket, and the commands that use it.
 
 mod commands;
+mod detail;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,0 +1,193 @@
+//! Text of `status`: a table of forwards, failures, and credentials.
+
+use std::time::Duration;
+
+use crate::cli::live_status::amount;
+use crate::cli::terminal;
+use crate::duration;
+use crate::telemetry::{CredentialsReport, ForwardReport, StatusReport};
+
+/// Returns the text for all forwards.
+pub(super) fn summary(report: &StatusReport) -> String {
+    let mut text = format!(
+        "ssm-proxyd {}, process {}, {} for {}\n",
+        report.version,
+        report.pid,
+        if report.stopping {
+            "stopping, up"
+        } else {
+            "running"
+        },
+        time(report.uptime_seconds)
+    );
+    if report.reloads + report.failed_reloads > 0 {
+        let (done, failed) = (report.reloads, report.failed_reloads);
+        text += &format!("reloads: {done} done, {failed} failed\n");
+    }
+    if report.log_lines_dropped > 0 {
+        let dropped = report.log_lines_dropped;
+        text += &format!("log: {dropped} lines dropped because the reader was too slow\n");
+    }
+    text += "\n";
+    text += &forwards(&report.forwards.iter().collect::<Vec<_>>());
+    text += &credentials(&report.forwards);
+    for failing in &report.failing_servers {
+        let what = format!("{}; retrying", failing.error);
+        let (what, hint) = terminal::tagged(&what, &failing.hint, &failing.code);
+        text += &format!("\n{what}\n{}", hint_line(&hint));
+    }
+    for finishing in &report.finishing {
+        let (name, connections) = (&finishing.name, finishing.connections);
+        let plural = if connections == 1 { "" } else { "s" };
+        text += &format!("{name}, before a reload: {connections} connection{plural} still open\n");
+    }
+    text
+}
+
+/// Returns a table of these forwards, and their failures.
+pub(super) fn forwards(forwards: &[&ForwardReport]) -> String {
+    let rows: Vec<Vec<String>> = forwards.iter().map(|forward| row(forward)).collect();
+    let mut text = table(&HEAD, NUMBERS, &rows);
+    for forward in forwards {
+        text += &failure(forward);
+    }
+    text
+}
+
+fn row(forward: &ForwardReport) -> Vec<String> {
+    vec![
+        forward.name.to_string(),
+        format!("{} {}", forward.state.as_str(), time(forward.state_seconds)),
+        forward.connections.to_string(),
+        forward.waiting.to_string(),
+        forward.sessions.to_string(),
+        rate(forward.sent_per_second),
+        rate(forward.received_per_second),
+        forward.listen.join(", "),
+        match &forward.destination {
+            Some(actual) => {
+                format!(
+                    "{} (leads to {actual}) via {}",
+                    forward.remote, forward.target
+                )
+            }
+            None => format!("{} via {}", forward.remote, forward.target),
+        },
+    ]
+}
+
+fn failure(forward: &ForwardReport) -> String {
+    let Some(failure) = &forward.failure else {
+        return String::new();
+    };
+    let (error, hint) = terminal::tagged(&failure.error, &failure.hint, &failure.code);
+    format!(
+        "\n{} has been failing for {}, last failure {} ago: {error}\n{}",
+        forward.name,
+        time(failure.since_seconds),
+        time(failure.seen_seconds),
+        hint_line(&hint),
+    )
+}
+
+fn hint_line(hint: &str) -> String {
+    match hint {
+        "" => String::new(),
+        hint => format!("  hint: {hint}\n"),
+    }
+}
+
+/// Returns a line for each distinct identity, with the forwards that use it.
+fn credentials(forwards: &[ForwardReport]) -> String {
+    let mut identities: Vec<(&CredentialsReport, Vec<&str>)> = Vec::new();
+    for forward in forwards {
+        let Some(own) = &forward.credentials else {
+            continue;
+        };
+        match identities.iter_mut().find(|(known, _)| *known == own) {
+            Some((_, names)) => names.push(&forward.name),
+            None => identities.push((own, vec![&forward.name])),
+        }
+    }
+    let lines = identities.iter().map(|(own, names)| {
+        let more = names.len().saturating_sub(MAX_NAMED);
+        let more = match more {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let names = names[..names.len().min(MAX_NAMED)].join(", ");
+        format!("credentials of {names}{more}: {}\n", identity(own))
+    });
+    let lines: String = lines.collect();
+    match lines.is_empty() {
+        true => lines,
+        false => format!("\n{lines}"),
+    }
+}
+
+/// Returns an identity in words.
+pub(super) fn identity(own: &CredentialsReport) -> String {
+    let profile = own.profile.as_ref();
+    let role = own.role_arn.as_ref();
+    let account = own.account.as_ref();
+    let expires = match own.expires_seconds {
+        Some(0) => "expired".to_owned(),
+        Some(left) => format!("expire in {}", time(left)),
+        None => "do not expire".to_owned(),
+    };
+    let parts = [
+        profile.map(|profile| format!("profile {profile}")),
+        role.map(|role| format!("role {role}")),
+        account.map(|account| format!("account {account}")),
+        Some(expires),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Aligns columns to their widest cell; the last column is not padded. The columns of `numbers` are
+/// aligned to the right.
+pub(super) fn table(head: &[&str], numbers: &[usize], rows: &[Vec<String>]) -> String {
+    let titles = head.iter().map(ToString::to_string).collect();
+    let rows: Vec<&Vec<String>> = [&titles].into_iter().chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..head.len()).map(|c| width(c).unwrap_or(0)).collect();
+    let line = |row: &&Vec<String>| {
+        let cells = row.iter().zip(&widths).enumerate();
+        let cells: Vec<String> = cells
+            .map(|(column, (cell, width))| match numbers.contains(&column) {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
+            })
+            .collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Returns a rate in words.
+fn rate(bytes: u64) -> String {
+    format!("{}/s", amount(bytes))
+}
+
+/// Returns a time in words.
+pub(super) fn time(seconds: u64) -> String {
+    duration::written(Duration::from_secs(seconds))
+}
+
+const HEAD: [&str; 9] = [
+    "FORWARD",
+    "STATE",
+    "OPEN",
+    "WAITING",
+    "SESSIONS",
+    "SENT",
+    "RECEIVED",
+    "LISTEN",
+    "DESTINATION",
+];
+
+/// Columns with numbers.
+const NUMBERS: &[usize] = &[2, 3, 4, 5, 6];
+
+/// Maximum number of forwards named with an identity.
+const MAX_NAMED: usize = 5;

@@ -1,0 +1,22 @@
+//! Report of the AWS credentials of a forward, without secrets.
+
+use std::time::SystemTime;
+
+use super::aws_clients::AwsClients;
+use crate::clock;
+use crate::config;
+use crate::printable::Printable;
+use crate::telemetry::CredentialsReport;
+
+/// Returns the credentials of a forward, once they were requested.
+pub(super) fn report(aws: &AwsClients, forward: &config::Forward) -> Option<CredentialsReport> {
+    let (ssm, settings) = aws.client(&forward.account)?;
+    let info = ssm.credentials()?;
+    let left = |at: SystemTime| at.duration_since(clock::wall()).unwrap_or_default();
+    Some(CredentialsReport {
+        profile: settings.profile.as_deref().map(Printable::new),
+        role_arn: settings.role_arn.as_deref().map(Printable::new),
+        account: info.account,
+        expires_seconds: info.expiry.map(|at| left(at).as_secs()),
+    })
+}

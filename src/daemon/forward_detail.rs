@@ -1,0 +1,115 @@
+//! Detailed report of a forward, and closing of single connections.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::admin::{ErrorKind, Response, error_response};
+use super::status::ForwardSnapshot;
+use crate::clock;
+use crate::forward::{ConnectionInfo, ConnectionTable};
+use crate::telemetry::{ConnectionReport, ForwardDetail, ForwardReport, SessionReport};
+use crate::tunnel::{State, Tunnel};
+
+impl ForwardSnapshot {
+    /// Returns the sessions and connections of the forward of this report.
+    pub(super) fn detail(&self, forward: ForwardReport) -> ForwardDetail {
+        let running = self.running.iter();
+        let running = running.map(|info| (&info.settings.name, &info.connections));
+        let finishing = self.finishing.iter();
+        let finishing = finishing.map(|finishing| (&finishing.name, &finishing.connections));
+        let of_name = finishing
+            .chain(running)
+            .filter(|(name, _)| forward.name == **name);
+        let tables: Vec<&Arc<ConnectionTable>> =
+            of_name.filter_map(|(_, table)| table.as_ref()).collect();
+        let max = ForwardDetail::MAX_LISTED;
+        let mut detail = ForwardDetail {
+            forward,
+            sessions_total: 0,
+            sessions: Vec::new(),
+            connections_total: 0,
+            connections: Vec::new(),
+        };
+        let mut used = BTreeMap::new();
+        for table in &tables {
+            let left = max.saturating_sub(detail.connections.len());
+            let (connections, total) = table.list(left);
+            detail.connections_total += total;
+            for (session, count) in table.count_by_session() {
+                *used.entry(session).or_default() += count;
+            }
+            detail
+                .connections
+                .extend(connections.into_iter().map(connection));
+        }
+        for table in &tables {
+            let left = max.saturating_sub(detail.sessions.len());
+            let (tunnels, total) = table.sessions().tunnels(left);
+            detail.sessions_total += total;
+            let connections = |tunnel: &Tunnel| used.get(tunnel.session_id()).copied();
+            let sessions = tunnels
+                .iter()
+                .map(|tunnel| session(tunnel, connections(tunnel).unwrap_or(0)));
+            detail.sessions.extend(sessions);
+        }
+        detail
+    }
+
+    /// Resets a connection, and returns the response for the operator.
+    pub(super) fn close(&self, id: u64) -> Response {
+        let running = self.running.iter().map(|info| &info.connections);
+        let finishing = self
+            .finishing
+            .iter()
+            .map(|finishing| &finishing.connections);
+        let mut tables = running.chain(finishing).flatten();
+        match tables.any(|table| table.close(id)) {
+            true => Response::Closed { connection: id },
+            false => error_response(
+                ErrorKind::Request,
+                format!("there is no connection {id}"),
+                "`ssm-proxyd status NAME` lists the connections of a forward",
+            ),
+        }
+    }
+}
+
+fn connection(info: ConnectionInfo) -> ConnectionReport {
+    let ConnectionInfo {
+        id,
+        peer,
+        age,
+        phase,
+        sent,
+        received,
+        session,
+    } = info;
+    ConnectionReport {
+        id,
+        peer,
+        age_seconds: age.as_secs(),
+        phase: phase.name().into(),
+        sent,
+        received,
+        session,
+    }
+}
+
+fn session(tunnel: &Tunnel, connections: usize) -> SessionReport {
+    let state = match tunnel.state() {
+        State::Opening => "opening",
+        State::Ready => "ready",
+        State::Disconnected => "disconnected",
+        State::Ended => "ended",
+    };
+    SessionReport {
+        id: tunnel.session_id().into(),
+        node: tunnel.node().into(),
+        state: state.into(),
+        connections,
+        age_seconds: clock::since(tunnel.started()).as_secs(),
+        agent_version: tunnel.agent_version(),
+        round_trip_ms: u64::try_from(tunnel.rtt().as_millis()).unwrap_or(u64::MAX),
+        resumes: tunnel.resumes(),
+    }
+}
