@@ -3,6 +3,7 @@
 //! The simulator runs in the test process, so that its ledger can be read; the daemon is a child
 //! process, so that its exit code, its log and its sockets are those that a user has.
 
+mod access_log;
 mod activation;
 mod admin;
 mod aws_accounts;

@@ -1,0 +1,146 @@
+//! What a record contains, and how it is logged.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+use serde_json::Value;
+use ssm_proxyd::sim::{Options, ServerKind};
+
+use super::Fixture;
+use crate::support::daemon_process::{
+    DaemonProcess, assert_echo, assert_names, connect, forward_to,
+};
+use crate::support::in_process::{TARGET, destination, unpaced};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_has_the_peer_the_session_and_the_stages() {
+    let echo = destination(ServerKind::Echo).await;
+    let port = echo.address().port();
+    let mut fixture = Fixture::new(unpaced(), &format!("remote = {port}")).await;
+    let mut client = connect(fixture.address);
+    assert_echo(&mut client, b"hello");
+    let peer = client.local_addr().unwrap().to_string();
+    drop(client);
+
+    let record = fixture.record();
+
+    assert_eq!(record["level"], "INFO");
+    assert_eq!(record["spans"][0]["forward"], "f");
+    assert_eq!(record["peer"], peer);
+    assert_eq!(
+        (&record["node"], &record["resolved_node"]),
+        (&TARGET.into(), &TARGET.into())
+    );
+    assert_eq!(record["destination"], format!("localhost:{port}"));
+    let session = &fixture.simulator.ledger().sessions[0].session_id;
+    assert_eq!(record["session"], *session);
+    assert_eq!(
+        (&record["sent"], &record["received"]),
+        (&5.into(), &5.into())
+    );
+    assert_eq!(
+        (&record["resumes"], &record["longest_stall_seconds"]),
+        (&0.into(), &0.0.into())
+    );
+    let stages = [
+        "queued",
+        "credentials",
+        "start_session",
+        "websocket",
+        "handshake",
+        "ready",
+        "first_byte",
+    ];
+    let seconds = |name: &str| {
+        let value = &record[format!("{name}_seconds")];
+        value
+            .as_f64()
+            .unwrap_or_else(|| panic!("{name}: {record:#}"))
+    };
+    let sum: f64 = stages.iter().map(|name| seconds(name)).sum();
+    assert!(
+        sum > 0.0 && sum <= seconds("duration") + 0.001,
+        "{record:#}"
+    );
+    for absent in ["class", "error", "hint", "omitted"] {
+        assert!(record[absent].is_null(), "{record:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_session_costs_its_connection_no_time() {
+    let echo = destination(ServerKind::Echo).await;
+    let keys = format!("remote = {}\nwarm = 1\n", echo.address().port());
+    let options = Options {
+        api_delay: std::time::Duration::from_secs(2),
+        ..unpaced()
+    };
+    let mut fixture = Fixture::new(options, &keys).await;
+    fixture.daemon.stderr.wait_for("tunnel ready");
+    let mut client = connect(fixture.address);
+    assert_echo(&mut client, b"hello");
+    drop(client);
+
+    let record = fixture.record();
+
+    assert_eq!(record["start_session_seconds"], 0.0, "{record:#}");
+    assert_eq!(record["ready_seconds"], 0.0, "{record:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_peer_of_a_unix_socket_is_a_process_and_its_program() {
+    let echo = destination(ServerKind::Echo).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db.sock");
+    let more = format!(
+        "remote = {}\n[[forward]]\nname = \"unix\"\nlisten = \"unix:{}\"\ntarget = \"{TARGET}\"\nremote = {}\n",
+        echo.address().port(),
+        path.display(),
+        echo.address().port()
+    );
+    let mut fixture = Fixture::new(unpaced(), &more).await;
+    fixture.daemon.stderr.wait_for("\"ready: 2 forwards\"");
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.write_all(b"hello").unwrap();
+    client.read_exact(&mut [0; 5]).unwrap();
+    drop(client);
+
+    let record = fixture.record();
+
+    let command = std::fs::read_to_string("/proc/self/comm").unwrap();
+    let peer = record["peer"].as_str().unwrap();
+    assert_names(
+        peer,
+        &[
+            &format!("pid {}", std::process::id()),
+            &format!("({})", command.trim()),
+        ],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_text_format_has_the_same_fields() {
+    let echo = destination(ServerKind::Echo).await;
+    let mut fixture = Fixture::new(unpaced(), &format!("remote = {}", echo.address().port())).await;
+    let mut client = connect(fixture.address);
+    assert_echo(&mut client, b"hello");
+    drop(client);
+    let Value::Object(record) = fixture.record() else {
+        panic!("an object");
+    };
+    let mut daemon = DaemonProcess::start(&fixture.simulator, &forward_to(echo.address()));
+    let mut client = connect(daemon.address());
+    assert_echo(&mut client, b"hello");
+    drop(client);
+
+    let line = daemon.process.stderr.wait_for("ended_by=");
+
+    let own = ["timestamp", "level", "target", "spans", "message"];
+    for name in record.keys().filter(|name| !own.contains(&name.as_str())) {
+        assert_names(&line, &[&format!(" {name}=")]);
+    }
+    assert_names(
+        &line,
+        &["serving{forward=\"f\"}", "connection ended by the client"],
+    );
+}

@@ -1,0 +1,183 @@
+//! The records of many connections with random faults add up to the ledger of the simulator.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::Value;
+use ssm_proxyd::sim::{
+    ApiFault, DisconnectKind, EndedBy, OneOffFault, Operation, ServerKind, SessionRecord, Simulator,
+};
+
+use super::Fixture;
+use crate::support::daemon_process::{assert_clean, connect};
+use crate::support::in_process::{broken_every, destination, unpaced};
+
+const CLIENTS: u64 = 10;
+const EACH: u64 = 30;
+const SEED: u64 = 7;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_records_of_random_connections_add_up_to_the_ledger() {
+    let echo = destination(ServerKind::Echo).await;
+    let keys = format!(
+        "remote = {}\nconnect_timeout = \"5s\"\nhalf_close_timeout = \"1s\"\nresume_timeout = \"2s\"\n",
+        echo.address().port()
+    );
+    let mut options = unpaced();
+    options.agent.crash_delay = Duration::from_millis(10);
+    let mut fixture = Fixture::new(options, &keys).await;
+    let broken = broken_every(400, DisconnectKind::Reset);
+    fixture.simulator.set_faults(broken);
+    let address = fixture.address;
+
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| thread::spawn(move || run(address, Rng::with_seed(SEED + client))))
+        .collect();
+    disturb(&fixture.simulator, &clients).await;
+    let received: u64 = clients
+        .into_iter()
+        .map(|client| client.join().unwrap())
+        .sum();
+    fixture.daemon.signal("TERM");
+    assert_eq!(fixture.daemon.exit_code(), 0);
+    let records = super::records(&fixture.daemon.stderr.all());
+
+    let mut reasons = BTreeMap::<&str, u64>::new();
+    for record in &records {
+        *reasons
+            .entry(record["reason"].as_str().unwrap())
+            .or_default() += 1;
+    }
+    println!("seed {SEED}: {reasons:?}");
+    assert_eq!(records.len() as u64, CLIENTS * EACH, "{reasons:?}");
+    assert_clean(&fixture.simulator);
+    let total = |name: &str| {
+        records
+            .iter()
+            .map(|record| number(record, name))
+            .sum::<u64>()
+    };
+    assert!(total("received") >= received, "seed {SEED}");
+    assert!(
+        reasons["session_ended"] > 0 && reasons["session_not_started"] > 0,
+        "{reasons:?}"
+    );
+    let ledger = fixture.simulator.ledger();
+    let mut seen = BTreeSet::new();
+    for record in &records {
+        let Some(id) = record["session"].as_str() else {
+            assert_eq!((number(record, "sent"), number(record, "received")), (0, 0));
+            continue;
+        };
+        assert!(
+            seen.insert(id),
+            "one connection on each session: {record:#}"
+        );
+        assert_agrees(record, ledger.session(id).unwrap());
+    }
+    // Every session whose agent connected to the destination had a connection.
+    for session in ledger
+        .sessions
+        .iter()
+        .filter(|session| session.traffic.dials > 0)
+    {
+        assert!(seen.contains(session.session_id.as_str()), "{session:#?}");
+    }
+}
+
+/// Asserts that a record agrees with its session.
+fn assert_agrees(record: &Value, session: &SessionRecord) {
+    let (sent, received) = (number(record, "sent"), number(record, "received"));
+    assert!(
+        session.traffic.bytes_out >= received,
+        "{record:#}\n{session:#?}"
+    );
+    assert!(
+        number(record, "resumes") <= session.resumes,
+        "{record:#}\n{session:#?}"
+    );
+    assert_eq!(record["resolved_node"], session.target);
+    match record["reason"].as_str().unwrap() {
+        "client_closed" | "destination_closed" => {
+            assert!(session.traffic.bytes_in >= sent, "{record:#}\n{session:#?}");
+        }
+        "session_ended" => {
+            assert_eq!(session.ended_by, Some(EndedBy::AgentFailure), "{record:#}");
+        }
+        _ => {}
+    }
+}
+
+fn number(record: &Value, name: &str) -> u64 {
+    record[name]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{name}: {record:#}"))
+}
+
+/// Makes connections that end in many ways. Returns the number of bytes that the clients received.
+fn run(address: SocketAddr, mut rng: Rng) -> u64 {
+    let mut received = 0;
+    for _ in 0..EACH {
+        let mut client = connect(address);
+        client
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let size = rng.usize(1..20_000);
+        let data = vec![1; size];
+        match rng.u8(0..5) {
+            // Without a byte.
+            0 => continue,
+            // Before it may be ready.
+            1 => {
+                let _reset = client.write_all(&data);
+            }
+            2 => {
+                let _reset = client.write_all(&data);
+                let _reset = client.shutdown(Shutdown::Write);
+                let mut answer = Vec::new();
+                let _reset = client.read_to_end(&mut answer);
+                received += answer.len() as u64;
+            }
+            _ => {
+                for _ in 0..rng.u8(1..4) {
+                    let mut answer = vec![0; size];
+                    if client.write_all(&data).is_err() || client.read_exact(&mut answer).is_err() {
+                        break;
+                    }
+                    received += size as u64;
+                    thread::sleep(Duration::from_millis(rng.u64(0..100)));
+                }
+            }
+        }
+    }
+    received
+}
+
+/// Injects faults until the clients are done.
+async fn disturb(simulator: &Simulator, clients: &[JoinHandle<u64>]) {
+    let mut rng = Rng::with_seed(SEED);
+    while !clients.iter().all(JoinHandle::is_finished) {
+        tokio::time::sleep(Duration::from_millis(rng.u64(50..300))).await;
+        match rng.u8(0..4) {
+            0 => {
+                let code = "InternalServerError".to_owned();
+                let times = Some(rng.u32(1..20));
+                simulator.fail(Operation::StartSession, ApiFault { code, times });
+            }
+            1 => {
+                let code = "AccessDeniedException".to_owned();
+                let times = Some(1);
+                simulator.fail(Operation::StartSession, ApiFault { code, times });
+            }
+            2 => drop(simulator.inject(None, OneOffFault::KillAgent)),
+            _ => {
+                let broken = OneOffFault::Break(DisconnectKind::Reset);
+                simulator.inject(None, broken);
+            }
+        }
+    }
+}
