@@ -13,6 +13,7 @@ mod assume_role;
 mod body_limit;
 mod bundle;
 mod caller;
+mod calls;
 mod cause;
 mod cluster_tasks;
 mod code_prompt;
@@ -53,14 +54,11 @@ pub mod virtual_provider;
 mod web_identity;
 
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use aws_sdk_ssm::Client;
-use aws_sdk_ssm::config::http::HttpResponse;
-use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use tokio::time::timeout_at;
 use tracing::warn;
 
@@ -70,7 +68,6 @@ pub use self::bundle::ProfileBundle;
 pub use self::cluster_tasks::ClusterTask;
 pub use self::code_prompt::{allow_prompts, restore_terminal, unless_prompting};
 pub use self::document::{DocumentInfo, ParameterInfo};
-use self::effect::transience;
 pub use self::endpoints::Endpoints;
 use self::guard::guarded;
 pub use self::lifetime::CredentialsInfo;
@@ -80,7 +77,6 @@ pub(super) use self::lookup::Resolved;
 pub use self::managed_nodes::{ManagedNode, ManagedNodes, NodeFilter};
 pub use self::process::kill_credential_processes;
 pub use self::profile_place::ProfilePlace;
-use self::refusal::classify;
 use self::settings::Transport;
 pub use self::settings::{Identity, Settings};
 use self::source::ConfiguredProvider;
@@ -274,81 +270,6 @@ impl SsmClient {
     async fn sign(&self, url: &StreamUrl, api_client: &ApiClient) -> Result<Upgrade, Error> {
         let signed = async { signed(url, self.region(), api_client.credentials.clone()) };
         guarded("signature", MAX_CALL, signed).await?
-    }
-
-    /// Makes a call, and again with other credentials if AWS rejects the first and there are others
-    /// by then.
-    async fn call<T, E, F>(
-        &self,
-        what: &'static str,
-        call: impl Fn(Client) -> F,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-    {
-        let call = |api_client: &ApiClient| call(api_client.client.clone());
-        self.call_by(what, call).await
-    }
-
-    /// As [`SsmClient::call`], for a call of any service.
-    async fn call_by<T, E, F>(
-        &self,
-        what: &'static str,
-        call: impl Fn(&ApiClient) -> F,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-    {
-        let api_client = self.api_client().await?;
-        let error = match self.call_once(&api_client, what, &call).await {
-            Err(error) if error.kind() == ErrorKind::Credentials => error,
-            outcome => return outcome,
-        };
-        match self.client_other_than(&api_client, &error).await {
-            Some(other) => self.call_once(&*other?, what, &call).await,
-            None => Err(error),
-        }
-    }
-
-    async fn call_once<T, E, F>(
-        &self,
-        api_client: &ApiClient,
-        what: &'static str,
-        call: impl Fn(&ApiClient) -> F,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-    {
-        let response = async { call(api_client).await };
-        let response = guarded(what, MAX_CALL, response).await?;
-        self.classified(api_client, what, response)
-    }
-
-    fn classified<T, E>(
-        &self,
-        api_client: &ApiClient,
-        what: &'static str,
-        response: Result<T, SdkError<E, HttpResponse>>,
-    ) -> Result<T, Error>
-    where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-    {
-        let (settings, region) = (&self.0.settings, self.region());
-        let response = response.map_err(|error| {
-            let transience = transience(&error);
-            let error = classify(what, region, settings, &error);
-            let place = place::of(&error, api_client, settings, region);
-            error.with_suffix(place).with_transience(transience)
-        });
-        response.inspect_err(|error| {
-            // Another login may have the permission.
-            if error.kind() == ErrorKind::Denied {
-                self.0.api_clients.drop_if_cached(&api_client.credentials);
-            }
-        })
     }
 
     /// Makes the next call check whether the AWS configuration files have changed. Active sessions
