@@ -60,6 +60,7 @@ fn of_call(call: &Call, tags: &Tags) -> Vec<Request> {
                 request(&action, arn_of_document(&text("DocumentName")), &context),
             ]
         }
+        "DescribeDocument" => vec![request(&action, arn_of_document(&text("Name")), &[])],
         "ResumeSession" | "TerminateSession" => vec![of_session(&action, &text("SessionId"))],
         "DescribeSessions" | "DescribeInstanceInformation" => {
             vec![request(&action, "*".to_owned(), &[])]

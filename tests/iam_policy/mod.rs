@@ -4,6 +4,7 @@ mod calls;
 mod matcher;
 mod output;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -107,6 +108,38 @@ async fn with_ssh_the_policy_allows_connect() {
     assert_allowed(&policy(&text, &["--ssh"]), &requests);
     let denied = |policy: &Value| requests.iter().any(|request| !allows(policy, request));
     assert!(denied(&policy(&text, &[])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_doctor_the_policy_allows_what_doctor_and_targets_look_up() {
+    let echo = destination(ServerKind::Echo).await;
+    let simulator = simulator(echo.address(), &Tags::new()).await;
+    let recorder = Api::before_with(simulator.address(), |_| None);
+    let text = forward("f", &format!("remote = {}", echo.address().port()));
+    let file = File::new(&format!(
+        "[aws]\nregion = \"{REGION}\"\nssm_endpoint = \"{}\"\n{text}",
+        recorder.endpoint()
+    ));
+
+    for command in ["doctor", "targets"] {
+        let mut process = caller(&simulator);
+        process.arg(command).arg("--config").arg(file.path());
+        let (code, _, err) = ended(&mut process);
+        assert_eq!(code, 0, "{err}");
+    }
+
+    let mut calls = recorder.all();
+    // The request for the clock of the endpoint is no call.
+    calls.retain(|call| !call.body.is_empty());
+    let mut requests = of_calls(&calls, &Tags::new());
+    requests.extend(of_websockets(&simulator.ledger()));
+    let with_doctor = policy(&text, &["--doctor"]);
+    assert_allowed(&with_doctor, &requests);
+    let least = policy(&text, &[]);
+    let denied = requests.iter().filter(|request| !allows(&least, request));
+    let denied: BTreeSet<_> = denied.map(|request| request.action.as_str()).collect();
+    let lookups = ["ssm:DescribeDocument", "ssm:DescribeInstanceInformation"];
+    assert_eq!(denied, lookups.into());
 }
 
 #[tokio::test(flavor = "multi_thread")]

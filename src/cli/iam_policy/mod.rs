@@ -50,6 +50,9 @@ pub(super) struct IamPolicyArgs {
     /// Also allow to push ssh keys to these instances (EC2 Instance Connect); implies --ssh
     #[arg(long)]
     push_key: bool,
+    /// Also allow the lookups of `doctor` and `targets`: managed nodes, and these documents
+    #[arg(long)]
+    doctor: bool,
 }
 
 /// Prints the policy of one identity, or those of all.
@@ -223,6 +226,7 @@ fn extras(args: &IamPolicyArgs) -> Extras {
     Extras {
         ssh: args.ssh,
         push_key: args.push_key,
+        doctor: args.doctor,
     }
 }
 

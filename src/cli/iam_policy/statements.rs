@@ -13,6 +13,8 @@ pub(super) struct Extras {
     pub(super) ssh: bool,
     /// Keys of ssh that are pushed to the targets.
     pub(super) push_key: bool,
+    /// What `doctor` looks up besides a session.
+    pub(super) doctor: bool,
 }
 
 /// What the sessions of the forwards of one identity use.
@@ -85,7 +87,13 @@ impl Usage {
             let resources = resources(places, &["ec2 instance/*", "ssm managed-instance/*"]);
             statements.push(with_tags(start(sid, resources), "ssm:resourceTag", tags));
         }
+        let described = match extras.doctor {
+            true => documents.clone(),
+            false => BTreeSet::new(),
+        };
         statements.push(start("UseDocuments", documents));
+        let action = &["ssm:DescribeDocument"];
+        statements.push(Statement::new("DescribeDocuments", action, described));
         statements.push(Statement::new(
             "ResumeAndEndOwnSessions",
             &["ssm:ResumeSession", "ssm:TerminateSession"],
@@ -99,9 +107,9 @@ impl Usage {
             any(!places.is_empty()),
         ));
         statements.push(Statement::new(
-            "FindNodesByTags",
+            "FindNodes",
             &["ssm:DescribeInstanceInformation"],
-            any(!tagged.is_empty()),
+            any(!tagged.is_empty() || extras.doctor),
         ));
         for (number, cluster) in numbered(&clusters) {
             let sid = format!("ListTasks{number}");
