@@ -6,8 +6,9 @@ use tracing::{info, warn};
 use super::admin::{self, Admin, PendingRequest, Request, Response, ResponseSender};
 use super::aws_clients::AwsClients;
 use super::credentials;
-use super::http::{Http, next_request};
+use super::http::Http;
 use super::signals::{Signal, Signals};
+use super::snapshot::{Snapshot, SnapshotSender};
 use super::status::{DaemonStats, ForwardSnapshot};
 use crate::panics;
 use crate::session::{RetryTrigger, ShutdownMode};
@@ -38,6 +39,8 @@ pub(super) struct ControlPlane {
 pub(super) enum Event {
     Signal(Signal),
     PendingRequest(PendingRequest),
+    /// An HTTP request.
+    Snapshot(SnapshotSender),
 }
 
 /// A demand that depends on whether the daemon is stopping.
@@ -53,9 +56,17 @@ pub(super) enum Demand {
 impl ControlPlane {
     /// Waits for the next signal or request. Cancel safe.
     pub(super) async fn next(&mut self, signals: &mut Signals) -> Event {
+        let (admin, http) = (&mut self.admin, &mut self.http);
+        let admin = async {
+            match admin {
+                Some(admin) => admin.next_request().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             signal = signals.next() => Event::Signal(signal),
-            call = next_request(&mut self.admin, &mut self.http) => Event::PendingRequest(call),
+            request = admin => Event::PendingRequest(request),
+            reply = http.next_request() => Event::Snapshot(reply),
         }
     }
 
@@ -78,6 +89,12 @@ impl ControlPlane {
                 let connections = forwards.connections();
                 info!(connections, "listing open connections");
                 self.dump_connections.send();
+            }
+            Event::Snapshot(reply) => {
+                let report = self.report(forwards, is_stopping);
+                let snapshot = Snapshot::new(report, &self.stats, forwards, &self.aws);
+                // The client may have gone.
+                let _gone = reply.send(snapshot);
             }
             Event::PendingRequest(PendingRequest { request, reply }) => match request {
                 Request::Status => {

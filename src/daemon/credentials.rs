@@ -1,4 +1,4 @@
-//! Report of the AWS credentials of a forward, without secrets.
+//! What is shown of the AWS credentials of a forward: no secrets.
 
 use std::time::SystemTime;
 
@@ -19,4 +19,11 @@ pub(super) fn report(aws: &AwsClients, forward: &config::Forward) -> Option<Cred
         account: info.account,
         expires_seconds: info.expiry.map(|at| left(at).as_secs()),
     })
+}
+
+/// Returns when the first of the credentials of a forward expire, if they are known and do.
+pub(super) fn expiry(aws: &AwsClients, forward: &config::Forward) -> Option<SystemTime> {
+    let accounts = forward.accounts().into_iter();
+    let expiry = accounts.filter_map(|account| aws.client(&account)?.0.credentials()?.expiry);
+    expiry.min()
 }

@@ -102,11 +102,11 @@ impl Daemon {
     ) {
         match &outcome {
             Ok(change) => {
-                self.control.stats.reloads += 1;
+                self.control.stats.record_reload(true);
                 info!("reloaded: {change}");
             }
             Err(error) => {
-                self.control.stats.failed_reloads += 1;
+                self.control.stats.record_reload(false);
                 error.log();
             }
         }

@@ -37,6 +37,7 @@ mod running;
 mod servers;
 mod shutdown;
 mod signals;
+mod snapshot;
 mod start;
 mod status;
 mod suspend;

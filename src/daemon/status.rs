@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::StartError;
 use super::observation::Observation;
@@ -201,22 +201,51 @@ pub(super) struct DaemonStats {
     began: Instant,
     /// The time since which an accept loop has not answered; `None`: all do.
     silent: Option<Instant>,
+    /// Wall clock at its begin.
+    pub(super) started: SystemTime,
     /// Number of reloads applied, and of those that failed.
-    pub(super) reloads: u64,
-    pub(super) failed_reloads: u64,
+    reloads: u64,
+    failed_reloads: u64,
+    pub(super) last_reload: LastReload,
     /// Servers that cannot be bound now.
     pub(super) failing_servers: Vec<FailingServer>,
+}
+
+/// The last reload; at first the start of the daemon.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LastReload {
+    pub(super) succeeded: bool,
+    /// When the configuration in use was applied.
+    pub(super) applied: SystemTime,
 }
 
 impl DaemonStats {
     /// Starts at the current time.
     pub(super) fn new() -> Self {
+        let started = clock::wall();
         Self {
             began: clock::now(),
             silent: None,
+            started,
             reloads: 0,
             failed_reloads: 0,
+            last_reload: LastReload {
+                succeeded: true,
+                applied: started,
+            },
             failing_servers: Vec::new(),
+        }
+    }
+
+    /// Records a reload: applied, or failed without a change.
+    pub(super) fn record_reload(&mut self, succeeded: bool) {
+        self.last_reload.succeeded = succeeded;
+        match succeeded {
+            true => {
+                self.reloads += 1;
+                self.last_reload.applied = clock::wall();
+            }
+            false => self.failed_reloads += 1,
         }
     }
 

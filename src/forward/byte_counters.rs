@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::clock;
-use crate::telemetry::ForwardMetrics;
+use crate::telemetry::{ForwardMetrics, StageTimes};
 
 /// Bytes carried by one connection.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(super) struct ByteCounters {
     read: AtomicU64,
     sent: AtomicU64,
     received: AtomicU64,
+    /// When its stream was opened.
+    opened: OnceLock<Instant>,
     first_received: OnceLock<Instant>,
     /// Counters of the forward, which sum up all connections.
     metrics: Arc<ForwardMetrics>,
@@ -25,9 +27,16 @@ impl ByteCounters {
             read: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            opened: OnceLock::new(),
             first_received: OnceLock::new(),
             metrics,
         }
+    }
+
+    /// It has a stream since `at`, after these stages.
+    pub(super) fn handle_opened(&self, at: Instant, stages: &StageTimes) {
+        self.opened.get_or_init(|| at);
+        self.metrics.record_opened(stages);
     }
 
     pub(super) fn add_read(&self, bytes: usize) {
@@ -41,7 +50,11 @@ impl ByteCounters {
 
     pub(super) fn add_received(&self, bytes: usize) {
         if self.received.fetch_add(bytes as u64, Relaxed) == 0 {
-            self.first_received.get_or_init(clock::now);
+            let first = self.first_received.get_or_init(clock::now);
+            if let Some(opened) = self.opened.get() {
+                let time = first.saturating_duration_since(*opened);
+                self.metrics.record_first_byte(time);
+            }
         }
         self.metrics.received.fetch_add(bytes as u64, Relaxed);
     }

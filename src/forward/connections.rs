@@ -197,9 +197,11 @@ impl ActiveConnection {
     pub(super) fn handle_opened(&self, lease: &Lease) {
         let at = clock::now();
         let tunnel = lease.tunnel().clone();
+        let stages = lease.timeline().times(self.accepted, at);
+        self.counters.handle_opened(at, &stages);
         let opened = Opened {
             at,
-            stages: lease.timeline().times(self.accepted, at),
+            stages,
             resumes: tunnel.resumes(),
             tunnel,
         };

@@ -1,9 +1,12 @@
 //! Parameters of StartSession and of tunnels, derived from the settings of a forward.
 
+use std::sync::Arc;
+
 use super::Context;
 use crate::config;
 use crate::proto;
 use crate::session::{EcsTarget, EcsTasks, RegionalTarget, StartRequest, Target};
+use crate::telemetry::ForwardMetrics;
 use crate::tunnel::TunnelOptions;
 
 /// What the sessions of a forward are started with.
@@ -23,7 +26,7 @@ impl SessionPlan {
         Self {
             targets: targets(settings, context),
             request: request(settings, &context.origin),
-            tunnel_options: tunnel_options(settings, context),
+            tunnel_options: tunnel_options(settings, context, &ForwardMetrics::default()),
         }
     }
 }
@@ -78,7 +81,11 @@ fn ecs(target: &config::EcsTarget) -> EcsTarget {
 }
 
 /// Returns the parameters of the tunnels of a forward.
-pub(super) fn tunnel_options(settings: &config::Forward, context: &Context) -> TunnelOptions {
+pub(super) fn tunnel_options(
+    settings: &config::Forward,
+    context: &Context,
+    metrics: &ForwardMetrics,
+) -> TunnelOptions {
     let config::Upload {
         rate,
         payload,
@@ -96,6 +103,10 @@ pub(super) fn tunnel_options(settings: &config::Forward, context: &Context) -> T
         resume_timeout: settings.resume_timeout,
         triggered: context.triggered.clone(),
         reorder_budget: context.reorder_budget.clone(),
+        messages: proto::MessageCounters {
+            sent: Arc::clone(&metrics.messages_sent),
+            retransmitted: Arc::clone(&metrics.messages_retransmitted),
+        },
     }
 }
 

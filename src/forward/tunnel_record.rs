@@ -1,5 +1,7 @@
 //! Record of a tunnel in the pool task, and the step it waits for.
 
+use std::time::Instant;
+
 use tokio::task::AbortHandle;
 
 use super::error::ConnectFailure;
@@ -18,6 +20,8 @@ pub(super) struct TunnelRecord {
     pub(super) session: TabledSession,
     /// Set once it has a session.
     pub(super) tunnel: Option<Tunnel>,
+    /// When its websocket broke, until another one works.
+    pub(super) disconnected: Option<Instant>,
 }
 
 /// Returns the step that the next tunnel to become ready is waiting for. `throttled` is the error

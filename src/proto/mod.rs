@@ -38,7 +38,7 @@ pub use self::channel::{ClientVersion, ReorderBudget, Transmit};
 pub use self::error::Reason;
 pub use self::event::{Event, OpenError, Options, Read};
 pub use self::mux::{MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL, MAX_UNSENT, Upload, Write};
-pub use self::stats::Stats;
+pub use self::stats::{MessageCounters, Stats};
 pub use self::tunnel::Tunnel;
 pub use crate::wire::smux::StreamId;
 

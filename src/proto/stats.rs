@@ -1,5 +1,9 @@
 //! Message and byte counters of a tunnel.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
 /// Counters of one tunnel since it was created, in messages of stream data unless noted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -21,4 +25,25 @@ pub struct Stats {
     pub bytes_sent: u64,
     /// Stream bytes received.
     pub bytes_received: u64,
+}
+
+/// Counters of sent messages, shared by many tunnels.
+#[derive(Clone, Debug, Default)]
+pub struct MessageCounters {
+    /// Messages of stream data sent for the first time.
+    pub sent: Arc<AtomicU64>,
+    /// Messages of stream data sent again, probes included.
+    pub retransmitted: Arc<AtomicU64>,
+}
+
+impl MessageCounters {
+    /// Counts a message sent for the first time.
+    pub(crate) fn count_sent(&self) {
+        self.sent.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a message sent again.
+    pub(crate) fn count_retransmitted(&self) {
+        self.retransmitted.fetch_add(1, Relaxed);
+    }
 }

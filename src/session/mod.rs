@@ -47,9 +47,10 @@ use tracing::Span;
 #[cfg(test)]
 pub use self::aws::virtual_provider;
 pub use self::aws::{
-    ClusterTask, CredentialsInfo, DocumentInfo, Endpoints, Identity, ManagedNode, ManagedNodes,
-    NodeFilter, ParameterInfo, ProfileBundle, ProfilePlace, Settings, SsmClient, allow_prompts,
-    check_profile, kill_credential_processes, restore_terminal, unless_prompting,
+    ApiCallCount, ClusterTask, CredentialsInfo, DocumentInfo, Endpoints, Identity, ManagedNode,
+    ManagedNodes, NodeFilter, ParameterInfo, ProfileBundle, ProfilePlace, Settings, SsmClient,
+    allow_prompts, api_calls, check_profile, kill_credential_processes, restore_terminal,
+    unless_prompting,
 };
 pub use self::circuit_breaker::{CircuitBreaker, Decision, HoldTime};
 pub use self::dispatcher::{Dispatcher, RetryTrigger, Sessions, unix_seconds};

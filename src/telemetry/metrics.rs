@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::connection::{ConnectionRecord, EndReason};
+use super::connection::{ConnectionRecord, EndReason, Stage, StageTimes};
+use super::timings::Timings;
 use crate::error_class::ErrorClass;
 use crate::printable::Printable;
 
@@ -34,6 +35,12 @@ pub struct ForwardMetrics {
     pub failed: AtomicU64,
     /// Websockets that replaced a broken one.
     pub resumed: AtomicU64,
+    /// Messages sent to the agent for the first time.
+    pub messages_sent: Arc<AtomicU64>,
+    /// Messages sent to the agent again.
+    pub messages_retransmitted: Arc<AtomicU64>,
+    /// How long connecting, connections and stalls take.
+    pub timings: Timings,
     /// Past successes and failures.
     past: Mutex<Past>,
 }
@@ -47,6 +54,8 @@ struct Past {
     refusal: Option<FailureStatus>,
     /// Number of failures of each class.
     counts: BTreeMap<ErrorClass, u64>,
+    /// Number of failed sessions of each class.
+    sessions: BTreeMap<ErrorClass, u64>,
     /// Number of connections that ended for each reason.
     ends: BTreeMap<EndReason, u64>,
     /// Destination reported by the agent, if it is not the configured one.
@@ -83,6 +92,13 @@ impl ForwardMetrics {
         failure.follow(&mut past.failure);
     }
 
+    /// Records a failed session start.
+    pub fn record_session_failure(&self, failure: FailureStatus) {
+        self.failed.fetch_add(1, Relaxed);
+        *self.past().sessions.entry(failure.class).or_default() += 1;
+        self.record_failure(failure);
+    }
+
     /// Records that the destination could not be reached through an established session.
     pub fn record_refusal(&self, refusal: FailureStatus) {
         let past = &mut *self.past();
@@ -90,8 +106,19 @@ impl ForwardMetrics {
         refusal.follow(&mut past.refusal);
     }
 
+    /// Records a connection that can carry data now.
+    pub fn record_opened(&self, stages: &StageTimes) {
+        self.timings.record_opened(stages);
+    }
+
+    /// Records the time from the open stream to the first byte of the destination.
+    pub fn record_first_byte(&self, time: Duration) {
+        self.timings.record_stage(Stage::FirstByte, time);
+    }
+
     /// Records a connection that has ended.
     pub fn record_end(&self, record: &ConnectionRecord) {
+        self.timings.record_end(record);
         *self.past().ends.entry(record.reason).or_default() += 1;
     }
 
@@ -119,6 +146,11 @@ impl ForwardMetrics {
     /// Returns the number of failures of each class that occurred.
     pub fn failures(&self) -> BTreeMap<ErrorClass, u64> {
         self.past().counts.clone()
+    }
+
+    /// Returns the number of failed sessions of each class that occurred.
+    pub fn session_failures(&self) -> BTreeMap<ErrorClass, u64> {
+        self.past().sessions.clone()
     }
 
     /// Records the destination that the agent reported; `None` if it is the configured one. Returns

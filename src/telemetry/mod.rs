@@ -5,6 +5,7 @@ mod forward_detail;
 mod log;
 mod metrics;
 mod status;
+mod timings;
 
 pub use self::connection::{ConnectionRecord, EndReason, Party, Phase, Stage, StageTimes};
 pub use self::forward_detail::{ConnectionReport, ForwardDetail, SessionReport};
@@ -15,3 +16,4 @@ pub use self::status::{
     CredentialsReport, DrainingForward, FailingServer, FailureReport, ForwardReport, ForwardState,
     Listening, StatusReport,
 };
+pub use self::timings::Timings;

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::network::Network;
 use crate::panics;
 use crate::printable::Printable;
-use crate::proto::{self, Options, Reason, ReorderBudget};
+use crate::proto::{self, MessageCounters, Options, Reason, ReorderBudget};
 use crate::random;
 use crate::session::Session;
 
@@ -47,6 +47,8 @@ pub struct TunnelOptions {
     pub triggered: TriggerReceiver,
     /// Memory budget for messages received out of order, shared by all tunnels.
     pub reorder_budget: ReorderBudget,
+    /// Counts sent messages, of many tunnels.
+    pub messages: MessageCounters,
 }
 
 /// Arguments from which a core is created.
@@ -65,6 +67,7 @@ impl Driver {
             resume_timeout,
             triggered,
             reorder_budget,
+            messages,
         } = options;
         let start = CoreStart {
             now: clock::now(),
@@ -72,7 +75,8 @@ impl Driver {
             options,
         };
         let core = proto::Tunnel::new(start.now, start.wall, random::seed(), options);
-        let (shared, watcher) = Shared::new(core.sharing(reorder_budget), start);
+        let core = core.sharing(reorder_budget).counting(messages);
+        let (shared, watcher) = Shared::new(core, start);
         let shared = Arc::new(shared);
         let triggered = triggered.resubscribe();
         let (session_id, node) = (session.id().into(), session.target().into());

@@ -105,6 +105,7 @@ async fn a_tunnel_without_a_websocket_ends_when_it_is_closed() {
             resume_timeout: Duration::from_secs(3600),
             triggered,
             reorder_budget: proto::ReorderBudget::new(),
+            messages: proto::MessageCounters::default(),
         };
         let network = Network::new(None).unwrap();
         let (tunnel, mut driver) = Driver::new(Session::unanswered().await, network, options);

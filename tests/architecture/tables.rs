@@ -186,6 +186,10 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ("hyper", At(&["daemon", "sim"])),
     ("hyper-util", At(&["network/proxy", "daemon", "sim"])),
     ("percent-encoding", At(&["sim/signature"])),
+    (
+        "prometheus-client",
+        At(&["telemetry/timings", "daemon/http/prometheus"]),
+    ),
     ("rcgen", At(&["sim", "network/certificate"])),
     (
         "rustix",
@@ -195,6 +199,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
             "cli/terminal",
             "daemon/admin",
             "daemon/fd_limit",
+            "daemon/http/prometheus",
             "forward/client/stdio",
             "forward/client/unix",
             "forward/listener",

@@ -8,6 +8,7 @@ pub(crate) mod core_fixture;
 pub(crate) mod credential_endpoints;
 pub(crate) mod daemon_process;
 pub(crate) mod documents;
+pub(crate) mod exposition;
 pub(crate) mod fake_api;
 pub(crate) mod free_address;
 pub(crate) mod in_process;

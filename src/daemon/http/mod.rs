@@ -1,8 +1,8 @@
 //! HTTP server for health and metrics, if `[http]` is configured.
 //!
 //! ```text
-//!   a client ─▶ Listeners ─▶ Clients ─▶ hyper ─▶ host.rs ─▶ PendingRequest ─▶ daemon
-//!            ◀───────────────── routes.rs, prometheus.rs ◀── StatusReport
+//!   a client ─▶ Listeners ─▶ Clients ─▶ hyper ─▶ host.rs ─▶ SnapshotSender ─▶ daemon
+//!            ◀───────────────── routes.rs, prometheus ◀───── Snapshot
 //! ```
 //!
 //! Every page but `/startup` is answered by the daemon's event loop, as over the admin socket,
@@ -25,8 +25,8 @@ use self::host::AllowedHosts;
 pub(super) use self::server::MAX_CONNECTIONS;
 use self::server::{SHUTDOWN_TIMEOUT, serve};
 use super::StartError;
-use super::admin::{Admin, PendingRequest};
 use super::clients::Clients;
+use super::snapshot::SnapshotSender;
 use crate::config;
 use crate::forward::{ActivatedSockets, ListenSpec, Listeners};
 
@@ -41,7 +41,7 @@ pub(super) struct HttpSockets(Option<(config::Http, Listeners)>);
 #[derive(Debug)]
 struct Served {
     sockets: HttpSockets,
-    calls: mpsc::Receiver<PendingRequest>,
+    calls: mpsc::Receiver<SnapshotSender>,
     /// One task per listener, which owns its connections.
     listeners: JoinSet<()>,
 }
@@ -110,7 +110,7 @@ impl Http {
     }
 
     /// Waits for the next request. Cancel safe.
-    async fn next_request(&mut self) -> PendingRequest {
+    pub(super) async fn next_request(&mut self) -> SnapshotSender {
         let call = match &mut self.0 {
             Some(served) => served.calls.recv().await,
             None => None,
@@ -163,20 +163,6 @@ async fn finish(mut listeners: JoinSet<()>) {
         debug!("an HTTP client did not read its response");
     }
     listeners.shutdown().await;
-}
-
-/// Waits for a request from the admin socket or the HTTP server.
-pub(super) async fn next_request(admin: &mut Option<Admin>, http: &mut Http) -> PendingRequest {
-    let admin = async {
-        match admin {
-            Some(admin) => admin.next_request().await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        call = admin => call,
-        call = http.next_request() => call,
-    }
 }
 
 /// Permissions of a Unix socket: only the user who runs the daemon.

@@ -6,18 +6,31 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, StatusCode};
 
 use super::host::HostError;
-use super::prometheus;
-use crate::telemetry::StatusReport;
+use super::prometheus::{self, Format, ProcessStats};
+use crate::daemon::snapshot::Snapshot;
+use crate::telemetry::{ForwardState, StatusReport};
 
 pub(super) type Response = hyper::Response<Full<Bytes>>;
 
 /// A page of the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Startup,
     Readiness,
+    /// Of the forward of this name.
+    ForwardReadiness(String),
     Liveness,
     Metrics,
+    Status,
+}
+
+/// A page that shows the state of the daemon.
+#[derive(Debug)]
+pub(super) enum Page {
+    Readiness,
+    ForwardReadiness(String),
+    Liveness,
+    Metrics(Format, Option<ProcessStats>),
     Status,
 }
 
@@ -32,19 +45,28 @@ pub(super) enum RouteError {
 
 /// Returns the page for a method and path.
 pub(super) fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
-    let page = ROUTES.iter().find(|(known, _)| *known == path);
+    let fixed = ROUTES.iter().find(|(known, _)| *known == path);
+    let fixed = fixed.map(|(_, page)| page.clone());
+    let page = fixed.or_else(|| forward_readiness(path));
     match page {
         None => Err(RouteError::Unknown),
-        Some((_, page)) if [Method::GET, Method::HEAD].contains(method) => Ok(*page),
+        Some(page) if [Method::GET, Method::HEAD].contains(method) => Ok(page),
         Some(_) => Err(RouteError::ReadOnly),
     }
+}
+
+fn forward_readiness(path: &str) -> Option<Route> {
+    let name = path.strip_prefix(FORWARD_READINESS)?;
+    let is_one_segment = !name.is_empty() && !name.contains('/');
+    is_one_segment.then(|| Route::ForwardReadiness(name.to_owned()))
 }
 
 /// Returns the response for a request without a page.
 pub(super) fn render_error(error: RouteError) -> Response {
     if error == RouteError::Unknown {
         let paths: Vec<&str> = ROUTES.iter().map(|(path, _)| *path).collect();
-        let text = format!("unknown path; known paths: {}\n", paths.join(", "));
+        let paths = paths.join(", ");
+        let text = format!("unknown path; known paths: {paths}, {FORWARD_READINESS}NAME\n");
         return plain(StatusCode::NOT_FOUND, text);
     }
     let text = "method not allowed; use GET or HEAD\n";
@@ -86,13 +108,17 @@ pub(super) fn busy() -> Response {
 }
 
 /// Returns the response for a page.
-pub(super) fn render(page: Route, report: &StatusReport) -> Response {
+pub(super) fn render(page: Page, snapshot: Snapshot) -> Response {
+    let report = &snapshot.report;
     match page {
-        Route::Startup => startup(),
-        Route::Readiness => readiness(report),
-        Route::Liveness => liveness(report),
-        Route::Metrics => typed(prometheus::TYPE, prometheus::text(report)),
-        Route::Status => status(report),
+        Page::Readiness => readiness(report),
+        Page::ForwardReadiness(name) => readiness_of(report, &name),
+        Page::Liveness => liveness(report),
+        Page::Status => status(report),
+        Page::Metrics(format, process) => typed(
+            format.content_type(),
+            prometheus::render(snapshot, process, format),
+        ),
     }
 }
 
@@ -107,6 +133,25 @@ fn readiness(report: &StatusReport) -> Response {
     });
     let failing: String = failing.collect();
     plain(StatusCode::OK, format!("ready\n{failing}"))
+}
+
+/// Unlike the daemon, a failing forward is not ready: its clients are reset.
+fn readiness_of(report: &StatusReport, name: &str) -> Response {
+    let mut forwards = report.forwards.iter();
+    let Some(forward) = forwards.find(|forward| forward.name.as_str() == name) else {
+        return plain(StatusCode::NOT_FOUND, "no forward has this name\n");
+    };
+    let reason = match (forward.state, &forward.failure) {
+        (ForwardState::Ready, _) => return plain(StatusCode::OK, "ready\n"),
+        (ForwardState::Failing, Some(failure)) => {
+            format!("failing: {}: {}\n", failure.code, failure.error)
+        }
+        (ForwardState::Failing, None) => "failing\n".to_owned(),
+        (ForwardState::Warming, _) => "warming: no session is ready yet\n".to_owned(),
+        (ForwardState::Stopping, _) => "stopping\n".to_owned(),
+        (ForwardState::Disabled, _) => "disabled by the configuration\n".to_owned(),
+    };
+    plain(StatusCode::SERVICE_UNAVAILABLE, reason)
 }
 
 fn liveness(report: &StatusReport) -> Response {
@@ -148,6 +193,9 @@ const ROUTES: &[(&str, Route)] = &[
     ("/status", Route::Status),
 ];
 
+/// Before the name of a forward.
+const FORWARD_READINESS: &str = "/readiness/";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,11 +226,9 @@ mod tests {
             ..report()
         };
 
-        let status = |page, report: &StatusReport| render(page, report).status().as_u16();
-
-        assert_eq!(status(Route::Readiness, &report()), 200);
-        assert_eq!(status(Route::Readiness, &stopping), 503);
-        assert_eq!(status(Route::Liveness, &stopping), 200);
+        assert_eq!(readiness(&report()).status().as_u16(), 200);
+        assert_eq!(readiness(&stopping).status().as_u16(), 503);
+        assert_eq!(liveness(&stopping).status().as_u16(), 200);
     }
 
     #[test]
@@ -192,8 +238,24 @@ mod tests {
             ..report()
         };
 
-        let statuses = [Route::Liveness, Route::Readiness].map(|page| render(page, &dead).status());
+        assert_eq!(liveness(&dead).status().as_u16(), 503);
+        assert_eq!(readiness(&dead).status().as_u16(), 200);
+    }
 
-        assert_eq!(statuses.map(|status| status.as_u16()), [503, 200]);
+    #[test]
+    fn the_name_of_a_forward_is_one_segment() {
+        let of = |path| route(&Method::GET, path);
+        let named = |name: &str| Ok(Route::ForwardReadiness(name.to_owned()));
+
+        assert_eq!(of("/readiness/db"), named("db"));
+        assert_eq!(of("/readiness/a.b-c_d"), named("a.b-c_d"));
+        assert_eq!(of("/readiness"), Ok(Route::Readiness));
+        for path in ["/readiness/", "/readiness/a/b", "/readiness//a"] {
+            assert_eq!(of(path), Err(RouteError::Unknown), "{path}");
+        }
+        assert_eq!(
+            route(&Method::POST, "/readiness/db"),
+            Err(RouteError::ReadOnly)
+        );
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::ACCEPT;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,13 +21,13 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, error};
 
 use super::host::AllowedHosts;
-use super::routes::{self, Response, Route};
-use crate::daemon::admin::{PendingRequest, Request as AdminRequest, Response as AdminResponse};
+use super::prometheus::{Format, ProcessStats};
+use super::routes::{self, Page, Response, Route};
 use crate::daemon::clients::{AdmittedClient, ClientKey, Clients};
+use crate::daemon::snapshot::{Snapshot, SnapshotSender};
 use crate::forward::{AcceptedSocket, Listener};
 use crate::network::shortage;
 use crate::panics::{self, caught};
-use crate::telemetry::StatusReport;
 
 /// Accepts and serves connections until the receiver of requests is closed. `names` are the host
 /// names accepted over TCP; a web page cannot reach a Unix socket.
@@ -34,7 +35,7 @@ pub(super) async fn serve(
     listener: Arc<Listener>,
     clients: Clients,
     names: Arc<AllowedHosts>,
-    requests: mpsc::Sender<PendingRequest>,
+    requests: mpsc::Sender<SnapshotSender>,
 ) {
     let mut tasks = JoinSet::new();
     while let Err(panic) = caught(accept(&listener, &clients, &names, &requests, &mut tasks)).await
@@ -50,7 +51,7 @@ async fn accept(
     listener: &Listener,
     clients: &Clients,
     names: &Arc<AllowedHosts>,
-    requests: &mpsc::Sender<PendingRequest>,
+    requests: &mpsc::Sender<SnapshotSender>,
     tasks: &mut JoinSet<()>,
 ) {
     loop {
@@ -109,7 +110,7 @@ async fn serve_client(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     client: AdmittedClient,
     names: Option<&AllowedHosts>,
-    requests: mpsc::Sender<PendingRequest>,
+    requests: mpsc::Sender<SnapshotSender>,
 ) {
     let service = service_fn(|request| async {
         let _answering = client.answering();
@@ -150,7 +151,7 @@ fn log_end(ended: hyper::Result<()>) {
 async fn answer(
     request: Request<Incoming>,
     names: Option<&AllowedHosts>,
-    requests: &mpsc::Sender<PendingRequest>,
+    requests: &mpsc::Sender<SnapshotSender>,
 ) -> Result<Response, Infallible> {
     if let Some(Err(error)) = names.map(|names| names.check(&request)) {
         debug!(?error, "rejected an HTTP request because of its host");
@@ -160,35 +161,32 @@ async fn answer(
         Ok(page) => page,
         Err(refusal) => return Ok(routes::render_error(refusal)),
     };
-    Ok(match page {
-        Route::Startup => routes::startup(),
-        Route::Readiness | Route::Liveness | Route::Metrics | Route::Status => {
-            match timeout(RESPONSE_TIMEOUT, report(requests)).await {
-                Ok(Some(report)) => routes::render(page, &report),
-                Ok(None) => routes::stopped(),
-                Err(_) => routes::busy(),
-            }
-        }
+    let page = match page {
+        Route::Startup => return Ok(routes::startup()),
+        Route::Readiness => Page::Readiness,
+        Route::ForwardReadiness(name) => Page::ForwardReadiness(name),
+        Route::Liveness => Page::Liveness,
+        Route::Status => Page::Status,
+        Route::Metrics => Page::Metrics(accepted(&request), ProcessStats::read().await),
+    };
+    Ok(match timeout(RESPONSE_TIMEOUT, snapshot(requests)).await {
+        Ok(Some(snapshot)) => routes::render(page, snapshot),
+        Ok(None) => routes::stopped(),
+        Err(_) => routes::busy(),
     })
 }
 
-/// Requests the status of the daemon. Returns `None` if the daemon no longer responds.
-async fn report(requests: &mpsc::Sender<PendingRequest>) -> Option<StatusReport> {
+/// Returns the format of the metrics that a request asks for.
+fn accepted(request: &Request<Incoming>) -> Format {
+    let values = request.headers().get_all(ACCEPT).into_iter();
+    Format::accepted(values.filter_map(|value| value.to_str().ok()))
+}
+
+/// Requests the state of the daemon. Returns `None` if the daemon no longer responds.
+async fn snapshot(requests: &mpsc::Sender<SnapshotSender>) -> Option<Snapshot> {
     let (reply, answer) = oneshot::channel();
-    let request = AdminRequest::Status;
-    requests
-        .send(PendingRequest { request, reply })
-        .await
-        .ok()?;
-    match answer.await.ok()? {
-        AdminResponse::Status(report) => Some(*report),
-        AdminResponse::Forward(_)
-        | AdminResponse::Closed { .. }
-        | AdminResponse::Reloaded(_)
-        | AdminResponse::Stopped { .. }
-        | AdminResponse::Log { .. }
-        | AdminResponse::Error(_) => None,
-    }
+    requests.send(reply).await.ok()?;
+    answer.await.ok()
 }
 
 /// Maximum number of connections over all addresses. Beyond it, idle ones are replaced by new ones.

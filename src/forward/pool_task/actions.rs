@@ -23,7 +23,11 @@ impl PoolTask {
             context: self.context.clone(),
             targets: start_request::targets(&self.settings, &self.context),
             request: start_request::request(&self.settings, &self.context.origin),
-            tunnel_options: start_request::tunnel_options(&self.settings, &self.context),
+            tunnel_options: start_request::tunnel_options(
+                &self.settings,
+                &self.context,
+                &self.metrics,
+            ),
             priority: priority.clone(),
             connect_timeout: self.settings.connect_timeout,
             events: self.requests.clone(),
@@ -37,6 +41,7 @@ impl PoolTask {
             stage: StartStage::RateLimit,
             session: self.sessions.add(id),
             tunnel: None,
+            disconnected: None,
         };
         self.tunnels.insert(id, record);
     }

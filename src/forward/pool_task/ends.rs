@@ -1,7 +1,6 @@
 //! Handling of tunnels that fail or end.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use tokio::task::JoinError;
@@ -36,8 +35,7 @@ impl PoolTask {
         };
         self.failed = Some(record.session.timeline());
         let severity = failure.severity();
-        self.metrics.failed.fetch_add(1, Relaxed);
-        self.metrics.record_failure(failure.status(now));
+        self.metrics.record_session_failure(failure.status(now));
         if severity == Severity::Throttled {
             debug!(error = %failure, "StartSession throttled; queued for retry");
             self.throttled = Some(failure.clone());

@@ -256,11 +256,8 @@ impl PoolTask {
             TunnelEvent::Ready if !self.tunnels.contains_key(&id) => {}
             TunnelEvent::Ready if self.is_wasted(id) => self.handle_wasted(now, id),
             TunnelEvent::Ready => self.handle_ready(now, id),
-            TunnelEvent::Disconnected => self.pool.handle_disconnected(id),
-            TunnelEvent::Resumed => {
-                self.metrics.resumed.fetch_add(1, Relaxed);
-                self.pool.handle_resumed(now, id);
-            }
+            TunnelEvent::Disconnected => self.handle_disconnected(now, id),
+            TunnelEvent::Resumed => self.handle_resumed(now, id),
             TunnelEvent::Failed(failure) => self.handle_failed(now, id, failure),
             TunnelEvent::Ended => self.handle_ended(now, id),
         }

@@ -1,5 +1,7 @@
-//! Handling of tunnels that become ready: the end of an outage, and where their sessions lead.
+//! Handling of tunnels that become ready or are resumed: the end of an outage, and where their
+//! sessions lead.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use tracing::info;
@@ -16,6 +18,21 @@ impl PoolTask {
         }
         self.record_destination(id);
         self.pool.handle_ready(now, id);
+    }
+
+    pub(super) fn handle_disconnected(&mut self, now: Instant, id: TunnelId) {
+        self.with(id, |record| record.disconnected = Some(now));
+        self.pool.handle_disconnected(id);
+    }
+
+    pub(super) fn handle_resumed(&mut self, now: Instant, id: TunnelId) {
+        self.metrics.resumed.fetch_add(1, Relaxed);
+        let record = self.tunnels.get_mut(&id);
+        if let Some(broke) = record.and_then(|record| record.disconnected.take()) {
+            let stall = now.saturating_duration_since(broke);
+            self.metrics.timings.record_stall(stall);
+        }
+        self.pool.handle_resumed(now, id);
     }
 
     /// Records the destination that the agent reported, if it is not the configured one, and logs

@@ -88,6 +88,7 @@ async fn a_tunnel_that_does_not_close_in_time_is_aborted() {
         task: task.tasks.spawn(std::future::pending()),
         stage: StartStage::Calling,
         tunnel: None,
+        disconnected: None,
     };
     task.tunnels.insert(id, record);
 

@@ -52,7 +52,7 @@ use self::sender::{Retransmit, Sender};
 use self::tail_check::TailCheck;
 pub use self::version::ClientVersion;
 use crate::proto::event::Event;
-use crate::proto::stats::Stats;
+use crate::proto::stats::{MessageCounters, Stats};
 use crate::wire::message::{Draft, PayloadType};
 
 /// A data channel without its websocket.
@@ -85,6 +85,7 @@ pub(crate) struct Channel {
     /// New in-order messages received plus data messages acknowledged.
     progress: u64,
     stats: Stats,
+    counters: MessageCounters,
 }
 
 impl Channel {
@@ -113,6 +114,7 @@ impl Channel {
             events: VecDeque::new(),
             progress: 0,
             stats: Stats::default(),
+            counters: MessageCounters::default(),
         }
     }
 
@@ -125,6 +127,11 @@ impl Channel {
     /// Shares the budget for early messages with other channels. Only before the first message.
     pub(crate) fn share(&mut self, pool: ReorderBudget) {
         self.receiver = Receiver::new(pool);
+    }
+
+    /// Counts messages in `counters` too. Only before the first message.
+    pub(crate) fn count_in(&mut self, counters: MessageCounters) {
+        self.counters = counters;
     }
 
     /// A websocket is open. The first frame on it opens the channel with `token`.
@@ -266,6 +273,7 @@ impl Channel {
         }
         let message = self.sender.poll_retransmit(now)?;
         self.stats.retransmitted += 1;
+        self.counters.count_retransmitted();
         self.pacer.take(now);
         Some(message)
     }
@@ -311,6 +319,7 @@ impl Channel {
         self.pacer.take(now);
         self.last_sent = now;
         self.stats.sent += 1;
+        self.counters.count_sent();
         message
     }
 

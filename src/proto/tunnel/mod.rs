@@ -20,6 +20,7 @@ use super::keep_alive::KeepAlive;
 use super::mux::Mux;
 use super::start_check::StartCheck;
 use super::state::State;
+use super::stats::MessageCounters;
 use super::streams::Streams;
 use crate::printable::Printable;
 use crate::wire::message::Draft;
@@ -68,6 +69,12 @@ impl Tunnel {
     /// Shares the budget for early messages with other tunnels. Only before the first message.
     pub fn sharing(mut self, pool: ReorderBudget) -> Self {
         self.channel.share(pool);
+        self
+    }
+
+    /// Counts sent messages in `counters` too. Only before the first message.
+    pub fn counting(mut self, counters: MessageCounters) -> Self {
+        self.channel.count_in(counters);
         self
     }
 

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tracing::debug;
 
+use super::call_counts::counted;
 use super::guard::guarded;
 use super::lifetime::{CredentialsInfo, Times};
 use super::settings::{self, Settings, Transport};
@@ -287,7 +288,7 @@ impl ApiClients {
             if let Some(pause) = pause {
                 sleep_until(pause.into()).await;
             }
-            let result = requester.ask(&shared).await;
+            let result = counted("credentials", requester.ask(&shared).await);
             let mut state = lock(&shared);
             if state.pending.as_ref().is_some_and(|q| q.number == number) {
                 state.handle(&result);

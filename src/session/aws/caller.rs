@@ -2,9 +2,12 @@
 
 use std::time::SystemTime;
 
+use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::SdkError;
 use aws_sdk_sts::Client;
+use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityError;
 
+use super::call_counts::counted;
 use super::guard::guarded;
 use super::machine::STS;
 use super::refusal::{classify, find, unreached};
@@ -43,19 +46,32 @@ impl SsmClient {
         let call = Client::from_conf(config.build())
             .get_caller_identity()
             .send();
-        let error = match guarded(WHAT, MAX_CALL, call).await? {
-            Ok(identity) => return Ok(Some(identity.arn.unwrap_or_default().into())),
-            Err(error) => error,
-        };
-        let not_allowed = find::<UrlNotAllowed>(&error);
+        let response = guarded(WHAT, MAX_CALL, call).await;
+        let caller = response.and_then(|response| match response {
+            Ok(identity) => Ok(Some(identity.arn.unwrap_or_default().into())),
+            Err(error) => self.unidentified(&error),
+        });
+        match caller {
+            // Nothing was called.
+            Ok(None) => Ok(None),
+            caller => counted(WHAT, caller),
+        }
+    }
+
+    /// Returns the error of a failed call; `None` if it was kept on this machine.
+    fn unidentified(
+        &self,
+        error: &SdkError<GetCallerIdentityError, HttpResponse>,
+    ) -> Result<Option<Printable>, Error> {
+        let not_allowed = find::<UrlNotAllowed>(error);
         if let Some(UrlNotAllowed::LeavesLoopback { .. }) = not_allowed {
             return Ok(None);
         }
         let settings = &self.0.settings;
-        if let SdkError::ServiceError(_) | SdkError::ResponseError(_) = &error {
-            return Err(classify(WHAT, self.region(), settings, &error));
+        if let SdkError::ServiceError(_) | SdkError::ResponseError(_) = error {
+            return Err(classify(WHAT, self.region(), settings, error));
         }
-        let (kind, why) = unreached(STS, settings.proxy.as_ref(), &sources(&error));
+        let (kind, why) = unreached(STS, settings.proxy.as_ref(), &sources(error));
         Err(Error::new(WHAT, kind, why))
     }
 }

@@ -6,6 +6,7 @@ use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 
+use super::call_counts::counted;
 use super::effect::transience;
 use super::guard::guarded;
 use super::refusal::classify;
@@ -60,8 +61,9 @@ impl SsmClient {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let response = async { call(api_client).await };
-        let response = guarded(what, MAX_CALL, response).await?;
-        self.classified(api_client, what, response)
+        let response = guarded(what, MAX_CALL, response).await;
+        let response = response.and_then(|response| self.classified(api_client, what, response));
+        counted(what, response)
     }
 
     pub(super) fn classified<T, E>(

@@ -1,6 +1,7 @@
 //! StartSession.
 
 use super::api_client::ApiClient;
+use super::call_counts::counted;
 use super::effect::Transmission;
 use super::guard::guarded;
 use super::{MAX_CALL, SsmClient, incomplete};
@@ -30,12 +31,13 @@ impl SsmClient {
         };
         let response = guarded(START, MAX_CALL, call).await;
         // A panic or a timeout.
-        let response = response.map_err(|error| error.with_effect(transmission.effect_of_cut()))?;
+        let response = response.map_err(|error| error.with_effect(transmission.effect_of_cut()));
+        let response = response.or_else(|error| counted(START, Err(error)))?;
         let effect = match &response {
             Ok(_) => Effect::Answered,
             Err(error) => transmission.effect(error),
         };
-        let response = self.classified(api_client, START, response);
+        let response = counted(START, self.classified(api_client, START, response));
         let response = response.map_err(|error| error.with_effect(effect))?;
         let id = response.session_id.filter(|id| is_session_id(id));
         let id = id.ok_or_else(|| {

@@ -4,37 +4,38 @@ use std::collections::BTreeMap;
 
 use ssm_proxyd::sim::{DisconnectKind, OneOffFault};
 
-use super::{Fixture, until};
+use super::{Fixture, curl, until};
 use crate::support::daemon_process::{assert_echo, assert_reset, connect, forward};
+use crate::support::exposition::Exposition;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_has_a_help_text_and_an_idle_daemon_counts_nothing() {
     let fixture = Fixture::new("").await;
 
-    let all = read(&fixture.get("/metrics").body);
+    let page = Exposition::parse(&fixture.get("/metrics").body);
 
+    let all = &page.samples;
     let version = env!("CARGO_PKG_VERSION");
     let build = format!("ssm_proxyd_build_info{{version=\"{version}\"}}");
     for (name, value) in [
-        (build.as_str(), 1),
-        ("ssm_proxyd_stopping", 0),
-        ("ssm_proxyd_finishing_connections", 0),
-        ("ssm_proxyd_internal_errors_total", 0),
-        ("ssm_proxyd_reloads_total{outcome=\"done\"}", 0),
-        ("ssm_proxyd_reloads_total{outcome=\"failed\"}", 0),
+        (build.as_str(), 1.0),
+        ("ssm_proxyd_stopping", 0.0),
+        ("ssm_proxyd_finishing_connections", 0.0),
+        ("ssm_proxyd_internal_errors_total", 0.0),
+        ("ssm_proxyd_reloads_total{outcome=\"done\"}", 0.0),
+        ("ssm_proxyd_reloads_total{outcome=\"failed\"}", 0.0),
+        ("ssm_proxyd_last_reload_successful", 1.0),
+        ("ssm_proxyd_max_connections{forward=\"f\"}", 64.0),
     ] {
         assert_eq!(all.get(name), Some(&value), "{name}");
     }
     assert!(all.contains_key("ssm_proxyd_uptime_seconds"));
-    let of_forward: Vec<_> = all
-        .iter()
-        .filter(|(name, _)| name.contains("forward="))
-        .collect();
-    assert_eq!(of_forward.len(), 11);
-    assert!(
-        of_forward.iter().all(|(_, value)| **value == 0),
-        "{of_forward:?}"
-    );
+    let families = page.families.iter();
+    let of_forward = families.filter(|family| family.labels.contains(&"forward".to_owned()));
+    assert_eq!(of_forward.count(), 19);
+    let mut counts = all.iter().filter(|(name, _)| name.contains("forward="));
+    let counted = counts.find(|(name, value)| **value != 0.0 && !name.contains("max_connections"));
+    assert_eq!(counted, None);
     fixture.ends();
 }
 
@@ -132,7 +133,12 @@ async fn reloads_are_counted_and_keep_the_counters_of_unchanged_forwards() {
 
 impl Fixture {
     fn metrics(&self) -> BTreeMap<String, u64> {
-        read(&self.get("/metrics").body)
+        let page = Exposition::parse(&self.get("/metrics").body);
+        let integer = |(name, value): (String, f64)| {
+            let number = format!("{value}").parse().ok()?;
+            Some((name, number))
+        };
+        page.samples.into_iter().filter_map(integer).collect()
     }
 
     /// One metric of the forward `f`.
@@ -152,50 +158,162 @@ impl Fixture {
     }
 }
 
-/// Parses the text format strictly: each family exists once and is not interrupted; its help and
-/// its type are before it.
-fn read(text: &str) -> BTreeMap<String, u64> {
-    assert!(text.ends_with('\n'));
-    let mut lines = text.lines().peekable();
-    let mut families = Vec::new();
-    let mut all = BTreeMap::new();
-    while let Some(line) = lines.next() {
-        let help = line.strip_prefix("# HELP ").expect(line);
-        let (name, text) = help.split_once(' ').expect(line);
-        assert!(is_name(name) && name.starts_with("ssm_proxyd_"), "{line}");
-        assert!(!text.is_empty() && !text.contains('\\'), "{line}");
-        assert!(!families.contains(&name), "{name} appears twice");
-        families.push(name);
-        let kind = lines.next().unwrap();
-        let kind = kind.strip_prefix(&format!("# TYPE {name} ")).expect(kind);
-        assert!(["counter", "gauge"].contains(&kind), "{kind}");
-        assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
-        while let Some(sample) = lines.next_if(|line| !line.starts_with('#')) {
-            let (series, value) = sample.rsplit_once(' ').expect(sample);
-            let labels = series.strip_prefix(name).expect(sample);
-            assert!(are_labels(labels), "{sample}");
-            let before = all.insert(series.to_owned(), value.parse().expect(sample));
-            assert_eq!(before, None, "{series} appears twice");
-        }
-    }
-    all
-}
-
-/// Nothing, or `{name="value",…}`, where no value needs an escape: names of forwards need none.
-fn are_labels(text: &str) -> bool {
-    let inner = text
-        .strip_prefix('{')
-        .and_then(|text| text.strip_suffix('}'));
-    let is_label = |label: &str| {
-        label.split_once('=').is_some_and(|(name, value)| {
-            let value = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
-            is_name(name) && value.is_some_and(|value| !value.contains(['"', '\\', ',']))
-        })
+/// Both formats have the same families.
+#[tokio::test(flavor = "multi_thread")]
+async fn open_metrics_is_sent_where_it_is_asked_for() {
+    let fixture = Fixture::new("").await;
+    let accepted = |accept: &str| {
+        let header = format!("Accept: {accept}");
+        curl(&["-i", "-H", &header, &fixture.url("/metrics")])
     };
-    text.is_empty() || inner.is_some_and(|inner| inner.split(',').all(is_label))
+    let preferred =
+        accepted("text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0");
+    let refused = accepted("application/openmetrics-text;q=0.1, text/plain");
+
+    assert_eq!(
+        preferred.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    assert!(preferred.body.ends_with("\n# EOF\n"), "{}", preferred.body);
+    assert_eq!(
+        refused.header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    let text = Exposition::parse(&refused.body);
+    let types = preferred.body.lines();
+    let types = types.filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let names: Vec<_> = text.families.iter().map(|f| f.name.as_str()).collect();
+    let base = |name: &&str| {
+        name.trim_end_matches("_total")
+            .trim_end_matches("_info")
+            .to_owned()
+    };
+    assert_eq!(
+        types.map(str::to_owned).collect::<Vec<_>>(),
+        names.iter().map(base).collect::<Vec<_>>()
+    );
+    fixture.ends();
 }
 
-fn is_name(text: &str) -> bool {
-    let fits = |c: char| c.is_ascii_lowercase() || c == '_';
-    !text.is_empty() && text.chars().all(fits)
+#[tokio::test(flavor = "multi_thread")]
+async fn api_calls_failed_sessions_and_messages_are_counted() {
+    let fixture = Fixture::new("").await;
+    let of = |series: &str| {
+        fixture
+            .metrics()
+            .get(&format!("ssm_proxyd_{series}"))
+            .copied()
+    };
+    let started = "api_calls_total{operation=\"StartSession\",outcome=\"ok\"}";
+    assert_eq!(of(started), Some(0));
+    fixture.refuse_next();
+    assert_reset(connect(fixture.forward));
+    assert_eq!(
+        of("api_calls_total{operation=\"StartSession\",outcome=\"TargetNotConnected\"}"),
+        Some(1)
+    );
+    assert_eq!(
+        of("session_failures_total{forward=\"f\",class=\"TargetNotConnected\"}"),
+        Some(1)
+    );
+
+    until("connections are served again", || {
+        let mut client = connect(fixture.forward);
+        let _asked = std::io::Write::write_all(&mut client, b"12345");
+        std::io::Read::read_exact(&mut client, &mut [0; 5]).is_ok()
+    })
+    .await;
+
+    assert!(of(started) >= Some(1));
+    assert!(of("messages_sent_total{forward=\"f\"}") >= Some(1));
+    assert_eq!(
+        of("api_calls_total{operation=\"credentials\",outcome=\"ok\"}"),
+        Some(1)
+    );
+    until("the sessions are terminated", || {
+        of("api_calls_total{operation=\"TerminateSession\",outcome=\"ok\"}") == of(started)
+    })
+    .await;
+    fixture.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_session_is_one_stall() {
+    let fixture = Fixture::new("").await;
+    let mut client = connect(fixture.forward);
+    assert_echo(&mut client, b"hello");
+    let fault = OneOffFault::Break(DisconnectKind::Reset);
+    assert_eq!(fixture.simulator.inject(None, fault), 1);
+
+    until("the stall is recorded", || {
+        fixture.of_f("resume_stall_seconds_count") == 1
+    })
+    .await;
+
+    assert_eq!(fixture.of_f("resumes_total"), 1);
+    drop(client);
+    fixture.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_measured_when_it_opens_and_counted_when_it_ends() {
+    let fixture = Fixture::new("").await;
+    let mut client = connect(fixture.forward);
+    assert_echo(&mut client, b"hello");
+
+    let page = Exposition::parse(&fixture.get("/metrics").body);
+    let stage = |name: &str, part: &str| {
+        let labels = format!("{{forward=\"f\",stage=\"{name}\"}}");
+        page.samples[&format!("ssm_proxyd_connect_stage_duration_seconds_{part}{labels}")]
+    };
+    let before = [
+        "queued",
+        "credentials",
+        "start_session",
+        "websocket",
+        "handshake",
+        "ready",
+    ];
+    for name in before.into_iter().chain(["first_byte"]) {
+        assert_eq!(stage(name, "count"), 1.0, "{name}");
+    }
+    let sum: f64 = before.iter().map(|name| stage(name, "sum")).sum();
+    let connect = page.samples["ssm_proxyd_connect_duration_seconds_sum{forward=\"f\"}"];
+    assert!(
+        connect > 0.0 && (sum - connect).abs() < 1e-6,
+        "{sum} {connect}"
+    );
+    assert_eq!(fixture.of_f("connect_duration_seconds_count"), 1);
+    assert_eq!(fixture.of_f("connection_duration_seconds_count"), 0);
+
+    drop(client);
+    until("the end is counted", || {
+        fixture.of_f("connection_duration_seconds_count") == 1
+    })
+    .await;
+
+    let closed = "ssm_proxyd_connections_closed_total{forward=\"f\",reason=\"client_closed\"}";
+    assert_eq!(fixture.metrics()[closed], 1);
+    fixture.ends();
+}
+
+/// It has its stages up to the one that failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_a_session_is_counted_by_its_reason() {
+    let fixture = Fixture::new("").await;
+    fixture.refuse_next();
+    assert_reset(connect(fixture.forward));
+    let of = |series: &str| fixture.metrics()[&format!("ssm_proxyd_{series}")];
+
+    let reason = "connections_closed_total{forward=\"f\",reason=\"session_not_started\"}";
+    until("the end is counted", || of(reason) == 1).await;
+
+    assert_eq!(fixture.of_f("connect_duration_seconds_count"), 0);
+    assert_eq!(fixture.of_f("connection_duration_seconds_count"), 1);
+    for (stage, count) in [("queued", 1), ("start_session", 1), ("websocket", 0)] {
+        let labels = format!("{{forward=\"f\",stage=\"{stage}\"}}");
+        let series = format!("connect_stage_duration_seconds_count{labels}");
+        assert_eq!(of(&series), count, "{stage}");
+    }
+    fixture.ends();
 }

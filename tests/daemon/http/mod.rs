@@ -5,6 +5,7 @@ mod life;
 mod metrics;
 #[cfg(debug_assertions)]
 mod panics;
+mod readiness;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

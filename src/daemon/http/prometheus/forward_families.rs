@@ -1,0 +1,219 @@
+//! Metrics of each forward of the configuration.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use prometheus_client::metrics::MetricType::{self, Counter, Gauge, Histogram};
+
+use super::family::{Family, Sample, Value};
+use crate::daemon::snapshot::{ForwardSample, Snapshot};
+use crate::error_class::ErrorClass;
+use crate::telemetry::{EndReason, ForwardReport, Stage};
+
+/// All of them.
+pub(super) const ALL: &[Family<Snapshot>] = &[
+    gauge(
+        "ssm_proxyd_connections",
+        "Connections with a session",
+        |s| of_report(s, |f| f.connections.into()),
+    ),
+    gauge(
+        "ssm_proxyd_waiting",
+        "Connections waiting for a session",
+        |s| of_report(s, |f| f.waiting.into()),
+    ),
+    gauge(
+        "ssm_proxyd_max_connections",
+        "Configured limit of connections with a session",
+        |s| each(s, |f| f.max_connections.into()),
+    ),
+    counter("ssm_proxyd_accepted_total", "Connections accepted", |s| {
+        of_report(s, |f| f.accepted.into())
+    }),
+    counter(
+        "ssm_proxyd_connections_closed_total",
+        "Connections that have ended, by reason",
+        closed,
+    ),
+    histogram(
+        "ssm_proxyd_connect_duration_seconds",
+        "Time from accept until the connection can carry data",
+        |s| each(s, |f| (&f.metrics.timings.connect).into()),
+    ),
+    histogram(
+        "ssm_proxyd_connect_stage_duration_seconds",
+        "Time that connections spent in each stage between accept and the first byte of the destination",
+        stages,
+    ),
+    histogram(
+        "ssm_proxyd_connection_duration_seconds",
+        "Time from accept to the end of a connection",
+        |s| each(s, |f| (&f.metrics.timings.connection).into()),
+    ),
+    gauge("ssm_proxyd_sessions", "Sessions ready to carry data", |s| {
+        of_report(s, |f| f.sessions.into())
+    }),
+    gauge(
+        "ssm_proxyd_sessions_ready",
+        "Ready sessions that carry no connection",
+        |s| of_report(s, |f| f.sessions_ready.into()),
+    ),
+    counter(
+        "ssm_proxyd_sessions_started_total",
+        "Sessions started by AWS",
+        |s| of_report(s, |f| f.sessions_started.into()),
+    ),
+    counter(
+        "ssm_proxyd_sessions_failed_total",
+        "Failed attempts to start a session",
+        |s| of_report(s, |f| f.sessions_failed.into()),
+    ),
+    counter(
+        "ssm_proxyd_session_failures_total",
+        "Failed attempts to start a session, by class",
+        |s| by_class(s, |f| f.metrics.session_failures()),
+    ),
+    counter(
+        "ssm_proxyd_resumes_total",
+        "Sessions resumed over a new websocket",
+        |s| of_report(s, |f| f.resumes.into()),
+    ),
+    histogram(
+        "ssm_proxyd_resume_stall_seconds",
+        "Time from the break of a websocket until another one carries its session",
+        |s| each(s, |f| (&f.metrics.timings.stall).into()),
+    ),
+    counter(
+        "ssm_proxyd_messages_sent_total",
+        "Data messages sent to agents for the first time",
+        |s| each(s, |f| f.metrics.messages_sent.load(Relaxed).into()),
+    ),
+    counter(
+        "ssm_proxyd_messages_retransmitted_total",
+        "Data messages sent to agents again",
+        |s| each(s, |f| f.metrics.messages_retransmitted.load(Relaxed).into()),
+    ),
+    counter(
+        "ssm_proxyd_sent_bytes_total",
+        "Bytes received from clients and sent to destinations",
+        |s| of_report(s, |f| f.sent.into()),
+    ),
+    counter(
+        "ssm_proxyd_received_bytes_total",
+        "Bytes received from destinations and written to clients",
+        |s| of_report(s, |f| f.received.into()),
+    ),
+    gauge(
+        "ssm_proxyd_forward_failing",
+        "1 while the forward cannot start, its sessions fail to start, or its destination refuses connections",
+        |s| of_report(s, |f| f.failure.is_some().into()),
+    ),
+    counter(
+        "ssm_proxyd_failures_total",
+        "Failed attempts to start the forward, a session or a connection to the destination, and refused connections, by class",
+        |s| by_class(s, |f| f.metrics.failures()),
+    ),
+    gauge(
+        "ssm_proxyd_credentials_expiry_timestamp_seconds",
+        "Time at which the credentials in use expire, in seconds since 1970; absent if they do not",
+        credentials_expiry,
+    ),
+];
+
+type Samples = for<'a> fn(&'a Snapshot) -> Vec<Sample<'a>>;
+
+const fn gauge(name: &'static str, help: &'static str, samples: Samples) -> Family<Snapshot> {
+    family(name, Gauge, help, samples)
+}
+
+const fn counter(name: &'static str, help: &'static str, samples: Samples) -> Family<Snapshot> {
+    family(name, Counter, help, samples)
+}
+
+const fn histogram(name: &'static str, help: &'static str, samples: Samples) -> Family<Snapshot> {
+    family(name, Histogram, help, samples)
+}
+
+const fn family(
+    name: &'static str,
+    kind: MetricType,
+    help: &'static str,
+    samples: Samples,
+) -> Family<Snapshot> {
+    Family {
+        name,
+        kind,
+        help,
+        samples,
+    }
+}
+
+/// Returns each forward and its name.
+fn named(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &ForwardSample)> {
+    let names = snapshot.report.forwards.iter().map(|f| f.name.as_str());
+    names.zip(&snapshot.forwards)
+}
+
+/// Returns one sample per forward, from its report.
+fn of_report<'a>(
+    snapshot: &'a Snapshot,
+    value: impl Fn(&'a ForwardReport) -> Value<'a>,
+) -> Vec<Sample<'a>> {
+    let forwards = snapshot.report.forwards.iter();
+    let sample = |f: &'a ForwardReport| Sample::new([("forward", f.name.as_str())], value(f));
+    forwards.map(sample).collect()
+}
+
+/// Returns one sample per forward.
+fn each<'a>(
+    snapshot: &'a Snapshot,
+    value: impl Fn(&'a ForwardSample) -> Value<'a>,
+) -> Vec<Sample<'a>> {
+    let sample = |(name, forward)| Sample::new([("forward", name)], value(forward));
+    named(snapshot).map(sample).collect()
+}
+
+/// Returns the failures of each forward. Classes that did not occur are left out.
+fn by_class(
+    snapshot: &Snapshot,
+    counts: impl Fn(&ForwardSample) -> BTreeMap<ErrorClass, u64>,
+) -> Vec<Sample<'_>> {
+    let samples = named(snapshot).flat_map(|(name, forward)| {
+        let counts = counts(forward).into_iter();
+        counts.map(move |(class, count)| {
+            Sample::new([("forward", name), ("class", class.name())], count)
+        })
+    });
+    samples.collect()
+}
+
+/// Returns the ended connections of each forward, by reason. Each reason has a series, so that the
+/// first occurrence is an increase.
+fn closed(snapshot: &Snapshot) -> Vec<Sample<'_>> {
+    let samples = named(snapshot).flat_map(|(name, forward)| {
+        let ends = forward.metrics.ends();
+        EndReason::ALL.iter().map(move |reason| {
+            let count = ends.get(reason).copied().unwrap_or_default();
+            Sample::new([("forward", name), ("reason", reason.name())], count)
+        })
+    });
+    samples.collect()
+}
+
+/// Returns the histograms of the stages of each forward.
+fn stages(snapshot: &Snapshot) -> Vec<Sample<'_>> {
+    let samples = named(snapshot).flat_map(|(name, forward)| {
+        Stage::ALL.into_iter().map(move |stage| {
+            let labels = [("forward", name), ("stage", stage.name())];
+            Sample::new(labels, forward.metrics.timings.of_stage(stage))
+        })
+    });
+    samples.collect()
+}
+
+/// Returns the expiry of the credentials of each forward whose credentials expire.
+fn credentials_expiry(snapshot: &Snapshot) -> Vec<Sample<'_>> {
+    let samples = named(snapshot)
+        .filter_map(|(name, f)| Some(Sample::new([("forward", name)], f.credentials_expiry?)));
+    samples.collect()
+}
