@@ -1,6 +1,6 @@
 //! A strict parser of the Prometheus text format 0.0.4.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The content of a `/metrics` page.
 #[derive(Debug, Default)]
@@ -108,6 +108,20 @@ impl Exposition {
     /// Returns a family.
     pub(crate) fn family(&self, name: &str) -> Option<&Family> {
         self.families.iter().find(|family| family.name == name)
+    }
+
+    /// Returns the names under which queries find the metrics.
+    pub(crate) fn series_names(&self) -> BTreeSet<String> {
+        let names = self.families.iter().flat_map(|family| {
+            let suffixes: &[&str] = match family.kind.as_str() {
+                "histogram" => &["_bucket", "_sum", "_count"],
+                _ => &[""],
+            };
+            suffixes
+                .iter()
+                .map(|suffix| format!("{}{suffix}", family.name))
+        });
+        names.collect()
     }
 }
 

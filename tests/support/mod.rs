@@ -20,6 +20,7 @@ pub(crate) mod pair_options;
 pub(crate) mod payload;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod prometheus;
 pub(crate) mod simulator_process;
 pub(crate) mod sshd;
 pub(crate) mod tinyproxy;

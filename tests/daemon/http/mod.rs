@@ -3,6 +3,7 @@
 mod clients;
 mod life;
 mod metrics;
+mod monitoring;
 #[cfg(debug_assertions)]
 mod panics;
 mod readiness;
