@@ -112,6 +112,14 @@ impl Tunnel {
         self.shared.lock().closing = true;
         self.shared.output_ready.notify_one();
     }
+
+    /// Ends the tunnel after a panic of its owner: its streams are lost by an internal error.
+    pub fn fail(&self) {
+        let mut inner = self.shared.lock();
+        inner.core.abandon(INTERNAL_ERROR);
+        inner.dispatch();
+        inner.wake_all();
+    }
 }
 
 /// State of a tunnel.

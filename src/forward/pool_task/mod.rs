@@ -147,7 +147,11 @@ impl PoolTask {
             let _left = reply.send(Err(SlotRefusal::internal()));
         }
         self.pool = self.pool.successor(self.context.seed);
-        self.tunnels.clear();
+        let lost = std::mem::take(&mut self.tunnels).into_values();
+        for tunnel in lost.filter_map(|record| record.tunnel) {
+            tunnel.fail();
+        }
+        self.failed = None;
         self.ending.clear();
         // Dropping the previous set aborts its tasks.
         drop(std::mem::take(&mut self.tasks));

@@ -374,3 +374,23 @@ async fn the_task_of_a_connection_panics() {
     assert_ends(&record, "queued", EndReason::InternalError);
     assert_eq!(record["level"], "WARN");
 }
+
+/// The sessions of a forward are lost if the task that owns them panics.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_task_of_the_sessions_panics() {
+    let echo = destination(ServerKind::Echo).await;
+    let keys = format!("remote = {}", echo.address().port());
+    let arguments = ["--panic-at", "supplier:1"];
+    let mut fixture = Fixture::with(unpaced(), &keys, &arguments).await;
+    let mut open = connect(fixture.address);
+    assert_echo(&mut open, b"hello");
+    assert_reset(connect(fixture.address));
+    assert_reset(open);
+
+    let mut records = [fixture.record(), fixture.record()];
+
+    records.sort_by_key(|record| record["connection"].as_u64());
+    let [open, waiting] = records;
+    assert_ends(&open, "open", EndReason::InternalError);
+    assert_ends(&waiting, "queued", EndReason::InternalError);
+}
