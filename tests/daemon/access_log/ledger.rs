@@ -1,4 +1,5 @@
-//! The records of many connections with random faults add up to the ledger of the simulator.
+//! The records of many connections with random faults add up to the metrics and to the ledger of the
+//! simulator.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -11,20 +12,26 @@ use serde_json::Value;
 use ssm_proxyd::sim::{
     ApiFault, DisconnectKind, EndedBy, OneOffFault, Operation, ServerKind, SessionRecord, Simulator,
 };
+use ssm_proxyd::telemetry::EndReason;
 
 use super::Fixture;
-use crate::support::daemon_process::{assert_clean, connect};
-use crate::support::in_process::{broken_every, destination, unpaced};
+use crate::daemon::http::get;
+use crate::support::daemon_process::{assert_clean, connect, free_address};
+use crate::support::exposition::Exposition;
+use crate::support::in_process::{broken_every, destination, unpaced, until};
 
 const CLIENTS: u64 = 10;
 const EACH: u64 = 30;
 const SEED: u64 = 7;
+const CLOSED: &str = "ssm_proxyd_connections_closed_total";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_records_of_random_connections_add_up_to_the_ledger() {
+async fn the_records_of_random_connections_add_up_to_the_metrics_and_the_ledger() {
     let echo = destination(ServerKind::Echo).await;
+    let http = free_address();
     let keys = format!(
-        "remote = {}\nconnect_timeout = \"5s\"\nhalf_close_timeout = \"1s\"\nresume_timeout = \"2s\"\n",
+        "remote = {}\nconnect_timeout = \"5s\"\nhalf_close_timeout = \"1s\"\nresume_timeout = \"2s\"\n\
+         [http]\nlisten = \"{http}\"\n",
         echo.address().port()
     );
     let mut options = unpaced();
@@ -42,6 +49,16 @@ async fn the_records_of_random_connections_add_up_to_the_ledger() {
         .into_iter()
         .map(|client| client.join().unwrap())
         .sum();
+    let metrics = || Exposition::parse(&get(http, "/metrics").body).samples;
+    until("all connections have ended", || {
+        let metrics = metrics();
+        let closed = metrics
+            .iter()
+            .filter(|(series, _)| series.starts_with(CLOSED));
+        closed.map(|(_, count)| count).sum::<f64>() == (CLIENTS * EACH) as f64
+    })
+    .await;
+    let metrics = metrics();
     fixture.daemon.signal("TERM");
     assert_eq!(fixture.daemon.exit_code(), 0);
     let records = super::records(&fixture.daemon.stderr.all());
@@ -66,6 +83,24 @@ async fn the_records_of_random_connections_add_up_to_the_ledger() {
         reasons["session_ended"] > 0 && reasons["session_not_started"] > 0,
         "{reasons:?}"
     );
+    for reason in EndReason::ALL {
+        let series = format!("{CLOSED}{{forward=\"f\",reason=\"{reason}\"}}");
+        let records = reasons.get(reason.name()).copied().unwrap_or(0);
+        assert_eq!(metrics[&series], records as f64, "{series}");
+    }
+    let opened = records
+        .iter()
+        .filter(|record| record["session"].is_string());
+    for (series, records) in [
+        ("accepted_total", CLIENTS * EACH),
+        ("connection_duration_seconds_count", CLIENTS * EACH),
+        ("connect_duration_seconds_count", opened.count() as u64),
+        ("sent_bytes_total", total("sent")),
+        ("received_bytes_total", total("received")),
+    ] {
+        let value = metrics[&format!("ssm_proxyd_{series}{{forward=\"f\"}}")];
+        assert_eq!(value, records as f64, "{series}");
+    }
     let ledger = fixture.simulator.ledger();
     let mut seen = BTreeSet::new();
     for record in &records {
