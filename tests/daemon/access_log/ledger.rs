@@ -16,12 +16,16 @@ use ssm_proxyd::telemetry::EndReason;
 
 use super::Fixture;
 use crate::daemon::http::get;
-use crate::support::daemon_process::{assert_clean, connect, free_address};
+use crate::support::daemon_process::{
+    assert_clean, assert_echo, assert_reset, connect, free_address,
+};
 use crate::support::exposition::Exposition;
 use crate::support::in_process::{broken_every, destination, unpaced, until};
 
 const CLIENTS: u64 = 10;
 const EACH: u64 = 30;
+/// With those of [`lose_two`].
+const ALL: u64 = CLIENTS * EACH + 2;
 const SEED: u64 = 7;
 const CLOSED: &str = "ssm_proxyd_connections_closed_total";
 
@@ -37,9 +41,10 @@ async fn the_records_of_random_connections_add_up_to_the_metrics_and_the_ledger(
     let mut options = unpaced();
     options.agent.crash_delay = Duration::from_millis(10);
     let mut fixture = Fixture::new(options, &keys).await;
+    let address = fixture.address;
+    lose_two(&fixture.simulator, address);
     let broken = broken_every(400, DisconnectKind::Reset);
     fixture.simulator.set_faults(broken);
-    let address = fixture.address;
 
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| thread::spawn(move || run(address, Rng::with_seed(SEED + client))))
@@ -55,7 +60,7 @@ async fn the_records_of_random_connections_add_up_to_the_metrics_and_the_ledger(
         let closed = metrics
             .iter()
             .filter(|(series, _)| series.starts_with(CLOSED));
-        closed.map(|(_, count)| count).sum::<f64>() == (CLIENTS * EACH) as f64
+        closed.map(|(_, count)| count).sum::<f64>() == ALL as f64
     })
     .await;
     let metrics = metrics();
@@ -70,7 +75,7 @@ async fn the_records_of_random_connections_add_up_to_the_metrics_and_the_ledger(
             .or_default() += 1;
     }
     println!("seed {SEED}: {reasons:?}");
-    assert_eq!(records.len() as u64, CLIENTS * EACH, "{reasons:?}");
+    assert_eq!(records.len() as u64, ALL, "{reasons:?}");
     assert_clean(&fixture.simulator);
     let total = |name: &str| {
         records
@@ -92,8 +97,8 @@ async fn the_records_of_random_connections_add_up_to_the_metrics_and_the_ledger(
         .iter()
         .filter(|record| record["session"].is_string());
     for (series, records) in [
-        ("accepted_total", CLIENTS * EACH),
-        ("connection_duration_seconds_count", CLIENTS * EACH),
+        ("accepted_total", ALL),
+        ("connection_duration_seconds_count", ALL),
         ("connect_duration_seconds_count", opened.count() as u64),
         ("sent_bytes_total", total("sent")),
         ("received_bytes_total", total("received")),
@@ -122,6 +127,18 @@ async fn the_records_of_random_connections_add_up_to_the_metrics_and_the_ledger(
     {
         assert!(seen.contains(session.session_id.as_str()), "{session:#?}");
     }
+}
+
+/// Makes two connections whose reasons depend on no chance.
+fn lose_two(simulator: &Simulator, address: SocketAddr) {
+    let mut client = connect(address);
+    assert_echo(&mut client, b"hello");
+    assert_eq!(simulator.inject(None, OneOffFault::KillAgent), 1);
+    assert_reset(client);
+    let code = "AccessDeniedException".to_owned();
+    let times = Some(1);
+    simulator.fail(Operation::StartSession, ApiFault { code, times });
+    assert_reset(connect(address));
 }
 
 /// Asserts that a record agrees with its session.
