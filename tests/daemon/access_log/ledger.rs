@@ -22,8 +22,8 @@ use crate::support::daemon_process::{
 use crate::support::exposition::Exposition;
 use crate::support::in_process::{broken_every, destination, unpaced, until};
 
-const CLIENTS: u64 = 10;
-const EACH: u64 = 30;
+const CLIENTS: u64 = 20;
+const EACH: u64 = 50;
 /// With those of [`lose_two`].
 const ALL: u64 = CLIENTS * EACH + 2;
 const SEED: u64 = 7;
@@ -198,6 +198,9 @@ fn run(address: SocketAddr, mut rng: Rng) -> u64 {
                 for _ in 0..rng.u8(1..4) {
                     let mut answer = vec![0; size];
                     if client.write_all(&data).is_err() || client.read_exact(&mut answer).is_err() {
+                        // As programs do; else most connections would meet the same pause of the
+                        // circuit breaker.
+                        thread::sleep(Duration::from_millis(rng.u64(200..600)));
                         break;
                     }
                     received += size as u64;
@@ -214,10 +217,11 @@ async fn disturb(simulator: &Simulator, clients: &[JoinHandle<u64>]) {
     let mut rng = Rng::with_seed(SEED);
     while !clients.iter().all(JoinHandle::is_finished) {
         tokio::time::sleep(Duration::from_millis(rng.u64(50..300))).await;
-        match rng.u8(0..4) {
+        // Rejected calls are rare: each opens the circuit breaker, and then nothing else happens.
+        match rng.u8(0..24) {
             0 => {
                 let code = "InternalServerError".to_owned();
-                let times = Some(rng.u32(1..20));
+                let times = Some(rng.u32(1..4));
                 simulator.fail(Operation::StartSession, ApiFault { code, times });
             }
             1 => {
@@ -225,7 +229,7 @@ async fn disturb(simulator: &Simulator, clients: &[JoinHandle<u64>]) {
                 let times = Some(1);
                 simulator.fail(Operation::StartSession, ApiFault { code, times });
             }
-            2 => drop(simulator.inject(None, OneOffFault::KillAgent)),
+            2..8 => drop(simulator.inject(None, OneOffFault::KillAgent)),
             _ => {
                 let broken = OneOffFault::Break(DisconnectKind::Reset);
                 simulator.inject(None, broken);
