@@ -11,6 +11,7 @@
 //!   blocking    runs work that may block
 //!   random      seeds
 //!   duration    durations as users write them
+//!   quantity    sizes, rates and times as people read them
 //!   panics      panics: reported, caught, counted
 //!   wire        layout of messages
 //!   proto       sequence numbers, acknowledgements, streams, deadlines; no I/O
@@ -44,6 +45,7 @@ pub mod network;
 pub mod panics;
 pub mod printable;
 pub mod proto;
+pub mod quantity;
 pub mod random;
 pub mod session;
 pub mod sim;

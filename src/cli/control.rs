@@ -1,114 +1,20 @@
-//! Commands for a running daemon (`reload`, `stop`, `close`, `wait`, `log`), and how they find it.
+//! Commands for a running daemon: `reload`, `stop`, `close`, `wait`, `log`.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use tokio::time::{sleep, timeout_at};
 
-use super::ad_hoc::blocking;
 use super::completions::forward_names;
+use super::daemon_address::{DaemonAddress, LookupError, START_ONE, failure_hint};
 use super::exit::Exit;
-use super::{admin_socket_path, paths, stdout, terminal};
+use super::progress::{self, ProgressLine};
+use super::{stdout, terminal};
 use crate::clock;
 use crate::config;
-use crate::daemon::{Client, ClientError, ErrorKind, ErrorResponse, Request, Response};
-use crate::duration;
-use crate::error_class::ErrorClass;
+use crate::daemon::{ErrorKind, ErrorResponse, Request, Response};
+use crate::quantity;
 use crate::telemetry::{ForwardState, StatusReport};
-
-/// Where the daemon is.
-#[derive(Debug, Args)]
-pub(super) struct DaemonAddress {
-    /// The admin socket of the daemon [default: the one in the configuration, then
-    /// $XDG_RUNTIME_DIR/ssm-proxyd/admin.sock, then /run/ssm-proxyd/admin.sock, then
-    /// /tmp/ssm-proxyd-UID/admin.sock]
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// The configuration of the daemon [default: as for `run`]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl DaemonAddress {
-    /// Connects to the first daemon found.
-    ///
-    /// # Errors
-    ///
-    /// Fails if no daemon is found, or the configuration that names its socket is invalid.
-    async fn connect(&self) -> Result<Client, LookupError> {
-        let mut first = None;
-        for place in self.candidates().await? {
-            match Client::connect(&place).await {
-                Err(error) if error.is_absence() => first = first.or(Some(error)),
-                found => return found.map_err(LookupError::Daemon),
-            }
-        }
-        Err(LookupError::Daemon(first.unwrap_or_else(|| ClientError {
-            path: PathBuf::from(admin_socket_path::SYSTEM),
-            pid: None,
-            source: std::io::ErrorKind::NotFound.into(),
-        })))
-    }
-
-    /// Returns the paths to try. An explicitly named socket is the only one.
-    async fn candidates(&self) -> Result<Vec<PathBuf>, LookupError> {
-        if let Some(named) = &self.socket {
-            return Ok(vec![named.clone()]);
-        }
-        let option = self.config.clone();
-        let reading = blocking(move || Ok(path_from_config(option.as_deref())));
-        match reading.await.map_err(LookupError::Failed)? {
-            Ok(Some(named)) => Ok(vec![named]),
-            Ok(None) => Ok(admin_socket_path::of_clients()),
-            Err(error) => Err(LookupError::Configuration(error)),
-        }
-    }
-}
-
-/// Returns the socket set in the configuration. An implicit configuration file may be unreadable.
-fn path_from_config(option: Option<&Path>) -> Result<Option<PathBuf>, config::Error> {
-    let Ok(path) = paths::search(option) else {
-        return Ok(None);
-    };
-    let is_named = option.is_some() || terminal::environment("SSM_PROXYD_CONFIG").is_some();
-    match config::read_admin(&path) {
-        Ok(admin) => Ok(admin.socket),
-        Err(config::Error::Unreadable { .. }) if !is_named => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Error of finding or asking the daemon.
-enum LookupError {
-    Daemon(ClientError),
-    /// The configuration does not say where the daemon is.
-    Configuration(config::Error),
-    /// Already printed.
-    Failed(Exit),
-}
-
-impl From<ClientError> for LookupError {
-    fn from(error: ClientError) -> Self {
-        Self::Daemon(error)
-    }
-}
-
-impl LookupError {
-    fn report(&self) -> Exit {
-        match self {
-            Self::Daemon(error) => {
-                let hint = match error.is_absence() {
-                    true => START_ONE.to_owned(),
-                    false => error.hint(),
-                };
-                terminal::fail_with_class(ErrorClass::DaemonNotRunning, error, &hint)
-            }
-            Self::Configuration(error) => terminal::fail_with_rendered(Exit::Configuration, error),
-            Self::Failed(exit) => *exit,
-        }
-    }
-}
 
 #[derive(Debug, Args)]
 pub(super) struct ReloadArgs {
@@ -213,13 +119,19 @@ pub(super) struct WaitArgs {
 /// Waits until the daemon is listening and the named forwards are ready.
 pub(super) async fn wait(args: WaitArgs) -> Exit {
     let deadline = clock::now() + args.timeout.min(MAX_WAIT);
-    let mut last = None;
+    let (mut last, mut line) = (None, ProgressLine::new());
+    let slow = clock::now() + progress::REFRESH;
     loop {
         let polled = timeout_at(deadline.into(), poll(&args)).await;
         match polled {
             Ok(WaitResult::Ready) => return Exit::Done,
             Ok(WaitResult::Failed(exit)) => return exit,
-            Ok(WaitResult::NotYet(what, hint)) => last = Some((what, hint)),
+            Ok(WaitResult::NotYet(what, hint)) => {
+                if clock::now() >= slow {
+                    line.show(&format!("waiting: {what}"));
+                }
+                last = Some((what, hint));
+            }
             Err(_) => break,
         }
         if clock::now() + POLL_INTERVAL >= deadline {
@@ -227,9 +139,10 @@ pub(super) async fn wait(args: WaitArgs) -> Exit {
         }
         sleep(POLL_INTERVAL).await;
     }
+    line.clear();
     let (what, hint) =
         last.unwrap_or_else(|| ("the daemon does not respond".into(), String::new()));
-    let within = duration::written(args.timeout);
+    let within = quantity::duration(args.timeout);
     terminal::fail(
         Exit::TryAgain,
         &format!("not ready within {within}: {what}"),
@@ -253,10 +166,9 @@ async fn poll(args: &WaitArgs) -> WaitResult {
     match asked.await {
         Ok(Response::Status(report)) => missing(&report, &args.names),
         Ok(other) => WaitResult::Failed(unexpected_response(&other)),
-        Err(LookupError::Daemon(error)) if error.is_absence() => {
-            WaitResult::NotYet(error.to_string(), START_ONE.to_owned())
+        Err(LookupError::Daemon(error)) => {
+            WaitResult::NotYet(error.to_string(), failure_hint(&error))
         }
-        Err(LookupError::Daemon(error)) => WaitResult::NotYet(error.to_string(), error.hint()),
         Err(error @ (LookupError::Configuration(_) | LookupError::Failed(_))) => {
             WaitResult::Failed(error.report())
         }
@@ -300,10 +212,21 @@ fn missing(report: &StatusReport, names: &[String]) -> WaitResult {
 /// Sends a request to the daemon, and prints the error if it fails.
 pub(super) async fn ask(daemon: &DaemonAddress, request: &Request) -> Result<Response, Exit> {
     let asked = async { Ok::<_, LookupError>(daemon.connect().await?.ask(request).await?) };
-    match asked.await {
+    match progress::during(waiting_for(request), asked).await {
         Ok(Response::Error(rejection)) => Err(rejected(&rejection)),
         Ok(answer) => Ok(answer),
         Err(error) => Err(error.report()),
+    }
+}
+
+/// Returns what a command waits for.
+fn waiting_for(request: &Request) -> &'static str {
+    match request {
+        Request::Stop { .. } => "waiting for the daemon to stop",
+        Request::Reload => "waiting for the daemon to reload",
+        Request::Status | Request::Forward { .. } | Request::Close { .. } | Request::Log { .. } => {
+            "waiting for the daemon"
+        }
     }
 }
 
@@ -341,8 +264,6 @@ pub(super) fn unexpected_response(response: &Response) -> Exit {
         "check that the daemon and this command have the same version",
     )
 }
-
-const START_ONE: &str = "start a daemon with `ssm-proxyd run` or `systemctl start ssm-proxyd`; for another socket, add `--socket`";
 
 /// Seconds for which a failure counts if there was no attempt since: the longest time that the
 /// circuit breaker stays open.

@@ -23,7 +23,7 @@ use super::exit::Exit;
 use super::forward::{ForwardOptions, Names, configuration, init, start};
 use super::forward_variables::{ForwardAddress, ForwardVariables};
 use super::named_forwards::NamedForwards;
-use super::terminal;
+use super::{progress, terminal};
 use crate::config::{Remote, Shutdown};
 use crate::daemon::{Daemon, Signals};
 use crate::telemetry::Log;
@@ -104,7 +104,8 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
         Ok(running) => running.wait(&mut daemon, &mut signals).await,
         Err(exit) => exit,
     };
-    daemon.stop_with_signals(&mut signals).await;
+    let stopping = daemon.stop_with_signals(&mut signals);
+    progress::during("terminating the sessions", stopping).await;
     exit
 }
 

@@ -12,7 +12,7 @@ use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::local_forward::LocalForward;
 use super::ready_file::ReadyFile;
-use super::{live_status, paths, run, stdout, terminal};
+use super::{live_status, paths, progress, run, stdout, terminal};
 use crate::config::{self, Config, Forward, Remote, Target};
 use crate::daemon::{Cause, Daemon, DaemonEnvironment, ReloadError, Signals, StartError};
 use crate::forward::ActivatedSockets;
@@ -140,7 +140,8 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
     };
     live_status::clear();
     log_open(&daemon);
-    daemon.stop_with_signals(&mut signals).await;
+    let stopping = daemon.stop_with_signals(&mut signals);
+    progress::during("stopping", stopping).await;
     let removing = blocking(move || {
         if let Some(file) = file {
             file.remove();

@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use super::progress::CLEAR;
+use super::terminal;
+use crate::quantity::size;
 use crate::session::unless_prompting;
 use crate::telemetry::{ForwardMetrics, write_to_stderr};
 
 /// Updates the line while stderr is a terminal. The cursor stays at its start, so that log lines
 /// overwrite it.
 pub(super) async fn watch(metrics: Vec<Arc<ForwardMetrics>>) -> Infallible {
-    if !io::stderr().is_terminal() {
+    if !io::stderr().is_terminal() || terminal::is_dumb() {
         return std::future::pending().await;
     }
     let mut last = String::new();
@@ -33,7 +36,7 @@ pub(super) async fn watch(metrics: Vec<Arc<ForwardMetrics>>) -> Infallible {
 }
 
 pub(super) fn clear() {
-    if io::stderr().is_terminal() {
+    if io::stderr().is_terminal() && !terminal::is_dumb() {
         write_to_stderr(CLEAR);
     }
 }
@@ -44,8 +47,8 @@ fn status_line(metrics: &[Arc<ForwardMetrics>]) -> String {
     };
     let open = sum(|metrics| metrics.open.get() as u64);
     let waiting = sum(|metrics| metrics.waiting.get() as u64);
-    let sent = amount(sum(|metrics| metrics.sent.load(Relaxed)));
-    let received = amount(sum(|metrics| metrics.received.load(Relaxed)));
+    let sent = size(sum(|metrics| metrics.sent.load(Relaxed)));
+    let received = size(sum(|metrics| metrics.received.load(Relaxed)));
     let plural = if open == 1 { "" } else { "s" };
     let waiting = match waiting {
         0 => String::new(),
@@ -53,24 +56,6 @@ fn status_line(metrics: &[Arc<ForwardMetrics>]) -> String {
     };
     format!("{open} connection{plural}{waiting}, {sent} sent, {received} received")
 }
-
-/// Formats a size for display.
-pub(super) fn amount(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    let mut units = ["KiB", "MiB", "GiB", "TiB"].iter();
-    let mut unit = "B";
-    while value >= 1024.0 {
-        let Some(larger) = units.next() else { break };
-        (value, unit) = (value / 1024.0, larger);
-    }
-    match unit {
-        "B" => format!("{bytes} B"),
-        unit => format!("{value:.1} {unit}"),
-    }
-}
-
-/// Moves to the start of the line and clears it.
-const CLEAR: &str = "\r\x1b[K";
 
 const REFRESH: Duration = Duration::from_millis(500);
 

@@ -20,6 +20,7 @@ impl SelfTest {
     pub(super) fn new(config: &Config, environment: &DaemonEnvironment) -> Self {
         let count = u32::try_from(config.forwards.len()).unwrap_or(u32::MAX);
         Self(Examination {
+            current: watch::Sender::new(None),
             aws: Ok(config.aws.clone()),
             forwards: config.forwards.clone(),
             with_listeners: true,

@@ -73,9 +73,9 @@ pub(super) fn client_label() -> String {
     )
 }
 
-/// Returns whether stderr is a terminal and `NO_COLOR` is not set.
+/// Returns whether stderr is a terminal that displays colours, and `NO_COLOR` is not set.
 pub(super) fn has_colour() -> bool {
-    io::stderr().is_terminal() && environment("NO_COLOR").is_none()
+    io::stderr().is_terminal() && wants_colour()
 }
 
 /// Returns whether this process runs as root.
@@ -89,9 +89,18 @@ pub(super) fn width(output: impl AsFd) -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
-/// Returns whether stdout is a terminal and `NO_COLOR` is not set.
+/// Returns whether stdout is a terminal that displays colours, and `NO_COLOR` is not set.
 pub(super) fn has_colour_on_stdout() -> bool {
-    io::stdout().is_terminal() && environment("NO_COLOR").is_none()
+    io::stdout().is_terminal() && wants_colour()
+}
+
+fn wants_colour() -> bool {
+    environment("NO_COLOR").is_none() && !is_dumb()
+}
+
+/// Returns whether the terminal does not interpret control sequences.
+pub(super) fn is_dumb() -> bool {
+    environment("TERM").is_some_and(|kind| kind == "dumb")
 }
 
 /// Returns width and height of the terminal on stdout; 80 and 24 if they are unknown.

@@ -123,12 +123,13 @@ impl Examined {
         };
         let text = format!("exit code {}\n\n{}{stderr}", self.code, self.stdout);
         let is_digit = |c: char| c.is_ascii_digit();
+        let is_time = |c: char| is_digit(c) || " hms".contains(c);
         let text = cut(&text, "127.0.0.1:", is_digit, "PORT");
         let text = cut(&text, "localhost:", is_digit, "PORT");
         let text = cut(&text, "process ", is_digit, "PID");
         let text = cut(&text, "session simulator-", |c| c.is_ascii_hexdigit(), "ID");
         let text = cut(&text, "scope is ", is_digit, "DATE");
-        cut(&text, "they expire in ", is_digit, "N")
+        cut(&text, "they expire in ", is_time, "N")
     }
 
     /// Asserts that a line says that a check has this result.

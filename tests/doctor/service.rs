@@ -175,7 +175,7 @@ fn start_session_is_not_answered() {
 
     let examined = examine_by(ssm_proxyd(), &text, &["--check-timeout", "2s"]);
 
-    examined.assert_says("FAIL", "start-session", "no result within 2 s");
+    examined.assert_says("FAIL", "start-session", "no result within 2s");
     examined.assert_says("FAIL", "session-end", "the session may still be active");
     assert_eq!(examined.code, 75);
 }

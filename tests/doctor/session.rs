@@ -191,7 +191,7 @@ async fn the_destination_speaks_first() {
 
     let examined = examine(&simulator, &forward(port));
 
-    examined.assert_says("PASS", "destination", "speaks first (10 bytes)");
+    examined.assert_says("PASS", "destination", "speaks first (10 B)");
     assert_eq!(examined.code, 0);
     assert_clean(&simulator);
 }

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::super::stdout;
 use super::DemoError;
 use crate::clock;
+use crate::quantity;
 use crate::sim::{Destination, seeded_bytes};
 
 /// Sends one small request over a new connection.
@@ -27,8 +28,8 @@ pub(super) async fn request(address: SocketAddr) -> Result<(), DemoError> {
     let response = String::from_utf8_lossy(&response[..len]);
     let status = response.lines().next().unwrap_or_default();
     let body = response.lines().last().unwrap_or_default();
-    let took = clock::since(begin).as_millis();
-    let line = format_args!("   GET / → {status}: \"{body}\"\n   in {took} ms");
+    let took = quantity::milliseconds(millis_since(begin));
+    let line = format_args!("   GET / → {status}: \"{body}\"\n   in {took}");
     Ok(stdout::print_line(line)?)
 }
 
@@ -114,11 +115,15 @@ async fn transfer(
     if hashes.iter().any(|hash| *hash != expected) {
         return Err("the received data differs from the sent data".into());
     }
-    let (seconds, rate) = (clock::since(begin).as_secs_f64(), rate());
+    let (took, rate) = (quantity::milliseconds(millis_since(begin)), rate());
     stdout::print_line(format_args!(
-        "   {total:.1} MiB in {seconds:.1} s: {rate:.2} MiB/s, hashes equal"
+        "   {total:.1} MiB in {took}: {rate:.2} MiB/s, hashes equal"
     ))?;
     Ok(rate)
+}
+
+fn millis_since(begin: Instant) -> u64 {
+    u64::try_from(clock::since(begin).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Converts a number of bytes.

@@ -6,6 +6,7 @@
 
 mod output;
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,9 +20,11 @@ use super::completions::forward_names;
 use super::connect::{self, ConnectArgs};
 use super::exit::Exit;
 use super::push_key::PushKeyOptions;
-use super::{admin_socket_path, environment, paths, terminal};
+use super::{admin_socket_path, environment, paths, progress, terminal};
 use crate::config::{self, Aws, Config, Forward, Target};
-use crate::daemon::doctor::{Check, Examination, Failure, Finding, TimeLimits, Verdict};
+use crate::daemon::doctor::{
+    Check, CurrentCheck, Examination, Failure, Finding, TimeLimits, Verdict,
+};
 use crate::daemon::{Client, OneShotConfig, Signals};
 use crate::error_class::ErrorClass;
 use crate::session::allow_prompts;
@@ -91,11 +94,13 @@ pub(super) async fn doctor(args: DoctorArgs, log: Log) -> Exit {
         Some(subjects) => {
             let examination = examination(subjects, limits).await;
             let (stop, stopped) = watch::channel(false);
+            let current = examination.current.subscribe();
             let mut running =
                 std::pin::pin!(examination.run(stopped, |finding| output.add(finding)));
             signal = tokio::select! {
                 () = &mut running => None,
                 number = signals.next_stop_number() => Some(number),
+                never = show_progress(current) => match never {},
             };
             if signal.is_some() {
                 stop.send_replace(true);
@@ -105,6 +110,25 @@ pub(super) async fn doctor(args: DoctorArgs, log: Log) -> Exit {
         None => output.skip_all(),
     }
     output.end(signal.map(Exit::Signal))
+}
+
+/// Shows a check that takes long.
+async fn show_progress(mut current: watch::Receiver<Option<CurrentCheck>>) -> Infallible {
+    loop {
+        let check = current.borrow_and_update().clone();
+        let changed = async { current.changed().await.is_err() };
+        let is_over = match check {
+            None => changed.await,
+            Some((check, subject)) => {
+                let subject = subject.map_or_else(String::new, |one| format!(" of {one}"));
+                let what = format!("checking {}{subject}", check.name());
+                progress::during(&what, changed).await
+            }
+        };
+        if is_over {
+            return std::future::pending().await;
+        }
+    }
 }
 
 async fn examination(
@@ -130,6 +154,7 @@ async fn examination(
             check: check.min(MAX_LIMIT),
             total: total.min(MAX_LIMIT),
         },
+        current: watch::Sender::new(None),
     }
 }
 

@@ -1,18 +1,23 @@
 //! Output of `doctor`: a line for each check as soon as it is done, or one JSON object at the end.
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
 use crate::cli::exit::Exit;
+use crate::cli::progress::CLEAR;
 use crate::cli::stdout::{self, StdoutClosed};
 use crate::cli::terminal;
 use crate::daemon::doctor::{Check, Finding, Verdict};
+use crate::telemetry;
 
 /// Prints findings, and derives the exit code.
 pub(super) struct Output {
     is_json: bool,
     has_colour: bool,
+    /// Progress may be shown in the line of the next result.
+    has_progress: bool,
     path: Option<PathBuf>,
     /// Whether there is more than one forward, so that lines name it.
     has_many: bool,
@@ -27,6 +32,9 @@ impl Output {
         Self {
             is_json,
             has_colour: terminal::has_colour_on_stdout(),
+            has_progress: io::stdout().is_terminal()
+                && io::stderr().is_terminal()
+                && !terminal::is_dumb(),
             path,
             has_many: forwards > 1,
             findings: Vec::new(),
@@ -37,7 +45,9 @@ impl Output {
     /// Adds a finding.
     pub(super) fn add(&mut self, finding: Finding) {
         if !self.is_json && self.closed.is_none() {
-            self.closed = stdout::print(self.lines(&finding)).err();
+            let lines = self.lines(&finding);
+            let before = if self.has_progress { CLEAR } else { "" };
+            self.closed = stdout::print(format_args!("{before}{lines}")).err();
         }
         self.findings.push(finding);
     }
@@ -58,6 +68,10 @@ impl Output {
         let failed: Vec<_> = self.findings.iter().filter_map(exit_of).collect();
         let worst = failed.iter().copied().max_by_key(|exit| severity(*exit));
         let exit = signal.or(worst);
+        if self.has_progress {
+            // Progress that is still queued would be printed after the last line.
+            telemetry::flush_log();
+        }
         let printed = match self.closed.take() {
             Some(closed) => Err(closed),
             None if self.is_json => stdout::print_json(self.json(exit.unwrap_or(Exit::Done))),

@@ -1,7 +1,7 @@
 //! Text of `status NAME`: one forward, its sessions and its connections.
 
-use super::text::{forwards, identity, table, time};
-use crate::cli::live_status::amount;
+use super::text::{forwards, identity, table};
+use crate::quantity::{milliseconds, size, time};
 use crate::telemetry::{ConnectionReport, ForwardDetail, SessionReport};
 
 /// Returns the text for one forward.
@@ -39,7 +39,7 @@ fn session(session: &SessionReport) -> Vec<String> {
         session.state.to_string(),
         session.connections.to_string(),
         time(session.age_seconds),
-        format!("{} ms", session.round_trip_ms),
+        milliseconds(session.round_trip_ms),
         session.resumes.to_string(),
         agent.map_or_else(|| "-".to_owned(), ToString::to_string),
         session.node.to_string(),
@@ -52,8 +52,8 @@ fn connection(connection: &ConnectionReport) -> Vec<String> {
         connection.id.to_string(),
         connection.phase.to_string(),
         time(connection.age_seconds),
-        amount(connection.sent),
-        amount(connection.received),
+        size(connection.sent),
+        size(connection.received),
         connection.peer.to_string(),
         session.map_or_else(|| "-".to_owned(), ToString::to_string),
     ]

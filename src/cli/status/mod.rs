@@ -9,7 +9,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::completions::forward_names;
-use super::control::{DaemonAddress, ask, sent, unexpected_response};
+use super::control::{ask, sent, unexpected_response};
+use super::daemon_address::DaemonAddress;
 use super::exit::Exit;
 use super::{stdout, terminal};
 use crate::daemon::{Request, Response};

@@ -1,10 +1,7 @@
 //! Text of `status`: a table of forwards, failures, and credentials.
 
-use std::time::Duration;
-
-use crate::cli::live_status::amount;
 use crate::cli::terminal;
-use crate::duration;
+use crate::quantity::{rate, time};
 use crate::telemetry::{CredentialsReport, ForwardReport, StatusReport};
 
 /// Returns the text for all forwards.
@@ -162,16 +159,6 @@ pub(super) fn table(head: &[&str], numbers: &[usize], rows: &[Vec<String>]) -> S
         format!("{}\n", cells.join("  ").trim_end())
     };
     rows.iter().map(line).collect()
-}
-
-/// Returns a rate in words.
-fn rate(bytes: u64) -> String {
-    format!("{}/s", amount(bytes))
-}
-
-/// Returns a time in words.
-pub(super) fn time(seconds: u64) -> String {
-    duration::written(Duration::from_secs(seconds))
 }
 
 const HEAD: [&str; 9] = [

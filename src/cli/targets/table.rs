@@ -3,6 +3,7 @@
 use std::array;
 
 use crate::daemon::ListedTarget;
+use crate::quantity;
 use crate::session::unix_seconds;
 
 /// Formats targets as a table with aligned columns. Columns without any text are omitted. Texts that
@@ -110,12 +111,8 @@ fn columns_of(c: char) -> usize {
 
 /// Formats how long ago something was.
 fn age(seconds: i64) -> String {
-    match seconds {
-        ..120 => format!("{} s", seconds.max(0)),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
-    }
+    // The clock of AWS may be ahead.
+    quantity::time(u64::try_from(seconds).unwrap_or_default())
 }
 
 const HEAD: [&str; 6] = ["ID", "NAME", "PLATFORM", "AGENT", "STATUS", "LAST PING"];
@@ -209,10 +206,10 @@ mod tests {
     }
 
     #[test]
-    fn an_age_has_a_fitting_unit() {
-        let ages = [-5, 59, 119, 120, 7199, 7200, 172_800].map(age);
+    fn an_age_has_fitting_units() {
+        let ages = [-5, 59, 119, 120, 7199, 172_800].map(age);
 
-        let expected = ["0 s", "59 s", "119 s", "2 min", "119 min", "2 h", "2 days"];
+        let expected = ["0s", "59s", "1m 59s", "2m", "1h 59m", "2d"];
         assert_eq!(ages, expected);
     }
 }

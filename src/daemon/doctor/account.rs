@@ -13,6 +13,7 @@ use crate::daemon::aws_clients::{AwsClients, LoadedAccount};
 use crate::error_class::ErrorClass;
 use crate::network::{DialStep, Endpoint, Network, NetworkStream, ProbeError, Route};
 use crate::printable::Printable;
+use crate::quantity;
 use crate::session::{Endpoints, ErrorKind, SsmClient};
 
 /// The results of an account that its forwards depend on.
@@ -148,10 +149,7 @@ async fn credentials(ssm: &SsmClient, limit: Duration) -> CheckOutcome<()> {
 
 fn remaining(expiry: SystemTime) -> String {
     let left = expiry.duration_since(clock::wall()).unwrap_or_default();
-    match left.as_secs() {
-        seconds @ ..120 => format!("they expire in {seconds} s"),
-        seconds => format!("they expire in {} min", seconds / 60),
-    }
+    format!("they expire in {}", quantity::time(left.as_secs()))
 }
 
 /// Connects to the SSM API, and asks it for the time, both within `limit`.

@@ -10,6 +10,7 @@ use crate::clock;
 use crate::error_class::ErrorClass;
 use crate::network::{Endpoint, NetworkStream};
 use crate::printable::Printable;
+use crate::quantity;
 
 /// What an endpoint answers to an unsigned request.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,7 +64,8 @@ pub(super) fn judge(answer: Answer) -> CheckOutcome<()> {
         return CheckOutcome::Pass((), "as that of the SSM API".into());
     }
     let text = Printable::of(format_args!(
-        "the clock of this machine is {seconds} s {word} that of the SSM API"
+        "the clock of this machine is {} {word} that of the SSM API",
+        quantity::time(seconds)
     ));
     if skew < MAX_SKEW {
         return CheckOutcome::Pass((), text);

@@ -9,6 +9,7 @@ use super::finding::{CheckOutcome, Failure};
 use crate::error_class::ErrorClass;
 use crate::printable::Printable;
 use crate::proto::Upload;
+use crate::quantity;
 use crate::tunnel::{Error, ReadOutcome, Tunnel};
 
 /// Opens a connection to the destination, without sending a byte to it.
@@ -40,7 +41,10 @@ pub(super) async fn reach(
     let first = timeout(quiet, stream.read(&mut received, MAX_READ)).await;
     let reason = match first {
         Ok(ReadOutcome::Bytes) => {
-            let text = format!("connected; it speaks first ({} bytes)", received.len());
+            let text = format!(
+                "connected; it speaks first ({})",
+                quantity::size(received.len() as u64)
+            );
             return CheckOutcome::Pass((), text.into());
         }
         Ok(ReadOutcome::End) => {

@@ -36,6 +36,7 @@ use crate::clock;
 use crate::config;
 use crate::error_class::ErrorClass;
 use crate::printable::Printable;
+use crate::quantity;
 use crate::session::Identity;
 
 /// What to check.
@@ -55,7 +56,12 @@ pub struct Examination {
     pub state: Option<PathBuf>,
     /// Time limits.
     pub limits: TimeLimits,
+    /// Receives the check in progress.
+    pub current: watch::Sender<Option<CurrentCheck>>,
 }
+
+/// A check in progress, and its forward or account.
+pub type CurrentCheck = (Check, Option<Printable>);
 
 /// Time limits of the checks.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +84,7 @@ impl Examination {
             origin,
             state,
             limits,
+            current,
         } = self;
         forwards.retain(|forward| forward.enabled);
         let mut checks = Checks {
@@ -85,6 +92,7 @@ impl Examination {
             end: clock::now() + limits.total,
             is_over: false,
             stop,
+            current,
             report,
         };
         if with_listeners {
@@ -136,6 +144,7 @@ struct Checks<R> {
     /// `end` has passed, and that was reported.
     is_over: bool,
     stop: watch::Receiver<bool>,
+    current: watch::Sender<Option<CurrentCheck>>,
     report: R,
 }
 
@@ -166,8 +175,13 @@ impl<R: FnMut(Finding)> Checks<R> {
         let begin = clock::now();
         let outcome = match self.obstacle(scope.blocked) {
             Some(why) => CheckOutcome::Skip(why),
-            None => self.within_limits(check, work).await,
+            None => {
+                let subject = scope.subject.cloned();
+                self.current.send_replace(Some((check, subject)));
+                self.within_limits(check, work).await
+            }
         };
+        self.current.send_replace(None);
         self.report(check, scope.subject, outcome, clock::since(begin))
     }
 
@@ -238,8 +252,8 @@ impl<R: FnMut(Finding)> Checks<R> {
         if self.is_over {
             return out_of_time().into();
         }
-        let seconds = limit.as_secs_f32();
-        let text = Printable::of(format_args!("no result within {seconds:.0} s"));
+        let limit = quantity::duration(limit);
+        let text = Printable::of(format_args!("no result within {limit}"));
         if check.is_optional() {
             return CheckOutcome::Skip(Printable::of(format_args!(
                 "{text}; not needed to connect"

@@ -2,6 +2,7 @@
 
 mod commands;
 mod detail;
+mod progress;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
