@@ -193,6 +193,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
         "prometheus-client",
         At(&["telemetry/timings", "daemon/http/prometheus"]),
     ),
+    ("ratatui", At(&[])),
     ("rcgen", At(&["sim", "network/certificate"])),
     (
         "rustix",
