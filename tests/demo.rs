@@ -1,5 +1,6 @@
 //! The demo, with a reader that stays and one that disconnects.
 
+use crate::cli::ended;
 use crate::support::process::{Process, behind, ssm_proxyd};
 
 #[test]
@@ -50,6 +51,21 @@ fn a_closed_terminal_ends_the_demo() {
     assert_eq!(demo.exit_code(), 0);
     let stdout = demo.stdout.all();
     assert!(stdout.contains("still active: 0."), "{stdout}");
+}
+
+#[test]
+fn the_kept_demo_prints_a_command_that_finds_its_daemon() {
+    let mut demo = Process::start(ssm_proxyd().args(["demo", "--keep"]));
+    let line = demo.stdout.wait_for("ssm-proxyd top --socket");
+    let socket = line.split_whitespace().last().unwrap().to_owned();
+
+    let (code, text, output) = ended(ssm_proxyd().args(["status", "--socket", &socket]));
+    demo.signal("TERM");
+
+    assert_eq!(code, 0, "{output}");
+    assert!(text.contains("source.internal:80"), "{text}");
+    assert_eq!(demo.exit_code(), 0);
+    assert!(!std::path::Path::new(&socket).exists());
 }
 
 /// How much had arrived, in MiB, in every progress line.

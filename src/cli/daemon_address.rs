@@ -35,6 +35,14 @@ impl DaemonAddress {
         Ok(daemon.connect().await?)
     }
 
+    /// Returns where the daemon may listen. An invalid configuration is reported.
+    pub(super) async fn sockets(&self) -> Result<DaemonSockets, Exit> {
+        let candidates = self.candidates().await;
+        candidates
+            .map(DaemonSockets)
+            .map_err(|error| error.report())
+    }
+
     /// Returns the paths to try. An explicitly named socket is the only one.
     async fn candidates(&self) -> Result<Vec<PathBuf>, LookupError> {
         if let Some(named) = &self.socket {

@@ -37,6 +37,7 @@ mod status;
 mod stdout;
 mod targets;
 mod terminal;
+mod top;
 
 use std::ffi::OsStr;
 use std::io;
@@ -137,6 +138,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Show the forwards of a running daemon, or the connections of one of them
     Status(status::StatusArgs),
+    /// Show the forwards of a running daemon and their connections, live on a terminal
+    Top(top::TopArgs),
     /// Wait until a daemon or some of its forwards are ready
     Wait(control::WaitArgs),
     /// Reload the configuration of a running daemon
@@ -179,6 +182,7 @@ impl Command {
             Self::Run(args) => run::run(args, log, sockets).await,
             Self::Check(args) => quietly(log, async { check::check(&args) }).await,
             Self::Status(args) => quietly(log, status::status(args)).await,
+            Self::Top(args) => quietly(log, top::top(args)).await,
             Self::Wait(args) => quietly(log, control::wait(args)).await,
             Self::Reload(args) => quietly(log, control::reload(args)).await,
             Self::Stop(args) => quietly(log, control::stop(args)).await,
@@ -211,6 +215,7 @@ fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
         }
         Command::Check(_)
         | Command::Status(_)
+        | Command::Top(_)
         | Command::Wait(_)
         | Command::Reload(_)
         | Command::Stop(_)

@@ -66,7 +66,7 @@ pub use self::one_shot::{OneShot, OneShotConfig};
 pub use self::reload_error::ReloadError;
 use self::retries::Retries;
 use self::servers::{Servers, plan_http};
-pub use self::signals::{Signal, Signals};
+pub use self::signals::{ScreenSignal, ScreenSignals, Signal, Signals};
 pub use self::start::{DaemonEnvironment, StartOptions};
 use self::start::{Parts, log_start, warn_of_unused};
 use self::status::DaemonStats;

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::low_level::pipe;
 use tokio::net::UnixStream;
 
@@ -111,6 +111,44 @@ impl Signals {
                 Signal::Stop(_) => return TERMINATE,
                 Signal::RetryNow | Signal::Reload | Signal::DumpConnections => {}
             }
+        }
+    }
+}
+
+/// The signals that a terminal sends to the program that draws on it.
+#[derive(Debug)]
+pub struct ScreenSignals {
+    resized: UnixStream,
+    continued: UnixStream,
+}
+
+/// What happened to the terminal, or to this program on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScreenSignal {
+    /// SIGWINCH: the size has changed.
+    Resized,
+    /// SIGCONT: the program was stopped and continues.
+    Continued,
+}
+
+impl ScreenSignals {
+    /// Installs the signal handlers.
+    ///
+    /// # Errors
+    ///
+    /// If no socket can be created.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            resized: watch(SIGWINCH)?,
+            continued: watch(SIGCONT)?,
+        })
+    }
+
+    /// Waits for the next signal. Cancel safe.
+    pub async fn next(&mut self) -> ScreenSignal {
+        tokio::select! {
+            () = arrival(&self.resized) => ScreenSignal::Resized,
+            () = arrival(&self.continued) => ScreenSignal::Continued,
         }
     }
 }

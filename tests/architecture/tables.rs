@@ -115,6 +115,7 @@ pub(super) const TEST_SUPPORT: &[&str] = &["mutants", "sim", "virtual_net"];
 /// Files of unit tests besides `tests.rs` and the folders `tests`. Their module is declared under
 /// `cfg(test)`.
 pub(super) const TEST_ONLY: &[&str] = &[
+    "cli/top/test_reports",
     "clock/virtual_time",
     "daemon/lives",
     "forward/client/virtually",
@@ -173,6 +174,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
             "session/rate_limiter",
             "forward/pool",
             "sim",
+            "cli/demo/socket",
             "files",
             "random",
         ]),
@@ -193,7 +195,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
         "prometheus-client",
         At(&["telemetry/timings", "daemon/http/prometheus"]),
     ),
-    ("ratatui", At(&[])),
+    ("ratatui", At(&["cli/top"])),
     ("rcgen", At(&["sim", "network/certificate"])),
     (
         "rustix",
@@ -201,6 +203,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
             "cli/exec",
             "cli/admin_socket_path",
             "cli/terminal",
+            "cli/top",
             "daemon/admin",
             "daemon/fd_limit",
             "daemon/http/prometheus",
@@ -282,6 +285,10 @@ pub(super) const PURE: &[&str] = &[
     "session/node_order",
     "session/task_choice",
     "session/start_queue",
+    "cli/top/encoder",
+    "cli/top/keys",
+    "cli/top/model",
+    "cli/top/view",
     "config/model",
     "config/document",
     "config/check",

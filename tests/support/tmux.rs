@@ -16,20 +16,43 @@ pub(crate) struct Tmux {
 impl Tmux {
     /// Runs a shell command, and prints its exit code and `-ended` after it. `tmux` is that
     /// program, with the environment of the command.
-    pub(crate) fn start(mut tmux: Command, command: &str) -> Self {
+    pub(crate) fn start(tmux: Command, command: &str) -> Self {
+        Self::sized(tmux, command, (150, 40))
+    }
+
+    /// The same in a terminal of this width and height.
+    pub(crate) fn sized(mut tmux: Command, command: &str, (width, height): (u16, u16)) -> Self {
         let screen = Self {
             directory: tempfile::tempdir().unwrap(),
         };
         let script = format!("trap : INT; {command}; echo $?-ended; sleep 600");
         tmux.arg("-S").arg(screen.socket());
         tmux.args(["-f", "/dev/null", "new-session", "-d"]);
-        done(tmux.args(["-x", "150", "-y", "40", "sh", "-c", &script]));
+        tmux.args(["-x", &width.to_string(), "-y", &height.to_string()]);
+        done(tmux.args(["sh", "-c", &script]));
         screen
     }
 
     /// The content of the screen.
     pub(crate) fn text(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
+    }
+
+    /// The content of the screen, with the sequences for colours.
+    pub(crate) fn coloured(&self) -> String {
+        self.tmux(&["capture-pane", "-p", "-e"])
+    }
+
+    /// Changes width and height of the terminal.
+    pub(crate) fn resize(&self, (width, height): (u16, u16)) {
+        let (width, height) = (width.to_string(), height.to_string());
+        self.tmux(&["resize-window", "-x", &width, "-y", &height]);
+    }
+
+    /// Whether the cursor is visible, and no program has switched to the alternate screen.
+    pub(crate) fn is_restored(&self) -> bool {
+        let format = "#{cursor_flag} #{alternate_on} #{wrap_flag}";
+        self.tmux(&["display-message", "-p", format]).trim() == "1 0 1"
     }
 
     /// Presses keys, by their names.

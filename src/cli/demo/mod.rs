@@ -3,6 +3,7 @@
 //! The simulator takes the place of AWS and the agent, small servers that of the destinations. The
 //! daemon's own code runs between them, over real sockets and with the real AWS SDK.
 
+mod socket;
 mod transfers;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,10 +15,11 @@ use super::exit::Exit;
 use super::stdout::{self, StdoutClosed};
 use super::terminal;
 use crate::config;
-use crate::daemon::{Daemon, DaemonEnvironment, Signals};
+use crate::daemon::{Cause, Daemon, DaemonEnvironment, ReloadError, Signals};
 use crate::forward::ActivatedSockets;
 use crate::session::{Identity, TerminatePolicy};
 use crate::sim::{Destination, Options, ServerKind, Simulator};
+use socket::DemoSocket;
 use transfers::{SEED, SIZE, download, mebibytes, request, upload};
 
 #[derive(Debug, Args)]
@@ -50,10 +52,14 @@ async fn show(keep: bool) -> Result<(), DemoError> {
         demo = Demo::start() => demo?,
         () = signals.wait_for_stop() => return Ok(()),
     };
+    let mut demo = demo;
     let shown = tokio::select! {
-        shown = demo.run(keep) => shown,
-        () = signals.wait_for_stop() => Ok(()),
+        shown = demo.run() => shown.map(|()| keep),
+        () = signals.wait_for_stop() => Ok(false),
     };
+    if let Ok(true) = shown {
+        demo.keep(&mut signals).await?;
+    }
     demo.shut_down().await?;
     shown?;
     Ok(stdout::print(EPILOGUE)?)
@@ -65,6 +71,7 @@ struct Demo {
     /// Servers by the names in [`NAMES`].
     servers: [Destination; 3],
     daemon: Daemon,
+    socket: DemoSocket,
 }
 
 impl Demo {
@@ -96,12 +103,13 @@ impl Demo {
              2. Three servers that only the target can reach: web.internal, source.internal\n   \
              and sink.internal."
         ))?;
+        let socket = DemoSocket::new()?;
         let environment = DaemonEnvironment {
             origin: terminal::client_label(),
             identity,
             state: None,
             passed: ActivatedSockets::default(),
-            admin: None,
+            admin: Some(socket.path()),
             log: None,
             orphan_policy: TerminatePolicy::Required,
         };
@@ -111,6 +119,7 @@ impl Demo {
             simulator,
             servers,
             daemon,
+            socket,
         };
         stdout::print_line(
             "3. The daemon is listening, as `ssm-proxyd run` does with three forwards:",
@@ -132,8 +141,23 @@ impl Demo {
         Ok((Ipv4Addr::LOCALHOST, address.port()).into())
     }
 
-    /// Runs all steps. Does not return if `keep` is set.
-    async fn run(&self, keep: bool) -> Result<(), DemoError> {
+    /// Keeps the tunnel running, with an admin socket, until a stop signal.
+    async fn keep(&mut self, signals: &mut Signals) -> Result<(), DemoError> {
+        stdout::print_line(format_args!(
+            "\nThe tunnel keeps running. Try in another terminal:\n\n    curl http://{}/\n    {}",
+            self.address("web")?,
+            self.socket.top()
+        ))?;
+        stdout::print_line("\nPress Ctrl-C to stop.")?;
+        let reload = || Err(ReloadError::unusable("no configuration file to reload", ""));
+        match self.daemon.run(signals, reload).await {
+            Cause::Requested => Ok(()),
+            Cause::Lost => Err("the daemon has stopped".into()),
+        }
+    }
+
+    /// Runs all steps.
+    async fn run(&self) -> Result<(), DemoError> {
         let size = mebibytes(SIZE);
         let [_, _, sink] = &self.servers;
         stdout::print_line("\n4. A request and its response")?;
@@ -154,13 +178,6 @@ impl Demo {
              then sleeps 1 ms, which limits the rate of one session for every client. Therefore\n   \
              each connection gets its own session."
         ))?;
-        if keep {
-            stdout::print_line(format_args!(
-                "\nThe tunnel keeps running. Try in another terminal:\n\n    curl http://{}/\n\nPress Ctrl-C to stop.",
-                self.address("web")?
-            ))?;
-            std::future::pending::<()>().await;
-        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 mod commands;
 mod detail;
 mod progress;
+mod top;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
