@@ -84,6 +84,7 @@ async fn alerts_fire_in_an_outage_and_end_with_it() {
     let of_outage = ["SsmProxydForwardFailing", "SsmProxydReloadFailed"];
     let fires = |alert: &str| prometheus.firing().iter().any(|firing| firing == alert);
     until("the alerts fire", || {
+        assert_reset(connect(fixture.forward));
         of_outage.iter().all(|alert| fires(alert))
     })
     .await;
