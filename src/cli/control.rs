@@ -209,13 +209,45 @@ fn missing(report: &StatusReport, names: &[String]) -> WaitResult {
     WaitResult::Ready
 }
 
-/// Sends a request to the daemon, and prints the error if it fails.
+/// Sends a request to the daemon, shows on a terminal that it is waited for, and prints the error
+/// if it fails.
 pub(super) async fn ask(daemon: &DaemonAddress, request: &Request) -> Result<Response, Exit> {
+    let asked = ask_quietly(daemon, request);
+    let asked = progress::during(waiting_for(request), asked).await;
+    asked.map_err(|error| error.report())
+}
+
+/// Sends a request to the daemon.
+///
+/// # Errors
+///
+/// Fails if no daemon is found or it does not answer, or if it rejects the request.
+pub(super) async fn ask_quietly(
+    daemon: &DaemonAddress,
+    request: &Request,
+) -> Result<Response, AskError> {
     let asked = async { Ok::<_, LookupError>(daemon.connect().await?.ask(request).await?) };
-    match progress::during(waiting_for(request), asked).await {
-        Ok(Response::Error(rejection)) => Err(rejected(&rejection)),
+    match asked.await {
+        Ok(Response::Error(rejection)) => Err(AskError::Rejected(rejection)),
         Ok(answer) => Ok(answer),
-        Err(error) => Err(error.report()),
+        Err(error) => Err(AskError::Lookup(error)),
+    }
+}
+
+/// Error of a request.
+pub(super) enum AskError {
+    Lookup(LookupError),
+    /// By the daemon.
+    Rejected(ErrorResponse),
+}
+
+impl AskError {
+    /// Prints the error, and returns the exit code.
+    pub(super) fn report(&self) -> Exit {
+        match self {
+            Self::Lookup(error) => error.report(),
+            Self::Rejected(rejection) => rejected(rejection),
+        }
     }
 }
 

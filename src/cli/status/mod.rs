@@ -36,7 +36,7 @@ pub(super) async fn status(args: StatusArgs) -> Exit {
     if args.watch {
         return watch::watch(&args).await;
     }
-    match (requested(&args).await, args.json) {
+    match (ask(&args.daemon, &request(&args)).await, args.json) {
         (Ok(response), false) => match text(&response) {
             Some(text) => sent(stdout::print_text(&text)),
             None => unexpected_response(&response),
@@ -48,12 +48,11 @@ pub(super) async fn status(args: StatusArgs) -> Exit {
     }
 }
 
-async fn requested(args: &StatusArgs) -> Result<Response, Exit> {
-    let request = match &args.name {
+fn request(args: &StatusArgs) -> Request {
+    match &args.name {
         Some(name) => Request::Forward { name: name.clone() },
         None => Request::Status,
-    };
-    ask(&args.daemon, &request).await
+    }
 }
 
 /// Returns the text of a response, if it is a status.

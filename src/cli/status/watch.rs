@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{StatusArgs, requested, text};
-use crate::cli::control::{sent, unexpected_response};
+use super::{StatusArgs, request, text};
+use crate::cli::control::{AskError, ask, ask_quietly, sent, unexpected_response};
 use crate::cli::exit::Exit;
 use crate::cli::stdout::{self, StdoutClosed};
 use crate::cli::terminal;
@@ -24,7 +24,8 @@ pub(super) async fn watch(args: &StatusArgs) -> Exit {
         Err(error) => return terminal::fail(Exit::Failed, &error, SIGNALS_HINT),
     };
     // Before the screen is changed, so that an error stays visible.
-    let mut response = match requested(args).await {
+    let request = request(args);
+    let mut response = match ask(&args.daemon, &request).await {
         Ok(response) => response,
         Err(exit) => return exit,
     };
@@ -40,20 +41,21 @@ pub(super) async fn watch(args: &StatusArgs) -> Exit {
         }
         let next = async {
             sleep(INTERVAL).await;
-            requested(args).await
+            ask_quietly(&args.daemon, &request).await
         };
         response = tokio::select! {
             () = signals.wait_for_stop() => break Ok(()),
             next = next => match next {
                 Ok(response) => response,
-                Err(exit) => break Err(Failure::Reported(exit)),
+                Err(error) => break Err(Failure::Request(error)),
             },
         };
     };
     let left = stdout::print(LEAVE);
     match end {
         Ok(()) => sent(left),
-        Err(Failure::Reported(exit)) => exit,
+        // Only now: what is printed on the alternate screen disappears with it.
+        Err(Failure::Request(error)) => error.report(),
         Err(Failure::Unexpected) => unexpected_response(&response),
         Err(Failure::Stdout(closed)) => closed.exit(),
     }
@@ -61,8 +63,7 @@ pub(super) async fn watch(args: &StatusArgs) -> Exit {
 
 /// The reason why the status is not drawn again.
 enum Failure {
-    /// The error was printed.
-    Reported(Exit),
+    Request(AskError),
     Unexpected,
     Stdout(StdoutClosed),
 }

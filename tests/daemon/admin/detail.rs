@@ -187,15 +187,7 @@ fn documented(table: &str) -> BTreeSet<&str> {
 async fn watch_redraws_the_status_on_a_terminal_until_ctrl_c() {
     let mut fixture = Fixture::new("").await;
     fixture.start();
-    let command = fixture.command(&[]);
-    let mut tmux = Command::new("tmux");
-    take_environment(&mut tmux, &command);
-    let program = command.get_program().to_str().unwrap();
-    let watch = format!(
-        "{program} status f --watch --config {}",
-        fixture.file().display()
-    );
-    let screen = Tmux::start(tmux, &watch);
+    let screen = watching(&fixture);
     screen.until("0 connections").await;
 
     let mut client = connect(fixture.address);
@@ -212,6 +204,34 @@ async fn watch_redraws_the_status_on_a_terminal_until_ctrl_c() {
     );
     drop(client);
     fixture.ends();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_error_that_ends_watch_stays_on_the_screen() {
+    let mut fixture = Fixture::new("").await;
+    fixture.start();
+    let screen = watching(&fixture);
+    screen.until("0 connections").await;
+
+    fixture.ends();
+
+    screen.until("69-ended").await;
+    let text = screen.text();
+    assert!(text.contains("error: no daemon is listening"), "{text}");
+    assert!(!text.contains("0 connections"), "{text}");
+}
+
+/// A terminal with `status f --watch`.
+fn watching(fixture: &Fixture) -> Tmux {
+    let command = fixture.command(&[]);
+    let mut tmux = Command::new("tmux");
+    take_environment(&mut tmux, &command);
+    let program = command.get_program().to_str().unwrap();
+    let watch = format!(
+        "{program} status f --watch --config {}",
+        fixture.file().display()
+    );
+    Tmux::start(tmux, &watch)
 }
 
 #[test]
