@@ -32,6 +32,8 @@ pub(super) struct Snapshot {
 pub(super) struct ForwardSample {
     pub(super) metrics: Arc<ForwardMetrics>,
     pub(super) max_connections: usize,
+    /// It listens: clients can connect.
+    pub(super) listens: bool,
     /// When its credentials expire, if they are known and do.
     pub(super) credentials_expiry: Option<SystemTime>,
 }
@@ -47,6 +49,7 @@ impl Snapshot {
         let sample = |info: &Arc<ForwardInfo>| ForwardSample {
             metrics: Arc::clone(&info.metrics),
             max_connections: info.settings.max_connections,
+            listens: info.connections.is_some(),
             credentials_expiry: credentials::expiry(aws, &info.settings),
         };
         Self {

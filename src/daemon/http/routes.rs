@@ -8,7 +8,7 @@ use hyper::{Method, StatusCode};
 use super::host::HostError;
 use super::prometheus::{self, Format, ProcessStats};
 use crate::daemon::snapshot::Snapshot;
-use crate::telemetry::{ForwardState, StatusReport};
+use crate::telemetry::{ForwardReport, ForwardState, StatusReport};
 
 pub(super) type Response = hyper::Response<Full<Bytes>>;
 
@@ -112,7 +112,13 @@ pub(super) fn render(page: Page, snapshot: Snapshot) -> Response {
     let report = &snapshot.report;
     match page {
         Page::Readiness => readiness(report),
-        Page::ForwardReadiness(name) => readiness_of(report, &name),
+        Page::ForwardReadiness(name) => {
+            let mut forwards = report.forwards.iter().zip(&snapshot.forwards);
+            match forwards.find(|(forward, _)| forward.name.as_str() == name) {
+                Some((forward, sample)) => readiness_of(forward, sample.listens),
+                None => plain(StatusCode::NOT_FOUND, "no forward has this name\n"),
+            }
+        }
         Page::Liveness => liveness(report),
         Page::Status => status(report),
         Page::Metrics(format, process) => typed(
@@ -135,14 +141,20 @@ fn readiness(report: &StatusReport) -> Response {
     plain(StatusCode::OK, format!("ready\n{failing}"))
 }
 
-/// Unlike the daemon, a failing forward is not ready: its clients are reset.
-fn readiness_of(report: &StatusReport, name: &str) -> Response {
-    let mut forwards = report.forwards.iter();
-    let Some(forward) = forwards.find(|forward| forward.name.as_str() == name) else {
-        return plain(StatusCode::NOT_FOUND, "no forward has this name\n");
-    };
+/// Unlike the daemon, a failing forward is not ready: its clients are reset. One that listens and
+/// was not tried for long is ready again: only a client finds out, and clients may wait for this.
+fn readiness_of(forward: &ForwardReport, listens: bool) -> Response {
     let reason = match (forward.state, &forward.failure) {
         (ForwardState::Ready, _) => return plain(StatusCode::OK, "ready\n"),
+        (ForwardState::Failing, Some(failure))
+            if listens && failure.seen_seconds >= MAX_FAILURE_AGE =>
+        {
+            let text = format!(
+                "ready\nnot tried since: {}: {}\n",
+                failure.code, failure.error
+            );
+            return plain(StatusCode::OK, text);
+        }
         (ForwardState::Failing, Some(failure)) => {
             format!("failing: {}: {}\n", failure.code, failure.error)
         }
@@ -196,6 +208,10 @@ const ROUTES: &[(&str, Route)] = &[
 /// Before the name of a forward.
 const FORWARD_READINESS: &str = "/readiness/";
 
+/// Seconds for which a failure counts without another one: longer than the time between two
+/// attempts to start a warm session.
+const MAX_FAILURE_AGE: u64 = 120;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,6 +256,28 @@ mod tests {
 
         assert_eq!(liveness(&dead).status().as_u16(), 503);
         assert_eq!(readiness(&dead).status().as_u16(), 200);
+    }
+
+    #[test]
+    fn a_failure_counts_until_nothing_was_tried_for_long() {
+        let status = |seen: u64, listens| {
+            let forward = serde_json::json!({
+                "name": "f", "listen": [], "target": "i", "remote": "r:1", "state": "failing",
+                "connections": 0, "waiting": 0, "accepted": 0, "sent": 0, "received": 0,
+                "sessions": 0, "sessions_ready": 0, "sessions_started": 0, "sessions_failed": 0,
+                "resumes": 0, "failure": {
+                    "code": "DestinationRefused", "error": "refused", "hint": "",
+                    "since_seconds": 9000, "seen_seconds": seen,
+                },
+            });
+            let forward = serde_json::from_value(forward).unwrap();
+            readiness_of(&forward, listens).status().as_u16()
+        };
+
+        assert_eq!(status(0, true), 503);
+        assert_eq!(status(MAX_FAILURE_AGE - 1, true), 503);
+        assert_eq!(status(MAX_FAILURE_AGE, true), 200);
+        assert_eq!(status(MAX_FAILURE_AGE, false), 503, "it does not listen");
     }
 
     #[test]
