@@ -185,10 +185,10 @@ async fn receive(connection: &Connection, stream: &Stream, counters: &ByteCounte
             ReadOutcome::End => return DownloadEnd::Ended(Outcome::DestinationClosed),
             ReadOutcome::Lost(reason) => return DownloadEnd::Ended(Outcome::StreamLost(reason)),
             ReadOutcome::Bytes => {
-                if connection.write_all(&buffer).await.is_err() {
+                let written = |len| counters.add_received(len);
+                if connection.write_all(&buffer, written).await.is_err() {
                     return DownloadEnd::ClientWriteFailed;
                 }
-                counters.add_received(buffer.len());
             }
         }
     }

@@ -99,15 +99,22 @@ impl Connection {
         }
     }
 
-    /// Writes everything.
+    /// Writes everything, and calls `written` with the number of bytes of each write.
     ///
     /// # Errors
     ///
     /// Returns the I/O error of the socket: the client takes no more bytes.
-    pub(super) async fn write_all(&self, mut data: &[u8]) -> io::Result<()> {
+    pub(super) async fn write_all(
+        &self,
+        mut data: &[u8],
+        written: impl Fn(usize),
+    ) -> io::Result<()> {
         while !data.is_empty() {
             match self.write(data).await {
-                Ok(written) => data = &data[written..],
+                Ok(len) => {
+                    written(len);
+                    data = &data[len..];
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
                 Err(error) => return Err(error),
             }
@@ -221,3 +228,34 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a client may continue to send after a graceful close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io::Read;
+
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_of_a_write_that_does_not_end_are_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let connection = Connection::tcp(listener.accept().await.unwrap().0).unwrap();
+        let count = Cell::new(0);
+        let more_than_buffers = vec![7; 64 * 1024 * 1024];
+
+        let add = |len| count.set(count.get() + len);
+        let writing = connection.write_all(&more_than_buffers, add);
+        let unfinished = timeout(Duration::from_millis(100), writing).await;
+
+        assert!(unfinished.is_err());
+        assert_ne!(count.get(), 0);
+        client.read_exact(&mut vec![0; count.get()]).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let more = client.read(&mut [0]).unwrap_err();
+        assert_eq!(more.kind(), io::ErrorKind::WouldBlock);
+    }
+}
