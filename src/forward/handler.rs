@@ -227,7 +227,9 @@ impl Handler {
             );
             return connection.close_without_waiting();
         };
+        // The close first: it begins with FIN, and dropped before that it would be a reset.
         tokio::select! {
+            biased;
             () = connection.close_gracefully() => {}
             () = stop.aborting() => {}
         }
