@@ -1,6 +1,6 @@
 //! Access log: one line per connection that has ended (docs/access-log.md).
 //!
-//! Failures are warnings, but the same failure to start a session only once a minute. Other
+//! Failures are warnings, but the same failure to get a session only once a minute. Other
 //! connections that carried bytes are logged at `info`, those without a byte at `debug`.
 
 use std::time::Duration;

@@ -6,7 +6,7 @@
 //! ```
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -17,7 +17,7 @@ use super::access_log::End;
 use super::byte_counters::ByteCounters;
 use super::client::Connection;
 use super::connections::{ActiveConnection, ConnectionTable, TrackedConnection};
-use super::error::{ConnectFailure, refusal};
+use super::error::{ConnectFailure, LogDedup, refusal};
 use super::opening::{OpenConnection, first_stream, within};
 use super::outcome::Outcome;
 use super::pool_handle::{AcceptPermit, Lease, PoolHandle, SlotRefusal};
@@ -45,6 +45,8 @@ pub(super) struct Handler {
     pub(super) accept_permits: Arc<Semaphore>,
     /// Limits the ended connections whose client has not read its last bytes yet.
     pub(super) lingering: Semaphore,
+    /// Suppresses repeated log lines about a limit of connections.
+    pub(super) limit_log: Mutex<LogDedup>,
     /// Makes every connection log one line (dump of open connections).
     pub(super) dump_connections: TriggerReceiver,
     pub(super) metrics: Arc<ForwardMetrics>,
@@ -125,9 +127,11 @@ impl Handler {
     ) -> Result<OpenConnection<'_>, SlotRefusal> {
         let deadline = active.accepted() + self.settings.connect_timeout;
         let step = "a free slot of `max_connections` of this forward";
-        let permit = within(deadline, step, self.permits.acquire()).await?;
+        let permit = within(deadline, step, self.permits.acquire()).await;
+        let permit = permit.map_err(|refusal| self.deduplicated(refusal))?;
         let step = "a free slot of `max_connections` in [limits]";
-        let all_permit = within(deadline, step, self.all_permits.acquire()).await?;
+        let all_permit = within(deadline, step, self.all_permits.acquire()).await;
+        let all_permit = all_permit.map_err(|refusal| self.deduplicated(refusal))?;
         active.handle_waiting();
         let acquire = || self.pool.acquire(deadline, accept_permit);
         let (lease, stream) = first_stream(deadline, acquire, Lease::open_stream).await?;
@@ -140,6 +144,19 @@ impl Handler {
             stream,
             permits: (permit, all_permit),
         })
+    }
+
+    /// Returns the refusal of a permit. The same one is a warning once a minute.
+    fn deduplicated(&self, refusal: SlotRefusal) -> SlotRefusal {
+        if !matches!(refusal.failure, ConnectFailure::LimitReached(_)) {
+            return refusal;
+        }
+        let mut log = self
+            .limit_log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let omitted = log.handle_failure(clock::now(), &refusal.failure, 1);
+        SlotRefusal { omitted, ..refusal }
     }
 
     /// Relays until one side has ended, and records how. Returns the outcome and, if the tunnel

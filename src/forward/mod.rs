@@ -37,7 +37,7 @@ mod tunnel_task;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -122,6 +122,7 @@ impl Forward {
             all_permits,
             accept_permits,
             lingering: Semaphore::new(lingering),
+            limit_log: Mutex::default(),
             dump_connections,
             metrics,
         });

@@ -8,7 +8,7 @@
 //! ```
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -77,6 +77,7 @@ impl StdioForward {
             all_permits,
             accept_permits: Arc::new(Semaphore::new(1)),
             lingering: Semaphore::new(1),
+            limit_log: Mutex::default(),
             dump_connections,
             metrics,
         };

@@ -88,6 +88,26 @@ async fn a_warm_session_costs_its_connection_no_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_a_limit_are_one_warning() {
+    let echo = destination(ServerKind::Echo).await;
+    let port = echo.address().port();
+    let keys = format!("remote = {port}\nmax_connections = 1\nconnect_timeout = \"1s\"\n");
+    let mut fixture = Fixture::new(unpaced(), &keys).await;
+    let mut first = connect(fixture.address);
+    assert_echo(&mut first, b"hello");
+    let beyond = [(); 3].map(|()| connect(fixture.address));
+
+    let records = [(); 3].map(|()| fixture.record());
+
+    for record in &records {
+        assert_eq!(record["reason"], "limit_reached", "{record:#}");
+    }
+    let levels = records.map(|record| record["level"].clone());
+    assert_eq!(levels, ["WARN", "DEBUG", "DEBUG"]);
+    drop((first, beyond));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_peer_of_a_unix_socket_is_a_process_and_its_program() {
     let echo = destination(ServerKind::Echo).await;
     let directory = tempfile::tempdir().unwrap();
