@@ -25,9 +25,9 @@ pub struct ForwardMetrics {
     pub sent: AtomicU64,
     /// Bytes written to clients.
     pub received: AtomicU64,
-    /// Sessions that can carry data.
+    /// Established sessions, including those whose websocket is being replaced.
     pub sessions: AtomicUsize,
-    /// Of these, sessions that wait for a connection.
+    /// Of these, sessions that wait for a connection and can carry data now.
     pub ready: AtomicUsize,
     /// Sessions started by AWS since its start.
     pub started: AtomicU64,

@@ -91,9 +91,9 @@ pub struct ForwardReport {
     /// Bytes per second written to clients, on average over the last seconds.
     #[serde(default)]
     pub received_per_second: u64,
-    /// Sessions that can carry data.
+    /// Established sessions, including those whose websocket is being replaced.
     pub sessions: usize,
-    /// Of these, sessions that wait for a connection.
+    /// Of these, sessions that wait for a connection and can carry data now.
     pub sessions_ready: usize,
     /// Sessions started by AWS since its start.
     pub sessions_started: u64,

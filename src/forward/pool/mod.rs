@@ -253,11 +253,13 @@ impl<E: Clone> Pool<E> {
         self.balance(now);
     }
 
-    /// Returns the number of ready tunnels, and of unused ones among them.
+    /// Returns the number of established tunnels, and of unused ones among them that a connection
+    /// can use now: their websocket is open.
     pub(super) fn count(&self) -> (usize, usize) {
         let ready = self.entries.values().filter_map(PoolEntry::ready);
         ready.fold((0, 0), |(all, warm_session), ready| {
-            (all + 1, warm_session + usize::from(ready.is_warm()))
+            let is_usable = ready.is_warm() && !ready.is_disconnected;
+            (all + 1, warm_session + usize::from(is_usable))
         })
     }
 

@@ -50,12 +50,14 @@ pub(super) const ALL: &[Family<Snapshot>] = &[
         "Time from accept to the end of a connection",
         |s| each(s, |f| (&f.metrics.timings.connection).into()),
     ),
-    gauge("ssm_proxyd_sessions", "Sessions ready to carry data", |s| {
-        of_report(s, |f| f.sessions.into())
-    }),
+    gauge(
+        "ssm_proxyd_sessions",
+        "Established sessions, also while one is resumed",
+        |s| of_report(s, |f| f.sessions.into()),
+    ),
     gauge(
         "ssm_proxyd_sessions_ready",
-        "Ready sessions that carry no connection",
+        "Established sessions that wait for a connection and can carry data now",
         |s| of_report(s, |f| f.sessions_ready.into()),
     ),
     counter(

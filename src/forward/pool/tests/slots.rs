@@ -230,6 +230,7 @@ fn a_tunnel_without_its_websocket_is_not_given() {
 
     assert_eq!(harness.given, []);
     assert_eq!(harness.started.len(), 2);
+    assert_eq!(harness.pool.count(), (1, 0), "it is not ready");
     harness.pool.handle_resumed(harness.now, one);
     harness.apply();
     assert_eq!(harness.given, [(first, one)]);
