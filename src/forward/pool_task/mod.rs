@@ -11,6 +11,7 @@
 //! sessions are terminated, and the task restarts after a pause.
 
 mod actions;
+mod bounds;
 mod ends;
 mod ready;
 
@@ -196,6 +197,7 @@ impl PoolTask {
 
     /// Handles a request and those already queued behind it, before the pool acts on them.
     fn handle_all(&mut self, first: PoolRequest) {
+        self.assert_bounds();
         self.handle(first);
         for _ in 0..MAX_BATCH {
             match self.incoming.try_recv() {
