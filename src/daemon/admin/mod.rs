@@ -11,13 +11,13 @@
 
 mod client;
 mod protocol;
+mod socket;
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -26,9 +26,10 @@ use tracing::{debug, error, info, warn};
 
 pub use self::client::{Client, ClientError};
 pub use self::protocol::{ErrorKind, ErrorResponse, Request, Response};
+use self::socket::{AdminSocket, AdminStream};
 use super::clients::{AdmittedClient as Served, ClientKey, Clients};
 use crate::config::Listen;
-use crate::forward::{ListenError, SocketFile};
+use crate::forward::ListenError;
 use crate::network::shortage;
 use crate::panics::{self, caught};
 use crate::telemetry::LogHandle;
@@ -70,7 +71,7 @@ impl Admin {
         if let Some(Err(error)) = directory.map(make_directory) {
             debug!(%error, "cannot create the directory of the admin socket");
         }
-        let socket = SocketFile::bind(&location.path, MODE).await;
+        let socket = AdminSocket::bind(&location.path, MODE).await;
         let socket = socket.map_err(|kind| ListenError {
             address: Listen::Unix(location.path.clone()),
             kind,
@@ -119,7 +120,7 @@ fn make_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// Serves clients until the receiver of requests is closed.
-async fn serve(socket: SocketFile, requests: mpsc::Sender<PendingRequest>) {
+async fn serve(socket: AdminSocket, requests: mpsc::Sender<PendingRequest>) {
     let clients = Clients::new("admin", MAX_CLIENTS);
     let mut tasks = JoinSet::new();
     while let Err(panic) = caught(accept(&socket, &clients, &requests, &mut tasks)).await {
@@ -131,7 +132,7 @@ async fn serve(socket: SocketFile, requests: mpsc::Sender<PendingRequest>) {
 }
 
 async fn accept(
-    socket: &SocketFile,
+    socket: &AdminSocket,
     clients: &Clients,
     requests: &mpsc::Sender<PendingRequest>,
     tasks: &mut JoinSet<()>,
@@ -140,7 +141,7 @@ async fn accept(
     loop {
         panics::point("admin");
         let stream = tokio::select! {
-            accepted = accept_one(socket, &mut spare) => match accepted {
+            accepted = socket.accept(&mut spare) => match accepted {
                 Ok(stream) => stream,
                 Err(error) => {
                     let hint = shortage::hint(&error).unwrap_or_default();
@@ -152,33 +153,19 @@ async fn accept(
             Some(_) = tasks.join_next() => continue,
             () = requests.closed() => return,
         };
-        if !is_authorized(&stream) {
-            log_unauthorized(&stream);
-        } else if let Some(client) = clients.admit(ClientKey::Local).await {
-            let requests = requests.clone();
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = serve_client(stream, &client, requests) => {}
-                    () = client.replaced() => debug!("disconnected an idle admin client"),
+        match stream {
+            AdminStream::Unix(stream) if !is_authorized(&stream) => log_unauthorized(&stream),
+            AdminStream::Unix(stream) => match clients.admit(ClientKey::Local).await {
+                Some(client) => drop(tasks.spawn(serve_client(stream, client, requests.clone()))),
+                None => refuse(&stream),
+            },
+            #[cfg(test)]
+            AdminStream::Virtual(stream) => {
+                if let Some(client) = clients.admit(ClientKey::Local).await {
+                    tasks.spawn(serve_client(stream, client, requests.clone()));
                 }
-            });
-        } else {
-            refuse(&stream);
+            }
         }
-    }
-}
-
-/// Accepts a client. A spare descriptor is freed for it if there is no other, so that `status`
-/// works when connections have taken all of them. Cancel safe.
-async fn accept_one(socket: &SocketFile, spare: &mut Option<File>) -> io::Result<UnixStream> {
-    if spare.is_none() {
-        *spare = File::open("/dev/null").ok();
-    }
-    match socket.accept().await {
-        Err(error) if shortage::hint(&error).is_some() && spare.take().is_some() => {
-            socket.accept().await
-        }
-        accepted => accepted,
     }
 }
 
@@ -209,17 +196,28 @@ fn log_unauthorized(stream: &UnixStream) {
     warn!(uid, "rejected an admin connection of another user");
 }
 
-/// Serves one client, one request at a time.
+/// Serves one client, until it ends or is replaced.
 async fn serve_client(
-    mut stream: UnixStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    client: Served,
+    requests: mpsc::Sender<PendingRequest>,
+) {
+    tokio::select! {
+        () = answer_requests(stream, &client, requests) => {}
+        () = client.replaced() => debug!("disconnected an idle admin client"),
+    }
+}
+
+/// Answers one request at a time.
+async fn answer_requests(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     client: &Served,
     requests: mpsc::Sender<PendingRequest>,
 ) {
-    let (reader, mut writing) = stream.split();
-    let mut reader = BufReader::new(reader);
+    let mut stream = BufReader::new(stream);
     loop {
         let line = tokio::select! {
-            line = timeout(TIMEOUT, line(&mut reader)) => line,
+            line = timeout(TIMEOUT, line(&mut stream)) => line,
             () = requests.closed() => return,
         };
         let Ok(Ok(Some(line))) = line else {
@@ -233,7 +231,7 @@ async fn serve_client(
             Err(error) => return warn!(%error, "cannot encode an admin response as JSON"),
         };
         answer.push(b'\n');
-        match timeout(TIMEOUT, writing.write_all(&answer)).await {
+        match timeout(TIMEOUT, stream.get_mut().write_all(&answer)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return,
         }
