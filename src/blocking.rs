@@ -42,6 +42,7 @@ pub mod virtual_disk {
 
     thread_local! {
         static DISK: Cell<Disk> = const { Cell::new(Disk::Good) };
+        static HITS: Cell<u32> = const { Cell::new(0) };
     }
 
     /// Condition of the disk.
@@ -60,12 +61,20 @@ pub mod virtual_disk {
         DISK.set(disk);
     }
 
+    /// Returns how often the disk was used while it was full or slow, and forgets it.
+    pub fn take_hits() -> u32 {
+        HITS.take()
+    }
+
     /// # Errors
     ///
     /// If the disk is full.
     pub fn check_space() -> io::Result<()> {
         match DISK.get() {
-            Disk::Full => Err(io::ErrorKind::StorageFull.into()),
+            Disk::Full => {
+                HITS.set(HITS.get() + 1);
+                Err(io::ErrorKind::StorageFull.into())
+            }
             Disk::Good | Disk::Slow(_) => Ok(()),
         }
     }
@@ -80,6 +89,7 @@ pub mod virtual_disk {
         let disk = DISK.get();
         tokio::spawn(async move {
             if let Disk::Slow(delay) = disk {
+                HITS.set(HITS.get() + 1);
                 tokio::time::sleep(delay).await;
             }
             work.await

@@ -1,10 +1,12 @@
-//! Faults of former versions, planted again: the lives in virtual time (`daemon/lives`) must find
-//! each of them. They are active on a thread that asks for one, in unit tests only.
+//! Planted faults, most of former versions: the lives in virtual time (`daemon/lives`) must find each
+//! of them. And limits that a life can reach. Both are active on a thread that asks for them, in unit
+//! tests only.
 
 use std::cell::Cell;
 
 thread_local! {
     static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+    static HAS_SMALL_BUFFERS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A planted fault.
@@ -22,17 +24,29 @@ pub enum Mutant {
     LockAcrossProvider,
     /// After a panic, the dispatcher terminates no more sessions.
     DeadDispatcher,
+    /// A session is given up after three seconds without a websocket.
+    HastyResume,
+    /// A reload resets the open connections of the forwards that it replaces.
+    ResetByReload,
+    /// A draining daemon still accepts connections.
+    DeafDrain,
+    /// Nobody is woken when a client has read what had stopped the websocket.
+    SilentRoom,
 }
 
 impl Mutant {
     /// All mutants.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::DroppedDeadline,
         Self::SilentDeadline,
         Self::KeepAliveLoop,
         Self::WindowLeak,
         Self::LockAcrossProvider,
         Self::DeadDispatcher,
+        Self::HastyResume,
+        Self::ResetByReload,
+        Self::DeafDrain,
+        Self::SilentRoom,
     ];
 
     /// Returns true if this fault is active on this thread.
@@ -45,3 +59,18 @@ impl Mutant {
 pub fn activate(mutant: Option<Mutant>) {
     ACTIVE.set(mutant);
 }
+
+/// Sets whether received bytes stop the input of a tunnel at small limits on this thread.
+pub fn set_small_buffers(is_small: bool) {
+    HAS_SMALL_BUFFERS.set(is_small);
+}
+
+/// Returns `limit`, or a small one.
+pub fn limit(limit: usize) -> usize {
+    match HAS_SMALL_BUFFERS.get() {
+        true => limit / SMALLER,
+        false => limit,
+    }
+}
+
+const SMALLER: usize = 128;

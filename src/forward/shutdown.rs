@@ -31,6 +31,10 @@ impl ShutdownWatch {
 
     /// Waits until nothing more must be accepted.
     pub(super) async fn released(&mut self) {
+        #[cfg(test)]
+        if crate::mutants::Mutant::DeafDrain.is_active() {
+            return self.reached(ShutdownPhase::Aborting).await;
+        }
         self.reached(ShutdownPhase::Released).await;
     }
 
@@ -41,6 +45,10 @@ impl ShutdownWatch {
 
     /// Waits until idle connections must end.
     pub(super) async fn closing_idle(&mut self) {
+        #[cfg(test)]
+        if crate::mutants::Mutant::ResetByReload.is_active() {
+            return self.reached(ShutdownPhase::Released).await;
+        }
         self.reached(ShutdownPhase::ClosingIdle).await;
     }
 

@@ -29,7 +29,7 @@ use bytes::Bytes;
 
 use super::error::Reason;
 use super::event::{Event, Read};
-use super::mux::{MAX_UNREAD_OF_STREAM, MAX_UNSENT, NextFrame, RemoteSide, Stream, Upload, Write};
+use super::mux::{MAX_UNSENT, NextFrame, RemoteSide, Stream, Upload, Write, max_of_stream};
 use crate::wire::message::Draft;
 use crate::wire::smux::StreamId;
 
@@ -191,7 +191,7 @@ impl SingleStream {
 
     /// Returns false while the receive budget is used up.
     pub(super) fn wants_input(&self) -> bool {
-        self.stream.unread() < MAX_UNREAD_OF_STREAM
+        self.stream.unread() < max_of_stream()
     }
 
     pub(super) fn unread(&self) -> usize {

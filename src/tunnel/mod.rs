@@ -250,6 +250,8 @@ impl Shared {
         let mut inner = self.lock();
         let was_paused = !inner.core.wants_input();
         let outcome = operation(&mut inner);
+        #[cfg(test)]
+        let was_paused = was_paused && !crate::mutants::Mutant::SilentRoom.is_active();
         if was_paused && inner.core.wants_input() {
             self.input_ready.notify_one();
         }

@@ -77,6 +77,11 @@ impl Driver {
         is_stable: bool,
     ) -> Result<(WebSocketSink, WebSocketSource), Error> {
         let deadline = begin + self.resume_timeout;
+        #[cfg(test)]
+        let deadline = match crate::mutants::Mutant::HastyResume.is_active() {
+            true => begin + Duration::from_secs(3),
+            false => deadline,
+        };
         warn!(error = %broken, "resuming the session");
         let (mut last, mut hint) = (Printable::of(broken), broken.hint());
         let mut logged = Vec::new();

@@ -28,6 +28,8 @@ struct State {
     end: End,
     /// The reading side is gone: nothing reads any more.
     is_abandoned: bool,
+    /// Nothing arrives any more, whatever the route.
+    is_lost: bool,
     readers: Vec<Waker>,
     writers: Vec<Waker>,
     /// Until the first segment arrives.
@@ -57,6 +59,20 @@ impl Pipe {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_silent(&self, state: &State) -> bool {
+        state.is_lost || self.route.reach() == Reach::Silent
+    }
+
+    fn observes(&self, what: impl FnOnce(&State) -> bool) -> bool {
+        let state = self.lock();
+        !self.is_silent(&state) && what(&state)
+    }
+
+    /// Makes the pipe a black hole for ever.
+    pub(super) fn lose(&self) {
+        self.lock().is_lost = true;
+    }
+
     /// Returns the bytes that can be read now, at most `max`; empty at the end of the pipe.
     pub(super) fn poll_read(&self, cx: &mut Context<'_>, max: usize) -> Poll<io::Result<Bytes>> {
         let mut state = self.lock();
@@ -84,7 +100,7 @@ impl Pipe {
     }
 
     fn poll_arrival(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let is_silent = self.route.reach() == Reach::Silent;
+        let is_silent = self.is_silent(state);
         if !is_silent && state.end == End::Reset {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
@@ -109,7 +125,7 @@ impl Pipe {
     /// Queues what there is room for, and returns how much.
     pub(super) fn poll_write(&self, cx: &Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let mut state = self.lock();
-        if self.route.reach() != Reach::Silent {
+        if !self.is_silent(&state) {
             if state.end == End::Reset {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
@@ -163,17 +179,17 @@ impl Pipe {
 
     /// Returns true if the writing side can observe that the reading side is gone.
     pub(super) fn is_abandoned(&self) -> bool {
-        self.route.reach() != Reach::Silent && self.lock().is_abandoned
+        self.observes(|state| state.is_abandoned)
     }
 
     /// Returns true if a reset can be observed.
     pub(super) fn is_reset(&self) -> bool {
-        self.route.reach() != Reach::Silent && self.lock().end == End::Reset
+        self.observes(|state| state.end == End::Reset)
     }
 
     /// Returns true if the reading side can observe that the writing side has ended.
     pub(super) fn is_ended(&self) -> bool {
-        self.route.reach() != Reach::Silent && self.lock().end != End::Open
+        self.observes(|state| state.end != End::Open)
     }
 
     /// Returns the number of bytes that were written and not read.

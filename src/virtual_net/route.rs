@@ -65,6 +65,11 @@ impl Route {
         pipes.iter().for_each(|pipe| pipe.reset());
     }
 
+    /// Makes all present streams black holes for ever, as a router does that has forgotten them.
+    pub fn lose_streams(&self) {
+        self.pipes().iter().for_each(|pipe| pipe.lose());
+    }
+
     /// Returns the number of open streams.
     pub fn open_streams(&self) -> usize {
         self.pipes().iter().filter(|pipe| pipe.is_open()).count()

@@ -3,15 +3,22 @@
 use std::time::{Duration, Instant};
 
 use super::life::Life;
+use super::panic_hook;
 use super::script::{ClientSpec, FORWARDS, Temper};
 use super::status::status;
+use super::tally::{self, Happening};
 use super::world::{CONNECT_TIMEOUT, MAX_CONNECTIONS};
 use crate::clock;
 use crate::sim::SessionRecord;
 
 impl Life {
-    /// Remembers the sessions whose websockets are dead from now on.
+    /// Remembers the sessions whose websockets are dead from now on. While a client does not read,
+    /// its session is not tested.
     pub(super) fn expect_resumes(&mut self) {
+        let is_slow = |temper| matches!(temper, Temper::NeverReads | Temper::SlowReader);
+        if self.present.values().any(|(spec, _)| is_slow(spec.temper)) {
+            return;
+        }
         let sessions = self.world.simulator.ledger().sessions;
         let open = sessions
             .into_iter()
@@ -24,6 +31,9 @@ impl Life {
     /// Checks that these sessions have other websockets, unless something else has happened.
     pub(super) fn check_resumed(&mut self) -> Result<(), String> {
         let ledger = self.world.simulator.ledger();
+        if !self.dead.is_empty() {
+            tally::count(Happening::ResumeAfterSuspend);
+        }
         for (id, attached) in std::mem::take(&mut self.dead) {
             let session = ledger.session(&id);
             let open = session.filter(|session| session.ended_us.is_none());
@@ -35,14 +45,24 @@ impl Life {
     }
 
     /// Checks what must hold at any time.
-    pub(super) async fn check(&self) -> Result<(), String> {
+    pub(super) async fn check(&mut self) -> Result<(), String> {
+        if let Some(panic) = panic_hook::unexpected() {
+            return Err(panic);
+        }
         if let Some((client, at)) = self.world.truth.wrong() {
             return Err(format!("the byte at {at} of client {client} is wrong"));
         }
-        let Some(status) = status().await? else {
+        self.check_resumes()?;
+        let status = status().await?;
+        self.check_answered(status.is_some())?;
+        let Some(status) = status else {
             return Ok(());
         };
-        if !status.alive && !self.may_be_lost {
+        if status.connections > MAX_CONNECTIONS {
+            return Err(format!("{} connections are open", status.connections));
+        }
+        self.check_sessions(&status)?;
+        if !status.alive && !Self::may_be_lost() {
             return Err("status: the accept loops do not respond".to_owned());
         }
         Ok(())
@@ -98,6 +118,13 @@ impl Life {
     /// Checks that gauges, permits and sessions are those of an unused daemon.
     async fn check_unused(&mut self) -> Result<(), String> {
         let status = status().await?.ok_or("the daemon does not serve /status")?;
+        // The last reload is that of the recovery.
+        if status.reloads > 1 {
+            tally::count(Happening::Reload);
+        }
+        if status.failed_reloads > 0 {
+            tally::count(Happening::FailedReload);
+        }
         let mut sessions = 0;
         for forward in &status.forwards {
             let name = &forward.name;

@@ -30,8 +30,10 @@ pub(super) enum Outcome {
     Complete,
     /// The client or the destination has left early.
     Left,
-    /// With a reset, or without a connection.
+    /// With a reset.
     Reset,
+    /// Without a connection: nothing listened.
+    Refused,
 }
 
 impl Client {
@@ -44,8 +46,7 @@ impl Client {
         let connected = connect(&self.address);
         let outcome = match timeout(Duration::from_secs(1), connected).await {
             Ok(Ok(stream)) => self.talk(stream).await,
-            // Not running at the moment.
-            Ok(Err(_)) => Ok(Outcome::Reset),
+            Ok(Err(_)) => Ok(Outcome::Refused),
             Err(_) => Err("no connection and no refusal".to_owned()),
         };
         let number = self.number;
@@ -121,7 +122,7 @@ impl Client {
                 sleep(Duration::from_secs(1)).await;
             } else if temper == Temper::Idle && sent == half {
                 progress.is_idle.store(true, Relaxed);
-                sleep(Duration::from_secs(60 + u64::from(up ^ down) % MAX_IDLE)).await;
+                sleep(self.spec.idle_time()).await;
                 progress.is_idle.store(false, Relaxed);
                 progress.made();
             }
@@ -134,7 +135,7 @@ impl Client {
 
     async fn read(&self, stream: &Stream, progress: &Progress) -> Result<Outcome, String> {
         let is_slow = self.spec.temper == Temper::SlowReader;
-        let max = if is_slow { 512 } else { READ };
+        let max = if is_slow { 2048 } else { READ };
         let mut received = 0;
         loop {
             if is_slow {
@@ -242,8 +243,5 @@ pub(super) const PATIENCE: Duration =
 
 /// How long clients stay that do not take part.
 const STAY: Duration = Duration::from_secs(90);
-
-/// Maximum idle time in seconds, after the first minute.
-const MAX_IDLE: u64 = 1200;
 
 const READ: usize = 16 * 1024;

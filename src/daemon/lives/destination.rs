@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
+use crate::clock;
 use crate::virtual_net::{Listener, Stream};
 
 /// What happened at the destination, by the number of the client.
@@ -24,6 +26,8 @@ pub(super) struct Fate {
     pub(super) is_finished: bool,
     /// Position of the first wrong byte.
     pub(super) wrong: Option<usize>,
+    /// When bytes last moved.
+    moved: Option<Instant>,
 }
 
 impl Truth {
@@ -44,8 +48,24 @@ impl Truth {
             .find_map(|(client, fate)| Some((*client, fate.wrong?)))
     }
 
+    /// Returns true if a connection has not ended.
+    pub(super) fn is_used(&self) -> bool {
+        self.lock().values().any(|fate| !fate.is_finished)
+    }
+
+    /// Returns true if bytes of a connection have just moved, and it has not ended.
+    pub(super) fn is_moving(&self) -> bool {
+        let recent = clock::now().checked_sub(MOVING);
+        let fates = self.lock();
+        let mut open = fates.values().filter(|fate| !fate.is_finished);
+        open.any(|fate| fate.moved >= recent)
+    }
+
     fn change(&self, client: u32, change: impl FnOnce(&mut Fate)) {
-        change(self.lock().entry(client).or_default());
+        let mut fates = self.lock();
+        let fate = fates.entry(client).or_default();
+        change(fate);
+        fate.moved = Some(clock::now());
     }
 }
 
@@ -184,3 +204,6 @@ pub(super) const DOWN: u32 = 2;
 
 const MAGIC: u32 = 0x4C69_6665;
 const READ: usize = 16 * 1024;
+
+/// Bytes that moved within this time are in flight.
+const MOVING: Duration = Duration::from_millis(200);

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use super::admin;
+use super::disturbance::Disturbance;
 use super::life::Life;
-use super::script::{Break, Call, ClientSpec, Code, Event, Provider, Temper};
+use super::script::{AdminCommand, Break, Call, ClientSpec, Code, Event, Provider, Stop, Temper};
+use super::tally::{self, Happening};
 use super::world::{TARGET, World};
 use crate::blocking::virtual_disk::{self, Disk};
 use crate::clock::{self, virtual_time};
 use crate::panics;
 use crate::session::virtual_provider::{self, Condition, RENEWAL};
 use crate::sim::{
-    ApiFault, DisconnectKind, DroppedResponses, OneOffFault, Operation, RefusedUpgrades,
+    ApiFault, BreakEvery, DisconnectKind, DroppedResponses, OneOffFault, Operation, RefusedUpgrades,
 };
 use crate::virtual_net::Reach;
 
@@ -24,6 +27,7 @@ pub(super) enum Undo {
     ProviderBegins(Condition, u64),
     Provider,
     Disk,
+    Stable,
     /// The simulator ends it.
     Nothing,
     Pause,
@@ -42,19 +46,25 @@ impl Life {
         }
         self.patience.extend(Duration::ZERO);
         let was_quiet = self.is_quiet();
-        if !matches!(event, Event::Provider(..) | Event::DumpConnections) {
-            self.disturb();
-        }
+        self.tally(event);
+        let disturbance = Disturbance::of(event);
+        // Without input, the mux of an old agent ends.
+        let ends_mux = disturbance == Disturbance::PendingAndHalfClosed;
+        self.disturb(match ends_mux && self.world.has_old_agent {
+            true => Disturbance::All,
+            false => disturbance,
+        });
         self.apply_fault(event, was_quiet);
         if *event == Event::Kill {
             self.kill_daemon().await;
-            self.check_journal()?;
-            self.world.start_daemon();
-        } else if *event == Event::Restart {
-            self.stop_daemon().await?;
-            self.world.start_daemon();
-            self.patience.extend(Duration::ZERO);
+        } else if let Event::Restart(stop) = event {
+            self.stop_daemon(*stop).await?;
+        } else {
+            return Ok(());
         }
+        self.check_journal()?;
+        self.start_daemon();
+        self.patience.extend(Duration::ZERO);
         Ok(())
     }
 
@@ -64,12 +74,31 @@ impl Life {
             simulator.inject(None, fault);
         };
         match *event {
-            Event::Client(_) | Event::Kill | Event::Restart => {}
+            Event::Client(_) | Event::Kill | Event::Restart(_) => {}
+            Event::Admin(command) => {
+                if command == AdminCommand::Reload {
+                    self.claims.replace();
+                }
+                self.commands.spawn(admin::command(command));
+            }
             Event::Websockets(how) => inject(OneOffFault::Break(kind(how))),
             Event::NetworkCut => World::aws().cut(),
             Event::NetworkSilent(seconds) => {
                 Self::set_aws(Reach::Silent);
+                // Some routers forget the connections meanwhile.
+                if seconds % 2 == 0 {
+                    World::aws().lose_streams();
+                }
                 self.undo_after(seconds, Undo::Aws);
+            }
+            Event::WebsocketsUnstable(seconds) => {
+                let mut faults = simulator.faults();
+                faults.break_every = Some(BreakEvery {
+                    every: UNSTABLE,
+                    manner: DisconnectKind::Close(1000),
+                });
+                simulator.set_faults(faults);
+                self.undo_after(seconds, Undo::Stable);
             }
             Event::NetworkRefused(seconds) => {
                 Self::set_aws(Reach::Refused);
@@ -160,7 +189,6 @@ impl Life {
             Event::RetryNow => self.retry_now(),
             Event::Panic(point) => {
                 panics::arm_here(point.name());
-                self.may_be_lost = true;
                 self.undo_after(PENDING, Undo::Pending);
             }
             Event::DiskFull(seconds) => {
@@ -170,10 +198,28 @@ impl Life {
             }
             Event::DiskSlow(seconds) => {
                 virtual_disk::set(Disk::Slow(Duration::from_secs(seconds)));
+                self.disk_until = clock::now() + Duration::from_secs(seconds) + MAX_START;
                 self.has_bad_disk = true;
                 self.undo_after(seconds, Undo::Disk);
             }
         }
+    }
+
+    /// Counts an event that hits something.
+    fn tally(&self, event: &Event) {
+        let is_moving = self.world.truth.is_moving();
+        let is_used = self.world.truth.is_used();
+        let is_outage = matches!(event, Event::NetworkSilent(_) | Event::NetworkRefused(_));
+        let is_drain = matches!(event, Event::Restart(Stop::Signal | Stop::Command));
+        let happening = match () {
+            () if matches!(event, Event::Websockets(_)) && is_moving => Happening::CloseInFlight,
+            () if is_outage && is_moving => Happening::OutageInFlight,
+            () if is_drain && is_used => Happening::Drain,
+            () if matches!(event, Event::Restart(_)) && is_used => Happening::ForcedStop,
+            () if *event == Event::Kill && is_used => Happening::Kill,
+            () => return,
+        };
+        tally::count(happening);
     }
 
     /// The provider misbehaves from now on. No connection may be lost while the credentials of its
@@ -181,7 +227,7 @@ impl Life {
     fn begin_provider(&mut self, condition: Condition, seconds: u64) {
         let needed = Duration::from_secs(seconds) + MARGIN;
         if virtual_provider::valid_for() < needed {
-            self.disturb();
+            self.disturb(Disturbance::All);
         }
         virtual_provider::set(condition);
         // The first one makes the daemon ask the provider; the second one must not wait.
@@ -207,7 +253,10 @@ impl Life {
         while let Some(entry) = self.undo.first_entry().filter(|entry| *entry.key() <= now) {
             for undo in entry.remove() {
                 match undo {
-                    Undo::Aws => World::aws().set_reach(Reach::Open),
+                    Undo::Aws => {
+                        World::aws().set_reach(Reach::Open);
+                        self.claims.begin_detection();
+                    }
                     Undo::Destination => World::destination().set_reach(Reach::Open),
                     Undo::Offline => self.world.simulator.set_offline(TARGET, false),
                     Undo::ProviderBegins(condition, seconds) => {
@@ -215,6 +264,11 @@ impl Life {
                     }
                     Undo::Provider => virtual_provider::set(Condition::Good),
                     Undo::Disk => virtual_disk::set(Disk::Good),
+                    Undo::Stable => {
+                        let mut faults = self.world.simulator.faults();
+                        faults.break_every = None;
+                        self.world.simulator.set_faults(faults);
+                    }
                     Undo::Nothing => {}
                     Undo::Pending => self.world.forget_pending(),
                     Undo::Awake => self.check_resumed()?,
@@ -235,6 +289,12 @@ const PENDING: u64 = 60;
 /// In seconds: until a suspend is detected, until a test of a websocket has failed, and until the
 /// session is resumed.
 const MAX_WAKING: u64 = 5 + 5 + 5;
+
+/// Longer than a start waits for the disk.
+const MAX_START: Duration = Duration::from_secs(25);
+
+/// Too short for any data.
+const UNSTABLE: Duration = Duration::from_millis(10);
 
 /// Longer than a client of an unused forward needs.
 const MARGIN: Duration = Duration::from_secs(60);

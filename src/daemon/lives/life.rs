@@ -1,23 +1,27 @@
 //! One life: the events of a script happen to a daemon; then it must recover, and stop with nothing
 //! left.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2};
-use tokio::runtime::Handle;
+use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::sleep_until;
 
 use super::checks::MAX_WAITING;
 use super::client::{Client, Outcome, Patience};
+use super::disturbance::Disturbance;
 use super::events::Undo;
-use super::script::{ClientSpec, Script};
-use super::world::{World, address};
+use super::panic_hook;
+use super::readiness::Claims;
+use super::script::{ClientSpec, Script, Temper};
+use super::tally::{self, Happening};
+use super::world::{MAX_CONNECTIONS, World, address};
 use crate::blocking::virtual_disk::{self, Disk};
 use crate::clock;
+use crate::mutants;
 use crate::virtual_net::{self, PollLimit, Reach};
 
 /// Lives one life.
@@ -27,11 +31,17 @@ use crate::virtual_net::{self, PollLimit, Reach};
 /// Describes the first invariant that did not hold.
 pub(super) fn live(script: &Script) -> Result<(), String> {
     let _log = super::log::print();
+    panic_hook::begin();
+    mutants::set_small_buffers(true);
     let run = || virtual_net::run(script.seed, MAX_POLLS, Life::run(script));
     let lived = catch_unwind(AssertUnwindSafe(run));
     virtual_disk::set(Disk::Good);
     crate::panics::disarm_here();
-    lived.unwrap_or_else(|payload| Err(crate::panics::Panic::new(&*payload).to_string()))
+    mutants::set_small_buffers(false);
+    let lived =
+        lived.unwrap_or_else(|payload| Err(crate::panics::Panic::new(&*payload).to_string()));
+    // A caught panic is the cause of what follows from it.
+    panic_hook::unexpected().map_or(lived, Err)
 }
 
 /// Lives one life. Returns its result, and what differs if anything in it does: the final random
@@ -44,17 +54,23 @@ pub(super) fn traced(script: &Script) -> (Result<(), String>, u64, u64) {
 /// A life in progress.
 pub(super) struct Life {
     pub(super) world: World,
-    begin: Instant,
+    pub(super) begin: Instant,
     pub(super) clients: JoinSet<Result<(u32, Outcome), String>>,
+    /// Commands over the admin socket.
+    pub(super) commands: JoinSet<Result<(), String>>,
     count: u32,
-    /// Clients that nothing has disturbed since they came, or shortly before.
-    undisturbed: BTreeSet<u32>,
+    /// Clients that no event may have disturbed, with their tempers.
+    undisturbed: BTreeMap<u32, Temper>,
     /// Sessions whose websockets died in a suspend, and how many they had.
     pub(super) dead: Vec<(String, u64)>,
     /// When clients have come, and to which forwards.
     pub(super) arrivals: VecDeque<(Instant, u8)>,
     /// When the last disturbance begins to be forgotten.
     pub(super) disturbed_until: Instant,
+    /// The clients that have not ended, and when they came.
+    pub(super) present: BTreeMap<u32, (ClientSpec, Instant)>,
+    pub(super) claims: Claims,
+    next_check: Instant,
     pub(super) patience: Patience,
     /// What ends later, by its time.
     pub(super) undo: BTreeMap<Instant, Vec<Undo>>,
@@ -62,8 +78,8 @@ pub(super) struct Life {
     pub(super) is_denied: bool,
     /// The journal could not be written, or not at once, for some time.
     pub(super) has_bad_disk: bool,
-    /// The daemon may end by itself, since a panic was injected.
-    pub(super) may_be_lost: bool,
+    /// Until then, a start may fail because of the disk.
+    pub(super) disk_until: Instant,
 }
 
 impl Life {
@@ -72,16 +88,20 @@ impl Life {
             world: World::new(script.seed).await,
             begin: clock::now(),
             clients: JoinSet::new(),
+            commands: JoinSet::new(),
             count: 0,
-            undisturbed: BTreeSet::new(),
+            undisturbed: BTreeMap::new(),
             dead: Vec::new(),
             arrivals: VecDeque::new(),
             disturbed_until: clock::now(),
+            present: BTreeMap::new(),
+            claims: Claims::new(),
+            next_check: clock::now() + CHECK_INTERVAL,
             patience: Patience::new(),
             undo: BTreeMap::new(),
             is_denied: false,
             has_bad_disk: false,
-            may_be_lost: false,
+            disk_until: clock::now(),
         };
         for timed in &script.events {
             life.pass_until(life.begin + Duration::from_millis(timed.at))
@@ -104,8 +124,13 @@ impl Life {
             truth: Arc::clone(&self.world.truth),
             patience: self.patience.clone(),
         };
-        if self.is_quiet() && !self.world.has_disabled {
-            self.undisturbed.insert(self.count);
+        let is_crowded = self.present.len() >= MAX_CONNECTIONS;
+        if is_crowded {
+            tally::count(Happening::Crowd);
+        }
+        self.present.insert(self.count, (spec, clock::now()));
+        if self.is_quiet() && !is_crowded && self.world.keeps(&spec) {
+            self.undisturbed.insert(self.count, spec.temper);
         }
         self.clients.spawn(client.run());
     }
@@ -116,36 +141,56 @@ impl Life {
     }
 
     /// Something happens that may break connections, now or for some time after it has ended.
-    pub(super) fn disturb(&mut self) {
-        self.undisturbed.clear();
-        self.dead.clear();
-        self.disturbed_until = clock::now() + RECOVERY;
+    pub(super) fn disturb(&mut self, disturbance: Disturbance) {
+        let truth = &self.world.truth;
+        let survives = |client: u32, temper: Temper| match disturbance {
+            Disturbance::None => true,
+            Disturbance::Pending => truth.of(client).is_some(),
+            Disturbance::PendingAndHalfClosed => {
+                truth.of(client).is_some() && temper != Temper::HalfClose
+            }
+            Disturbance::All => false,
+        };
+        self.undisturbed
+            .retain(|client, temper| survives(*client, *temper));
+        if disturbance != Disturbance::None {
+            self.dead.clear();
+            self.claims.begin_detection();
+            self.disturbed_until = clock::now() + RECOVERY;
+        }
+    }
+
+    /// Returns true if a panic was injected: the daemon may have lost a part, and end by itself.
+    pub(super) fn may_be_lost() -> bool {
+        panic_hook::injected() > 0
     }
 
     /// Lets time pass, and checks what must always hold.
     pub(super) async fn pass_until(&mut self, until: Instant) -> Result<(), String> {
-        let mut next_check = clock::now() + CHECK_INTERVAL;
         loop {
             let undo_at = self.undo.keys().next().copied();
             let late_at = self.arrivals.front().map(|(at, _)| *at + MAX_WAITING);
-            let next = [Some(until), Some(next_check), undo_at, late_at];
+            let next = [Some(until), Some(self.next_check), undo_at, late_at];
             let next = next.into_iter().flatten().min().unwrap_or(until);
             let daemon = self.world.daemon.as_mut().expect("it is running");
             tokio::select! {
                 biased;
-                Some(client) = self.clients.join_next() => self.check_client(client)?,
+                Some(client) = self.clients.join_next() => self.check_client(client).await?,
+                Some(command) = self.commands.join_next() => {
+                    command.unwrap_or_else(|error| Err(error.to_string()))?;
+                }
                 ended = daemon.ended() => self.handle_lost(ended)?,
                 () = sleep_until(next.into()) => {
                     self.undo_until(next)?;
-                    if next >= until {
-                        return Ok(());
-                    }
                     if late_at.is_some_and(|late| next >= late) {
                         self.check_waiting(next).await?;
                     }
-                    if next >= next_check {
+                    if next >= self.next_check {
+                        self.next_check = next + CHECK_INTERVAL;
                         self.check().await?;
-                        next_check += CHECK_INTERVAL;
+                    }
+                    if next >= until {
+                        return Ok(());
                     }
                 }
             }
@@ -156,26 +201,44 @@ impl Life {
         self.pass_until(clock::now() + duration).await
     }
 
-    fn check_client(
-        &self,
+    async fn check_client(
+        &mut self,
         client: Result<Result<(u32, Outcome), String>, tokio::task::JoinError>,
     ) -> Result<(), String> {
         let (number, outcome) = client.map_err(|error| error.to_string())??;
-        match self.undisturbed.contains(&number) && outcome == Outcome::Reset {
-            true => Err(format!("client {number} was reset without a cause")),
-            false => Ok(()),
+        let is_lost = matches!(outcome, Outcome::Reset | Outcome::Refused);
+        if is_lost && let Some(temper) = self.undisturbed.remove(&number) {
+            return Err(format!(
+                "client {number} ({temper:?}) was reset without a cause"
+            ));
         }
+        self.check_failing(number, outcome).await?;
+        let client = self.present.remove(&number);
+        let served = match client.filter(|_| outcome == Outcome::Complete) {
+            Some((spec, _)) if spec.forward == 1 => Happening::ServedWarm,
+            Some((spec, _)) if spec.forward == 2 => Happening::ServedShared,
+            Some((spec, _)) if spec.forward == 3 => Happening::ServedUnix,
+            Some(_) | None => return Ok(()),
+        };
+        tally::count(served);
+        Ok(())
     }
 
     /// The daemon has ended by itself, which only an injected panic may cause.
     fn handle_lost(&mut self, ended: Result<(), String>) -> Result<(), String> {
-        if !self.may_be_lost {
+        // A start fails if the disk does not respond; the service manager repeats it.
+        if !Self::may_be_lost() && clock::now() > self.disk_until {
             return Err(format!("the daemon has ended by itself: {ended:?}"));
         }
         self.patience.extend(Duration::ZERO);
-        self.disturb();
-        self.world.start_daemon();
+        self.disturb(Disturbance::All);
+        self.start_daemon();
         Ok(())
+    }
+
+    pub(super) fn start_daemon(&mut self) {
+        self.claims.replace();
+        self.world.start_daemon();
     }
 
     /// Ends all faults, and waits until everything must work again.
@@ -197,67 +260,14 @@ impl Life {
         Ok(())
     }
 
-    /// Stops the daemon in order, and checks that nothing is left.
-    async fn end(mut self) -> Result<(), String> {
-        self.stop_daemon().await?;
-        let open = self.world.simulator.open_sessions();
-        if open > 0 && !self.is_denied {
-            return Err(format!("{open} sessions are left after the stop"));
-        }
-        let journal = self.world.journal();
-        // A session is kept for the next process if this one was not permitted to terminate it.
-        if !journal.is_empty() && !self.is_denied && !self.has_bad_disk {
-            return Err(format!(
-                "{} sessions are in the journal after the stop: {journal:?}",
-                journal.len()
-            ));
-        }
-        sleep(Duration::from_secs(10)).await;
-        let streams = World::aws().open_streams();
-        if streams > 0 {
-            return Err(format!(
-                "{streams} directions of connections to AWS are open"
-            ));
-        }
-        drop(self);
-        sleep(Duration::from_secs(1)).await;
-        match Handle::current().metrics().num_alive_tasks() {
-            0 => Ok(()),
-            tasks => Err(format!("{tasks} tasks are left")),
-        }
-    }
-
-    /// Ends the daemon at once. Its tasks end one after the other; nothing that they still do may
-    /// reach AWS.
-    pub(super) async fn kill_daemon(&mut self) {
-        let daemon = self.world.daemon.take().expect("it is running");
-        let (aws, reach) = (World::aws(), World::aws().reach());
-        aws.set_reach(Reach::Refused);
-        aws.cut();
-        daemon.kill().await;
-        sleep(Duration::from_millis(1)).await;
-        aws.set_reach(reach);
-    }
-
-    /// Stops the daemon in order.
-    pub(super) async fn stop_daemon(&mut self) -> Result<(), String> {
-        let mut daemon = self.world.daemon.take().expect("it is running");
-        daemon.signal(SIGTERM);
-        let ended = timeout(MAX_STOP, daemon.ended()).await;
-        let ended = ended.map_err(|_| "the daemon does not stop".to_owned())?;
-        match self.may_be_lost {
-            true => Ok(()),
-            false => ended,
-        }
-    }
-
     fn signal(&self, signal: i32) {
         if let Some(daemon) = &self.world.daemon {
             daemon.signal(signal);
         }
     }
 
-    pub(super) fn reload(&self) {
+    pub(super) fn reload(&mut self) {
+        self.claims.replace();
         self.signal(SIGHUP);
     }
 
@@ -284,6 +294,3 @@ const RECOVERY: Duration = Duration::from_secs(120);
 
 /// Longer than any client stays.
 const MAX_CLIENT: Duration = Duration::from_secs(2400);
-
-/// Longer than all phases of a stop.
-const MAX_STOP: Duration = Duration::from_secs(60);

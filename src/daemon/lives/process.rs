@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::config;
+use crate::config::{self, Config};
 use crate::daemon::{Cause, Daemon, DaemonEnvironment, ReloadError, Signals, StartOptions};
 use crate::forward::ActivatedSockets;
 use crate::panics::caught;
@@ -37,8 +37,10 @@ impl Process {
         let (signals, receiver) = mpsc::channel(16);
         let (sender, started) = oneshot::channel();
         let mut task = JoinSet::new();
-        let (config, state) = (config.to_owned(), state.to_owned());
-        task.spawn(async move { run(&config, &state, receiver, sender).await });
+        // At once, before the next event changes the file.
+        let read = config::read(config).map_err(|error| error.to_string());
+        let (path, state) = (config.to_owned(), state.to_owned());
+        task.spawn(async move { run(read?, &path, &state, receiver, sender).await });
         Self {
             task,
             signals,
@@ -51,6 +53,11 @@ impl Process {
     pub(super) fn signal(&self, signal: i32) {
         // A process that does not read its signals is found by other checks.
         let _full = self.signals.try_send(signal);
+    }
+
+    /// Returns the sender of signals.
+    pub(super) fn signals(&self) -> mpsc::Sender<i32> {
+        self.signals.clone()
     }
 
     /// Waits for the end of the process. Cancel safe.
@@ -79,12 +86,12 @@ impl Process {
 }
 
 async fn run(
+    config: Config,
     path: &Path,
     state: &Path,
     signals: mpsc::Receiver<i32>,
     started: oneshot::Sender<Shared>,
 ) -> Result<(), String> {
-    let config = config::read(path).map_err(|error| error.to_string())?;
     let credentials = Credentials::default();
     let environment = DaemonEnvironment {
         origin: "lives".to_owned(),

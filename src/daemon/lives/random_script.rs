@@ -3,7 +3,8 @@
 use fastrand::Rng;
 
 use super::script::{
-    Break, Call, ClientSpec, Code, Event, FORWARDS, Point, Provider, Script, Temper, Timed,
+    AdminCommand, Break, Call, ClientSpec, Code, Event, FORWARDS, Point, Provider, Script, Stop,
+    Temper, Timed,
 };
 
 impl Script {
@@ -32,6 +33,11 @@ impl Script {
             // Most faults hit clients.
             let at = match rng.u8(..4) {
                 0 => rng.u64(..BUSY),
+                // Some while its session is being started, or its bytes move.
+                1 => {
+                    let late = rng.u64(..600);
+                    moments[rng.usize(..moments.len())] + late * late / 600
+                }
                 _ => moments[rng.usize(..moments.len())] + rng.u64(..20_000),
             };
             let event = fault(&mut rng);
@@ -88,10 +94,14 @@ fn client(rng: &mut Rng, forward: u8) -> ClientSpec {
         18 => Temper::Trickle,
         _ => Temper::Mute,
     };
-    let (up, down) = (size(rng), size(rng));
+    let (up, mut down) = (size(rng), size(rng));
+    // More than the buffers on the way can hold.
+    if temper == Temper::SlowReader && rng.bool() {
+        down = rng.u32(150_000..300_000);
+    }
     let most = match temper {
         Temper::OneByte => 200,
-        Temper::SlowReader => 20_000,
+        Temper::SlowReader => 300_000,
         Temper::Request
         | Temper::Bulk
         | Temper::Idle
@@ -118,7 +128,7 @@ fn fault(rng: &mut Rng) -> Event {
         2 => rng.u64(40..120),
         _ => rng.u64(120..300),
     };
-    match rng.u8(..40) {
+    match rng.u8(..45) {
         0..2 => Event::Websockets(Break::Close),
         2 => Event::Websockets(Break::Fin),
         3 => Event::Websockets(Break::Reset),
@@ -147,7 +157,11 @@ fn fault(rng: &mut Rng) -> Event {
         36 => Event::DiskFull(long(rng)),
         37 => Event::DiskSlow(rng.u64(1..60)),
         38 => Event::Kill,
-        _ => Event::Restart,
+        39 => Event::Restart(stop(rng)),
+        40 => Event::WebsocketsUnstable(long(rng)),
+        // Sessions are resumed after it.
+        41..43 => Event::NetworkRefused(rng.u64(5..40)),
+        _ => Event::Admin(admin_command(rng)),
     }
 }
 
@@ -166,6 +180,22 @@ fn code(rng: &mut Rng) -> Code {
 
 fn provider(rng: &mut Rng) -> Provider {
     [Provider::Hangs, Provider::Fails, Provider::Slow][rng.usize(..3)]
+}
+
+fn stop(rng: &mut Rng) -> Stop {
+    [Stop::Signal, Stop::Signals, Stop::Command, Stop::CommandNow][rng.usize(..4)]
+}
+
+fn admin_command(rng: &mut Rng) -> AdminCommand {
+    [
+        AdminCommand::Status,
+        AdminCommand::Forward,
+        AdminCommand::Close(rng.u64(1..10)),
+        AdminCommand::Log,
+        AdminCommand::Reload,
+        AdminCommand::Invalid,
+        AdminCommand::Silent,
+    ][rng.usize(..7)]
 }
 
 fn point(rng: &mut Rng) -> Point {

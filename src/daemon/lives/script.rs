@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,8 @@ pub(super) enum Event {
     Client(ClientSpec),
     /// All websockets break.
     Websockets(Break),
+    /// Each websocket closes at once, as if its token were invalid.
+    WebsocketsUnstable(u64),
     /// The network to AWS breaks all connections.
     NetworkCut,
     /// The network to AWS is a black hole.
@@ -76,8 +79,40 @@ pub(super) enum Event {
     DiskSlow(u64),
     /// The process is killed, and started again.
     Kill,
-    /// The process is stopped in order, and started again.
-    Restart,
+    /// The process is stopped, and started again.
+    Restart(Stop),
+    /// A command over the admin socket.
+    Admin(AdminCommand),
+}
+
+/// How a process is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Stop {
+    /// SIGTERM.
+    Signal,
+    /// SIGTERM, and again a second later.
+    Signals,
+    /// `stop`.
+    Command,
+    /// `stop --now`.
+    CommandNow,
+}
+
+/// A client of the admin socket, besides `stop`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AdminCommand {
+    Status,
+    /// The status of the first forward.
+    Forward,
+    /// Resets a connection, if there is one of this number.
+    Close(u64),
+    Log,
+    Reload,
+    Invalid,
+    /// Connects and sends nothing.
+    Silent,
 }
 
 /// How websockets break.
@@ -174,6 +209,25 @@ pub(super) enum Temper {
     Mute,
 }
 
+impl ClientSpec {
+    /// Returns for how long the client is idle in its request.
+    pub(super) fn idle_time(&self) -> Duration {
+        match self.temper {
+            Temper::Idle => Duration::from_secs(60 + u64::from(self.up ^ self.down) % MAX_IDLE),
+            Temper::Request
+            | Temper::Bulk
+            | Temper::HalfClose
+            | Temper::Vanish
+            | Temper::Reset
+            | Temper::SlowReader
+            | Temper::NeverReads
+            | Temper::OneByte
+            | Temper::Trickle
+            | Temper::Mute => Duration::ZERO,
+        }
+    }
+}
+
 impl Point {
     /// Returns the name in [`crate::panics::point`].
     pub(super) fn name(self) -> &'static str {
@@ -223,6 +277,9 @@ impl FromStr for Script {
         })
     }
 }
+
+/// Maximum idle time in seconds, after the first minute.
+const MAX_IDLE: u64 = 1200;
 
 /// Number of forwards; see `world.rs`.
 pub(super) const FORWARDS: u8 = 4;

@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 
 use super::destination::{Truth, serve};
 use super::process::Process;
-use super::script::FORWARDS;
+use super::script::{ClientSpec, FORWARDS};
 use crate::session::virtual_provider;
 use crate::sim::agent::{self, Version};
-use crate::sim::{Options, Simulator};
+use crate::sim::{Faults, Options, Simulator};
 use crate::virtual_net::{self, Address, Reach, Route};
 
 /// Everything around the daemon, and the daemon.
@@ -26,8 +26,9 @@ pub(super) struct World {
     pub(super) simulator: Arc<Simulator>,
     pub(super) truth: Arc<Truth>,
     pub(super) daemon: Option<Process>,
-    /// The last forward is disabled.
-    pub(super) has_disabled: bool,
+    pub(super) has_old_agent: bool,
+    /// The variant of the configuration.
+    variant: u8,
     directory: TempDir,
     _destination: JoinSet<()>,
 }
@@ -35,8 +36,9 @@ pub(super) struct World {
 impl World {
     /// Creates the world, and starts the daemon.
     pub(super) async fn new(seed: u64) -> Self {
+        let version = AGENTS[(seed / 5 % 8) as usize];
         let agent = agent::Options {
-            version: Version::parse(AGENTS[(seed / 5 % 8) as usize]),
+            version: Version::parse(version),
             ..agent::Options::default()
         };
         let options = Options {
@@ -44,6 +46,10 @@ impl World {
             agent,
             listen: AWS,
             require_signature: true,
+            faults: Faults {
+                idle_timeout: Some(IDLE_TIMEOUT),
+                ..Faults::default()
+            },
             ..Options::default()
         };
         let simulator = Simulator::start(options)
@@ -62,7 +68,8 @@ impl World {
             simulator: Arc::new(simulator),
             truth,
             daemon: None,
-            has_disabled: false,
+            has_old_agent: version != RECENT,
+            variant: 0,
             directory: tempfile::tempdir().expect("a directory can be created"),
             _destination: destination,
         };
@@ -87,8 +94,21 @@ impl World {
 
     /// Writes a variant of the configuration.
     pub(super) fn configure(&mut self, variant: u8) {
-        self.has_disabled = variant == DISABLING;
+        self.variant = variant;
         self.write(&configuration(variant));
+    }
+
+    /// Returns true if a new client is served as long as it stays, without any fault.
+    pub(super) fn keeps(&self, client: &ClientSpec) -> bool {
+        let has_keep_alive = match client.forward {
+            0 => self.variant == 1,
+            2 => self.variant != 3,
+            3 => self.variant != 4,
+            _ => false,
+        };
+        let is_expiring = client.idle_time() > IDLE_TIMEOUT / 2 && !has_keep_alive;
+        let is_disabled = self.variant == DISABLING;
+        !is_expiring && !is_disabled
     }
 
     /// Writes an invalid configuration.
@@ -162,6 +182,7 @@ fn configuration(variant: u8) -> String {
          [limits]\nmax_connections = {MAX_CONNECTIONS}\n\
          [shutdown]\ndrain_timeout = \"10s\"\n\
          [http]\nlisten = \"{HTTP}\"\n\
+         [admin]\nsocket = \"{ADMIN}\"\n\
          [defaults]\nconnect_timeout = \"{}s\"\nresume_timeout = \"{}s\"\n",
         CONNECT_TIMEOUT.as_secs(),
         RESUME_TIMEOUT.as_secs(),
@@ -216,7 +237,10 @@ const AGENTS: [&str; 8] = [
 const RECENT: &str = "3.3.987.0";
 const FIRST_PORT: u16 = 7000;
 const UNIX: &str = "/run/lives.sock";
+pub(super) const ADMIN: &str = "/run/lives-admin.sock";
 pub(super) const TARGET: &str = "i-0123456789abcdef0";
-pub(super) const MAX_CONNECTIONS: usize = 48;
+pub(super) const MAX_CONNECTIONS: usize = 16;
+/// The idle timeout of sessions. Some clients are idle for longer.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) const RESUME_TIMEOUT: Duration = Duration::from_secs(60);

@@ -33,6 +33,7 @@ use crate::proto::event::{Event, Read};
 use crate::wire::message::{Draft, Seq};
 use crate::wire::smux::{Command, Decoder, FrameError, FrameEvent, Header, StreamId};
 
+pub(crate) use self::receive_budget::max_of_stream;
 pub use self::receive_budget::{MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL};
 pub use self::stream::MAX_UNSENT;
 

@@ -36,7 +36,7 @@ impl Budget {
 
     /// Returns true while the tunnel and every stream are below their limits.
     pub(crate) fn has_room(&self) -> bool {
-        self.crowded == 0 && self.unread < MAX_UNREAD_OF_TUNNEL
+        self.crowded == 0 && self.unread < max_of_tunnel()
     }
 
     pub(crate) fn unread(&self) -> usize {
@@ -45,7 +45,22 @@ impl Budget {
 }
 
 fn is_crowded(unread: usize) -> bool {
-    unread >= MAX_UNREAD_OF_STREAM
+    unread >= max_of_stream()
+}
+
+/// Returns [`MAX_UNREAD_OF_STREAM`]; less in lives in virtual time.
+pub(crate) fn max_of_stream() -> usize {
+    #[cfg(test)]
+    return crate::mutants::limit(MAX_UNREAD_OF_STREAM);
+    #[cfg(not(test))]
+    MAX_UNREAD_OF_STREAM
+}
+
+fn max_of_tunnel() -> usize {
+    #[cfg(test)]
+    return crate::mutants::limit(MAX_UNREAD_OF_TUNNEL);
+    #[cfg(not(test))]
+    MAX_UNREAD_OF_TUNNEL
 }
 
 /// Maximum unread bytes of one stream.

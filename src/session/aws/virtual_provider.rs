@@ -19,6 +19,7 @@ thread_local! {
     static CONDITION: Cell<Condition> = const { Cell::new(Condition::Good) };
     static LIFE: Cell<Duration> = const { Cell::new(DEFAULT_LIFE) };
     static LOCK: Arc<Mutex<()>> = Arc::default();
+    static HITS: Cell<u32> = const { Cell::new(0) };
     static EXPIRY: Cell<Option<SystemTime>> = const { Cell::new(None) };
 }
 
@@ -49,6 +50,11 @@ pub fn valid_for() -> Duration {
     left.and_then(Result::ok).unwrap_or_default()
 }
 
+/// Returns how often the provider was asked while it was not good, and forgets it.
+pub fn take_hits() -> u32 {
+    HITS.take()
+}
+
 /// Sets the condition.
 pub fn set(condition: Condition) {
     CONDITION.set(condition);
@@ -76,6 +82,9 @@ pub(super) struct Provider {
 
 impl Provider {
     async fn provide(&self) -> provider::Result {
+        if CONDITION.get() != Condition::Good {
+            HITS.set(HITS.get() + 1);
+        }
         match CONDITION.get() {
             Condition::Good => {}
             Condition::Slow(delay) => tokio::time::sleep(delay).await,
