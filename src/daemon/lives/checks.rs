@@ -146,7 +146,7 @@ impl Life {
             ));
         }
         let open = self.world.simulator.open_sessions();
-        if open != sessions && !self.is_denied {
+        if open != sessions && !self.may_leave_sessions {
             return Err(format!("{open} sessions at AWS, {sessions} in the status"));
         }
         let shared = self

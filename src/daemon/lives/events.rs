@@ -56,6 +56,7 @@ impl Life {
         });
         self.apply_fault(event, was_quiet);
         if *event == Event::Kill {
+            self.may_leave_sessions |= self.has_bad_disk;
             self.kill_daemon().await;
         } else if let Event::Restart(stop) = event {
             self.stop_daemon(*stop).await?;
@@ -135,7 +136,8 @@ impl Life {
                 };
                 simulator.fail(operation(call), fault);
                 self.undo_after(PENDING, Undo::Pending);
-                self.is_denied |= (call, code) == (Call::Terminate, Code::AccessDenied);
+                self.needs_credentials |= code == Code::ExpiredToken;
+                self.may_leave_sessions |= (call, code) == (Call::Terminate, Code::AccessDenied);
             }
             Event::Throttled(seconds) => {
                 let code = name(Code::Throttling).to_owned();
@@ -226,7 +228,7 @@ impl Life {
     /// last answer are valid.
     fn begin_provider(&mut self, condition: Condition, seconds: u64) {
         let needed = Duration::from_secs(seconds) + MARGIN;
-        if virtual_provider::valid_for() < needed {
+        if virtual_provider::valid_for() < needed || self.needs_credentials {
             self.disturb(Disturbance::All);
         }
         virtual_provider::set(condition);
@@ -262,7 +264,13 @@ impl Life {
                     Undo::ProviderBegins(condition, seconds) => {
                         self.begin_provider(condition, seconds);
                     }
-                    Undo::Provider => virtual_provider::set(Condition::Good),
+                    Undo::Provider => {
+                        virtual_provider::set(Condition::Good);
+                        // A request that has begun may still wait.
+                        if virtual_provider::valid_for().is_zero() || self.needs_credentials {
+                            self.disturb(Disturbance::Pending);
+                        }
+                    }
                     Undo::Disk => virtual_disk::set(Disk::Good),
                     Undo::Stable => {
                         let mut faults = self.world.simulator.faults();

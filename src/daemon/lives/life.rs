@@ -74,10 +74,13 @@ pub(super) struct Life {
     pub(super) patience: Patience,
     /// What ends later, by its time.
     pub(super) undo: BTreeMap<Instant, Vec<Undo>>,
-    /// The daemon was not permitted to terminate sessions.
-    pub(super) is_denied: bool,
+    /// The daemon was not permitted to terminate sessions, or was killed before its journal was
+    /// written.
+    pub(super) may_leave_sessions: bool,
     /// The journal could not be written, or not at once, for some time.
     pub(super) has_bad_disk: bool,
+    /// AWS has rejected valid credentials, so the daemon may need others at any time.
+    pub(super) needs_credentials: bool,
     /// Until then, a start may fail because of the disk.
     pub(super) disk_until: Instant,
 }
@@ -99,8 +102,9 @@ impl Life {
             next_check: clock::now() + CHECK_INTERVAL,
             patience: Patience::new(),
             undo: BTreeMap::new(),
-            is_denied: false,
+            may_leave_sessions: false,
             has_bad_disk: false,
+            needs_credentials: false,
             disk_until: clock::now(),
         };
         for timed in &script.events {
@@ -127,6 +131,8 @@ impl Life {
         let is_crowded = self.present.len() >= MAX_CONNECTIONS;
         if is_crowded {
             tally::count(Happening::Crowd);
+            // Clients that find no free slot are no failure of their forward.
+            self.claims.replace();
         }
         self.present.insert(self.count, (spec, clock::now()));
         if self.is_quiet() && !is_crowded && self.world.keeps(&spec) {

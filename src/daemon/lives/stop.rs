@@ -22,12 +22,12 @@ impl Life {
     pub(super) async fn end(mut self) -> Result<(), String> {
         self.stop_daemon(Stop::Signal).await?;
         let open = self.world.simulator.open_sessions();
-        if open > 0 && !self.is_denied {
+        if open > 0 && !self.may_leave_sessions {
             return Err(format!("{open} sessions are left after the stop"));
         }
         let journal = self.world.journal();
         // A session is kept for the next process if this one was not permitted to terminate it.
-        if !journal.is_empty() && !self.is_denied && !self.has_bad_disk {
+        if !journal.is_empty() && !self.may_leave_sessions && !self.has_bad_disk {
             return Err(format!(
                 "{} sessions are in the journal after the stop: {journal:?}",
                 journal.len()
