@@ -15,8 +15,7 @@ impl Life {
     /// Remembers the sessions whose websockets are dead from now on. While a client does not read,
     /// its session is not tested.
     pub(super) fn expect_resumes(&mut self) {
-        let is_slow = |temper| matches!(temper, Temper::NeverReads | Temper::SlowReader);
-        if self.present.values().any(|(spec, _)| is_slow(spec.temper)) {
+        if self.has_slow_client(None) {
             return;
         }
         let sessions = self.world.simulator.ledger().sessions;
@@ -182,6 +181,6 @@ impl Life {
     }
 }
 
-/// How long a connection may wait for a session.
+/// How long a connection may wait for a session, and before for an accept loop that pauses.
 pub(super) const MAX_WAITING: Duration =
-    Duration::from_millis(CONNECT_TIMEOUT.as_secs() * 1000 + 500);
+    Duration::from_millis(CONNECT_TIMEOUT.as_secs() * 1000 + 2000);

@@ -79,6 +79,7 @@ impl Life {
             Event::Admin(command) => {
                 if command == AdminCommand::Reload {
                     self.claims.replace();
+                    virtual_provider::forget();
                 }
                 self.commands.spawn(admin::command(command));
             }
@@ -136,7 +137,8 @@ impl Life {
                 };
                 simulator.fail(operation(call), fault);
                 self.undo_after(PENDING, Undo::Pending);
-                self.needs_credentials |= code == Code::ExpiredToken;
+                // The daemon drops the credentials: others may have the permission.
+                self.needs_credentials |= matches!(code, Code::ExpiredToken | Code::AccessDenied);
                 self.may_leave_sessions |= (call, code) == (Call::Terminate, Code::AccessDenied);
             }
             Event::Throttled(seconds) => {
@@ -260,7 +262,10 @@ impl Life {
                         self.claims.begin_detection();
                     }
                     Undo::Destination => World::destination().set_reach(Reach::Open),
-                    Undo::Offline => self.world.simulator.set_offline(TARGET, false),
+                    Undo::Offline => {
+                        self.world.simulator.set_offline(TARGET, false);
+                        self.settle();
+                    }
                     Undo::ProviderBegins(condition, seconds) => {
                         self.begin_provider(condition, seconds);
                     }
@@ -278,7 +283,10 @@ impl Life {
                         self.world.simulator.set_faults(faults);
                     }
                     Undo::Nothing => {}
-                    Undo::Pending => self.world.forget_pending(),
+                    Undo::Pending => {
+                        self.world.forget_pending();
+                        self.settle();
+                    }
                     Undo::Awake => self.check_resumed()?,
                     Undo::Pause => {
                         self.world.simulator.inject(None, OneOffFault::PauseClient);

@@ -22,6 +22,7 @@ use super::world::{MAX_CONNECTIONS, World, address};
 use crate::blocking::virtual_disk::{self, Disk};
 use crate::clock;
 use crate::mutants;
+use crate::session::virtual_provider;
 use crate::virtual_net::{self, PollLimit, Reach};
 
 /// Lives one life.
@@ -135,10 +136,37 @@ impl Life {
             self.claims.replace();
         }
         self.present.insert(self.count, (spec, clock::now()));
-        if self.is_quiet() && !is_crowded && self.world.keeps(&spec) {
+        // On a shared session, it may stop the others, and end those that are quiet for too long.
+        if spec.is_slow() && spec.forward == SHARED {
+            let present = &self.present;
+            let of_shared = |client: &u32| match present.get(client) {
+                Some((spec, _)) => spec.forward == SHARED,
+                None => false,
+            };
+            self.undisturbed
+                .retain(|client, temper| *temper != Temper::HalfClose || !of_shared(client));
+        }
+        let may_be_stopped = spec.temper == Temper::HalfClose
+            && spec.forward == SHARED
+            && self.has_slow_client(Some(SHARED));
+        let is_kept = self.world.keeps(&spec) && !may_be_stopped && !is_crowded;
+        if self.is_quiet() && is_kept {
             self.undisturbed.insert(self.count, spec.temper);
         }
         self.clients.spawn(client.run());
+    }
+
+    /// Returns true if a client, of one forward or any, leaves bytes unread.
+    pub(super) fn has_slow_client(&self, forward: Option<u8>) -> bool {
+        let clients = self.present.values().map(|(spec, _)| spec);
+        clients
+            .filter(|spec| forward.is_none_or(|forward| spec.forward == forward))
+            .any(ClientSpec::is_slow)
+    }
+
+    /// A fault has ended; its consequences may last a little.
+    pub(super) fn settle(&mut self) {
+        self.disturbed_until = self.disturbed_until.max(clock::now() + SETTLING);
     }
 
     /// Returns true if no fault is active or was active shortly before.
@@ -263,7 +291,8 @@ impl Life {
             }
             self.pass(Duration::from_secs(10)).await?;
         }
-        Ok(())
+        // After a client that did not read, its websocket is tested again.
+        self.pass(DETECTION).await
     }
 
     fn signal(&self, signal: i32) {
@@ -274,6 +303,7 @@ impl Life {
 
     pub(super) fn reload(&mut self) {
         self.claims.replace();
+        virtual_provider::forget();
         self.signal(SIGHUP);
     }
 
@@ -297,6 +327,15 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Longer than every pause and hold time in the daemon.
 const RECOVERY: Duration = Duration::from_secs(120);
+
+/// Longer than a broken websocket is unnoticed, while all clients read.
+pub(super) const DETECTION: Duration = Duration::from_secs(60);
+
+/// Longer than the circuit breaker stays open after a failure.
+const SETTLING: Duration = Duration::from_secs(20);
+
+/// The forward with a shared session.
+const SHARED: u8 = 2;
 
 /// Longer than any client stays.
 const MAX_CLIENT: Duration = Duration::from_secs(2400);

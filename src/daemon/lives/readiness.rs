@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::checks::MAX_WAITING;
 use super::client::Outcome;
-use super::life::Life;
+use super::life::{DETECTION, Life};
 use super::script::ClientSpec;
 use super::status::status;
 use super::world::World;
@@ -75,6 +75,8 @@ impl Life {
             // No session can carry data.
             Reach::Silent | Reach::Refused => (ready > 0).then_some((ready, 0)),
         };
+        // While a client does not read, the loss of its session is not noticed.
+        let excess = excess.filter(|_| !self.has_slow_client(None));
         let Some((claimed, real)) = excess else {
             self.claims.excess_since = None;
             return Ok(());
@@ -90,7 +92,8 @@ impl Life {
         }
     }
 
-    /// Returns true if a forward has had a session since some time.
+    /// Returns true if a forward has had a session since some time, or one whose end was perhaps not
+    /// noticed by then.
     fn had_session(&self, forward: u8, since: Instant) -> bool {
         let since = since.saturating_duration_since(self.begin + MARGIN);
         let name = format!("forward f{forward}");
@@ -99,7 +102,7 @@ impl Life {
             let ended = session.ended_us.map(Duration::from_micros);
             session.reason.contains(&name)
                 && session.ready_us.is_some()
-                && ended.is_none_or(|ended| ended >= since)
+                && ended.is_none_or(|ended| ended + DETECTION >= since)
         })
     }
 

@@ -210,6 +210,11 @@ pub(super) enum Temper {
 }
 
 impl ClientSpec {
+    /// Returns true if the client leaves bytes unread, so that they may stop its websocket.
+    pub(super) fn is_slow(&self) -> bool {
+        matches!(self.temper, Temper::NeverReads | Temper::SlowReader)
+    }
+
     /// Returns for how long the client is idle in its request.
     pub(super) fn idle_time(&self) -> Duration {
         match self.temper {

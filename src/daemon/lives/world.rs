@@ -29,6 +29,8 @@ pub(super) struct World {
     pub(super) has_old_agent: bool,
     /// The variant of the configuration.
     variant: u8,
+    /// A variant that disables the last forward was read, and perhaps no other one since.
+    may_be_disabled: bool,
     directory: TempDir,
     _destination: JoinSet<()>,
 }
@@ -70,6 +72,7 @@ impl World {
             daemon: None,
             has_old_agent: version != RECENT,
             variant: 0,
+            may_be_disabled: false,
             directory: tempfile::tempdir().expect("a directory can be created"),
             _destination: destination,
         };
@@ -80,6 +83,7 @@ impl World {
     /// Starts the daemon, with a valid configuration.
     pub(super) fn start_daemon(&mut self) {
         self.configure(0);
+        self.may_be_disabled = false;
         self.daemon = Some(Process::start(&self.config(), &self.state()));
     }
 
@@ -95,6 +99,7 @@ impl World {
     /// Writes a variant of the configuration.
     pub(super) fn configure(&mut self, variant: u8) {
         self.variant = variant;
+        self.may_be_disabled |= variant == DISABLING;
         self.write(&configuration(variant));
     }
 
@@ -107,7 +112,7 @@ impl World {
             _ => false,
         };
         let is_expiring = client.idle_time() > IDLE_TIMEOUT / 2 && !has_keep_alive;
-        let is_disabled = self.variant == DISABLING;
+        let is_disabled = self.may_be_disabled && client.forward + 1 == FORWARDS;
         !is_expiring && !is_disabled
     }
 

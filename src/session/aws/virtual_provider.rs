@@ -60,6 +60,11 @@ pub fn set(condition: Condition) {
     CONDITION.set(condition);
 }
 
+/// The daemon will ask for credentials, whatever it has.
+pub fn forget() {
+    EXPIRY.set(None);
+}
+
 /// Sets for how long credentials are valid that are provided from now on.
 pub fn set_life(life: Duration) {
     LIFE.set(life);
