@@ -16,13 +16,13 @@ use super::aws_options::AwsOptions;
 use super::completions::forward_names;
 use super::exit::Exit;
 use super::push_key::PushKeyOptions;
-use super::{paths, run, terminal};
+use super::{paths, run, startup, terminal};
 use crate::config::{self, Forward, Remote, Target};
-use crate::daemon::{OneShot, OneShotConfig, Signals, StartError};
+use crate::daemon::{OneShot, OneShotConfig, StartError};
 use crate::error_class::ErrorClass;
 use crate::forward::{CloseReason, Stdio, StdioError};
 use crate::session::{ShutdownMode, allow_prompts};
-use crate::telemetry::{self, Format, Log, Verbosity};
+use crate::telemetry::{self, Log, Verbosity};
 
 #[derive(Args, Debug)]
 pub(super) struct ConnectArgs {
@@ -65,20 +65,10 @@ pub(super) struct ConnectArgs {
 
 /// Relays data until one side has closed.
 pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
-    // Registered first: a signal during the start must terminate what was started.
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals.without_reload(),
-        Err(error) => {
-            return fail(
-                Exit::Failed,
-                &error,
-                "cannot register the signal handlers; check the limit of open files",
-            );
-        }
+    let mut signals = match startup::start(log, Verbosity::Error) {
+        Ok(signals) => signals,
+        Err(exit) => return exit,
     };
-    if let Err(error) = log.start(Format::Text, Verbosity::Error) {
-        return fail(Exit::Failed, &error, "internal error; please report it");
-    }
     let config = tokio::select! {
         config = blocking(|| configuration(args)) => config,
         number = signals.next_stop_number() => return Exit::Signal(number),

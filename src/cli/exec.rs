@@ -20,13 +20,13 @@ use super::ad_hoc::blocking;
 use super::aws_options::AwsOptions;
 use super::completions::forward_names;
 use super::exit::Exit;
-use super::forward::{ForwardOptions, Names, configuration, init, start};
+use super::forward::{ForwardOptions, Names, configuration, start};
 use super::forward_variables::{ForwardAddress, ForwardVariables};
 use super::named_forwards::NamedForwards;
-use super::{progress, terminal};
+use super::{progress, startup, terminal};
 use crate::config::{Remote, Shutdown};
 use crate::daemon::{Daemon, Signals};
-use crate::telemetry::Log;
+use crate::telemetry::{Log, Verbosity};
 
 #[derive(Debug, Args)]
 pub(super) struct ExecArgs {
@@ -44,7 +44,7 @@ pub(super) struct ExecArgs {
 }
 
 pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
-    let mut signals = match init(log) {
+    let mut signals = match startup::start(log, Verbosity::Warn) {
         Ok(signals) => signals,
         Err(exit) => return exit,
     };

@@ -12,13 +12,13 @@ use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::local_forward::LocalForward;
 use super::ready_file::ReadyFile;
-use super::{live_status, paths, progress, run, stdout, terminal};
+use super::{live_status, paths, progress, run, startup, stdout, terminal};
 use crate::config::{self, Config, Forward, Remote, Target};
-use crate::daemon::{Cause, Daemon, DaemonEnvironment, ReloadError, Signals, StartError};
+use crate::daemon::{Cause, Daemon, DaemonEnvironment, ReloadError, StartError};
 use crate::forward::ActivatedSockets;
 use crate::panics::caught;
 use crate::session::{Identity, TerminatePolicy, allow_prompts};
-use crate::telemetry::{Format, ForwardReport, Log, Verbosity, flush_log};
+use crate::telemetry::{ForwardReport, Log, Verbosity, flush_log};
 
 #[derive(Debug, Args)]
 pub(super) struct ForwardArgs {
@@ -88,7 +88,7 @@ impl ForwardOptions {
 
 /// Runs the forwards until a signal.
 pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
-    let mut signals = match init(log) {
+    let mut signals = match startup::start(log, Verbosity::Warn) {
         Ok(signals) => signals,
         Err(exit) => return exit,
     };
@@ -164,22 +164,6 @@ fn log_open(daemon: &Daemon) {
             "ssm-proxyd: waiting for {open} open connection{plural}; another Ctrl-C resets them"
         ));
     }
-}
-
-/// Registers the signal handlers and starts logging errors.
-pub(super) fn init(log: Log) -> Result<Signals, Exit> {
-    let signals = Signals::new().map_err(|error| {
-        terminal::fail(
-            Exit::Failed,
-            &error,
-            "cannot register the signal handlers; check the limit of open files",
-        )
-    })?;
-    let started = log.start(Format::Text, Verbosity::Warn);
-    started.map_err(|error| {
-        terminal::fail(Exit::Failed, &error, "internal error; please report it")
-    })?;
-    Ok(signals.without_reload())
 }
 
 /// Reload without a file; not reached, as SIGHUP is not handled.

@@ -12,14 +12,14 @@ use clap::Args;
 use super::ad_hoc::{ad_hoc_without_file, blocking};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
-use super::{paths, stdout, targets, terminal};
+use super::{paths, startup, stdout, targets, terminal};
 use crate::config::{self, Remote, Target};
-use crate::daemon::{ListedTarget, Signals, TargetQuery};
+use crate::daemon::{ListedTarget, TargetQuery};
 use crate::error_class::ErrorClass;
 use crate::files;
 use crate::printable::shell_word;
 use crate::session::allow_prompts;
-use crate::telemetry::{self, Format, Log, Verbosity};
+use crate::telemetry::{self, Log, Verbosity};
 
 #[derive(Args, Debug)]
 pub(super) struct InitArgs {
@@ -44,16 +44,10 @@ pub(super) struct InitArgs {
 
 /// Writes the file, and prints its path.
 pub(super) async fn init(args: InitArgs, log: Log) -> Exit {
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals.without_reload(),
-        Err(error) => {
-            let hint = "cannot register the signal handlers; check the limit of open files";
-            return terminal::fail(Exit::Failed, &error, hint);
-        }
+    let mut signals = match startup::start(log, Verbosity::Warn) {
+        Ok(signals) => signals,
+        Err(exit) => return exit,
     };
-    if let Err(error) = log.start(Format::Text, Verbosity::Warn) {
-        return terminal::fail(Exit::Failed, &error, "internal error; please report it");
-    }
     allow_prompts(telemetry::flush_log);
     tokio::select! {
         written = write(args) => written.unwrap_or_else(|exit| exit),

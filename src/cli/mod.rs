@@ -33,6 +33,7 @@ mod schema;
 mod self_test;
 mod simulate;
 mod ssh_config;
+mod startup;
 mod status;
 mod stdout;
 mod targets;
@@ -49,13 +50,12 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 pub use self::exit::Exit;
 use crate::config::ValueError;
-use crate::daemon::Signals;
 use crate::forward::InheritedSockets;
 use crate::panics;
 use crate::printable::is_printable;
 use crate::proto::ClientVersion;
 use crate::session::{kill_credential_processes, restore_terminal};
-use crate::telemetry::{self, Format, Log, Verbosity};
+use crate::telemetry::{self, Log, Verbosity};
 
 /// Runs the command given by the arguments. Returns when it is complete and the log is flushed.
 pub fn main() -> Exit {
@@ -239,22 +239,16 @@ fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
 
 /// Runs a command that prints its own messages.
 async fn quietly(log: Log, command: impl Future<Output = Exit>) -> Exit {
-    match log.start(Format::Text, Verbosity::Warn) {
-        Ok(_) => command.await,
-        Err(error) => terminal::fail(Exit::Failed, &error, "internal error; please report it"),
+    match startup::start_log(log, Verbosity::Warn) {
+        Ok(()) => command.await,
+        Err(exit) => exit,
     }
 }
 
 async fn run_simulator(args: simulate::Args) -> Exit {
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals.without_reload(),
-        Err(error) => {
-            return terminal::fail(
-                Exit::Failed,
-                &error,
-                "cannot register the signal handlers; check the limit of open files",
-            );
-        }
+    let mut signals = match startup::stop_signals() {
+        Ok(signals) => signals,
+        Err(exit) => return exit,
     };
     match simulate::run(args, signals.wait_for_stop()).await {
         Ok(()) => Exit::Done,

@@ -10,10 +10,10 @@ use tracing::{error, info, warn};
 use super::ad_hoc::blocking;
 use super::exit::Exit;
 use super::self_test::SelfTest;
-use super::{admin_socket_path, environment, paths, terminal};
+use super::{admin_socket_path, environment, paths, startup, terminal};
 use crate::config;
 use crate::daemon::{
-    Cause, Daemon, DaemonEnvironment, ReloadError, Signals, StartError, StartOptions, log_format,
+    Cause, Daemon, DaemonEnvironment, ReloadError, StartError, StartOptions, log_format,
     log_verbosity,
 };
 use crate::forward::{ActivatedSockets, InheritedSockets};
@@ -38,15 +38,9 @@ pub(super) struct RunArgs {
 /// Runs until a stop signal, then terminates all sessions.
 pub(super) async fn run(args: RunArgs, log: Log, sockets: io::Result<InheritedSockets>) -> Exit {
     // Registered first: a signal during the start must end it in order.
-    let mut signals = match Signals::new() {
+    let mut signals = match startup::signals() {
         Ok(signals) => signals,
-        Err(error) => {
-            return terminal::fail(
-                Exit::Failed,
-                &error,
-                "cannot register the signal handlers; check the limit of open files",
-            );
-        }
+        Err(exit) => return exit,
     };
     let reading = blocking(move || {
         paths::read(args.config.as_deref())

@@ -20,15 +20,15 @@ use super::completions::forward_names;
 use super::connect::{self, ConnectArgs};
 use super::exit::Exit;
 use super::push_key::PushKeyOptions;
-use super::{admin_socket_path, environment, paths, progress, terminal};
+use super::{admin_socket_path, environment, paths, progress, startup, terminal};
 use crate::config::{self, Aws, Config, Forward, Target};
 use crate::daemon::doctor::{
     Check, CurrentCheck, Examination, Failure, Finding, TimeLimits, Verdict,
 };
-use crate::daemon::{Client, OneShotConfig, Signals};
+use crate::daemon::{Client, OneShotConfig};
 use crate::error_class::ErrorClass;
 use crate::session::allow_prompts;
-use crate::telemetry::{self, Format, Log, Verbosity};
+use crate::telemetry::{self, Log, Verbosity};
 
 #[derive(Args, Debug)]
 pub(super) struct DoctorArgs {
@@ -59,17 +59,10 @@ pub(super) struct DoctorArgs {
 
 /// Makes the checks and prints their results. The exit code is that of the worst failure.
 pub(super) async fn doctor(args: DoctorArgs, log: Log) -> Exit {
-    // Registered first: a signal must end what was started.
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals.without_reload(),
-        Err(error) => {
-            let hint = "cannot register the signal handlers; check the limit of open files";
-            return terminal::fail(Exit::Failed, &error, hint);
-        }
+    let mut signals = match startup::start(log, Verbosity::Error) {
+        Ok(signals) => signals,
+        Err(exit) => return exit,
     };
-    if let Err(error) = log.start(Format::Text, Verbosity::Error) {
-        return terminal::fail(Exit::Failed, &error, "internal error; please report it");
-    }
     let (json, limits) = (args.json, (args.check_timeout, args.timeout));
     let prepared = tokio::select! {
         prepared = blocking(move || prepare(args)) => prepared,

@@ -9,8 +9,7 @@ use super::{StatusArgs, request, text};
 use crate::cli::control::{AskError, ask, ask_quietly, sent, unexpected_response};
 use crate::cli::exit::Exit;
 use crate::cli::stdout::{self, StdoutClosed};
-use crate::cli::terminal;
-use crate::daemon::Signals;
+use crate::cli::{startup, terminal};
 use crate::printable::printable_lines;
 
 /// Redraws the status until a stop signal, or until the daemon does not respond.
@@ -19,9 +18,9 @@ pub(super) async fn watch(args: &StatusArgs) -> Exit {
         let hint = "without a terminal, repeat `ssm-proxyd status --json`";
         return terminal::fail(Exit::Usage, &"--watch needs a terminal", hint);
     }
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals.without_reload(),
-        Err(error) => return terminal::fail(Exit::Failed, &error, SIGNALS_HINT),
+    let mut signals = match startup::stop_signals() {
+        Ok(signals) => signals,
+        Err(exit) => return exit,
     };
     // Before the screen is changed, so that an error stays visible.
     let request = request(args);
@@ -96,5 +95,3 @@ const NEXT: &str = "\x1b[K\r\n";
 const REST: &str = "\x1b[J";
 
 const INTERVAL: Duration = Duration::from_secs(1);
-
-const SIGNALS_HINT: &str = "cannot register the signal handlers; check the limit of open files";

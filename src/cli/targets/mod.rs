@@ -14,13 +14,11 @@ pub(super) use self::table::format as table;
 use super::ad_hoc::{AdHocConfig, blocking, load_ad_hoc};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
-use super::{run, stdout, terminal};
+use super::{run, startup, stdout, terminal};
 use crate::config::{self, Forward};
-use crate::daemon::{
-    ListedTarget, Signals, TargetList, TargetListError, TargetQuery, list_targets,
-};
+use crate::daemon::{ListedTarget, TargetList, TargetListError, TargetQuery, list_targets};
 use crate::session::{ErrorKind, allow_prompts};
-use crate::telemetry::{self, Format, Log, Verbosity};
+use crate::telemetry::{self, Log, Verbosity};
 
 #[derive(Args, Debug)]
 pub(super) struct TargetsArgs {
@@ -51,16 +49,10 @@ pub(super) struct TargetsArgs {
 
 /// Lists the targets that match.
 pub(super) async fn targets(args: TargetsArgs, log: Log) -> Exit {
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals.without_reload(),
-        Err(error) => {
-            let hint = "cannot register the signal handlers; check the limit of open files";
-            return terminal::fail(Exit::Failed, &error, hint);
-        }
+    let mut signals = match startup::start(log, Verbosity::Warn) {
+        Ok(signals) => signals,
+        Err(exit) => return exit,
     };
-    if let Err(error) = log.start(Format::Text, Verbosity::Warn) {
-        return terminal::fail(Exit::Failed, &error, "internal error; please report it");
-    }
     allow_prompts(telemetry::flush_log);
     let is_json = args.json;
     let listed = tokio::select! {
