@@ -1,13 +1,13 @@
 //! Lists the containers of the tasks of an ECS cluster.
 
-use aws_sdk_ecs::types::{Container, DesiredStatus, ManagedAgentName, Task};
+use aws_sdk_ecs::types::{DesiredStatus, Task as EcsTask};
 
-use super::SsmClient;
 use super::paging::{AfterPage, Pages};
-use super::task_lookup::{last_part, word};
+use super::{SsmClient, task_lookup};
 use crate::printable::Printable;
 use crate::session::error::Error;
 use crate::session::target::{EcsTarget, EcsTasks};
+use crate::session::task_choice::{Container, Task};
 
 /// A container of a running task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl SsmClient {
             let has_entries = !arns.is_empty();
             if has_entries {
                 let tasks = self.describe_tasks(&all, arns).await?;
-                containers.extend(tasks.iter().flat_map(containers_of));
+                containers.extend(tasks.into_iter().flat_map(containers_of));
             }
             let is_cut = match pages.turn(next, has_entries) {
                 AfterPage::Next => continue,
@@ -67,44 +67,37 @@ impl SsmClient {
     }
 }
 
-fn containers_of(task: &Task) -> Vec<ClusterTask> {
-    let containers = task.containers().iter();
-    containers.map(|container| row(task, container)).collect()
-}
-
-fn row(task: &Task, container: &Container) -> ClusterTask {
-    let name = container.name().unwrap_or_default();
+/// Returns the containers of a task; none if it cannot be part of a target.
+fn containers_of(task: EcsTask) -> Vec<ClusterTask> {
     let group = task.group().unwrap_or_default();
-    let group = match group.split_once(':') {
-        Some((_kind, name)) => name,
-        None => group,
-    };
+    let group = group.split_once(':').map_or(group, |(_kind, name)| name);
+    let group = group.to_owned();
     let platform = [task.platform_family(), task.platform_version()];
     let platform: Vec<_> = platform.into_iter().flatten().collect();
-    ClusterTask {
-        target: target(task, container).unwrap_or_default().into(),
-        name: format!("{group}/{name}").trim_matches('/').into(),
-        platform: platform.join(" ").into(),
-        agent_status: agent_status(task, container).into(),
-    }
-}
-
-fn target(task: &Task, container: &Container) -> Option<String> {
-    let cluster = word(last_part(task.cluster_arn()?))?;
-    let id = word(last_part(task.task_arn()?))?;
-    let runtime_id = word(container.runtime_id()?)?;
-    Some(format!("ecs:{cluster}_{id}_{runtime_id}"))
+    let platform = Printable::from(platform.join(" "));
+    let Some(task) = task_lookup::task(task) else {
+        return Vec::new();
+    };
+    let row = |container: &Container| ClusterTask {
+        target: match &container.runtime_id {
+            Some(runtime_id) => task.target(runtime_id).into(),
+            None => Printable::default(),
+        },
+        name: format!("{group}/{}", container.name)
+            .trim_matches('/')
+            .into(),
+        platform: platform.clone(),
+        agent_status: agent_status(&task, container).into(),
+    };
+    task.containers.iter().map(row).collect()
 }
 
 fn agent_status<'a>(task: &Task, container: &'a Container) -> &'a str {
-    if !task.enable_execute_command() {
-        return NO_EXEC;
+    match &container.agent {
+        _ if !task.has_exec => NO_EXEC,
+        Some(agent) if !agent.status.is_empty() => &agent.status,
+        Some(_) | None => NO_AGENT,
     }
-    let mut agents = container.managed_agents().iter();
-    let agent = agents.find(|agent| agent.name() == Some(&ManagedAgentName::ExecuteCommandAgent));
-    agent
-        .and_then(|agent| agent.last_status())
-        .unwrap_or(NO_AGENT)
 }
 
 /// The status of an agent that runs.

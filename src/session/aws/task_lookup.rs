@@ -144,7 +144,7 @@ fn looked_for(target: &EcsTarget, error: Error) -> Error {
 }
 
 /// Converts a task; `None` if its id or cluster is missing or cannot be part of a target.
-fn task(task: EcsTask) -> Option<Task> {
+pub(super) fn task(task: EcsTask) -> Option<Task> {
     let seconds = |time: Option<aws_sdk_ecs::primitives::DateTime>| time.map_or(0, |t| t.secs());
     let containers = task.containers.unwrap_or_default();
     Some(Task {
@@ -190,14 +190,14 @@ fn container(container: EcsContainer) -> Option<Container> {
 }
 
 /// Returns a part of a target, if it has only characters that ECS uses in names and ids.
-pub(super) fn word(text: &str) -> Option<String> {
+fn word(text: &str) -> Option<String> {
     let is_letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     let is_word = !text.is_empty() && text.len() <= MAX_WORD && text.bytes().all(is_letter);
     is_word.then(|| text.to_owned())
 }
 
 /// Returns the name at the end of an ARN, or of a name that is no ARN.
-pub(super) fn last_part(arn: &str) -> &str {
+fn last_part(arn: &str) -> &str {
     arn.rsplit_once('/').map_or(arn, |(_, name)| name)
 }
 

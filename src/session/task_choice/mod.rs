@@ -81,10 +81,9 @@ pub(super) fn choose(tasks: &[Task], container: Option<&str>) -> Result<Vec<Stri
     }
     usable.sort_by_key(|(task, _)| (task.health, Reverse(task.started_at), &task.id));
     usable.truncate(MAX_TASKS);
-    let targets = usable.into_iter().map(|(task, runtime_id)| {
-        let Task { cluster, id, .. } = task;
-        format!("ecs:{cluster}_{id}_{runtime_id}")
-    });
+    let targets = usable
+        .into_iter()
+        .map(|(task, runtime_id)| task.target(runtime_id));
     let targets: Vec<_> = targets.collect();
     match obstacles.into_iter().min() {
         _ if !targets.is_empty() => Ok(targets),
@@ -97,6 +96,12 @@ pub(super) fn choose(tasks: &[Task], container: Option<&str>) -> Result<Vec<Stri
 }
 
 impl Task {
+    /// Returns the target of Session Manager that is this container.
+    pub(super) fn target(&self, runtime_id: &str) -> String {
+        let Self { cluster, id, .. } = self;
+        format!("ecs:{cluster}_{id}_{runtime_id}")
+    }
+
     /// Returns whether it runs and is not about to be stopped.
     fn is_running(&self) -> bool {
         self.status == RUNNING && self.desired_status == RUNNING
