@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use ssm_proxyd::sim::Simulator;
 
 use crate::support::connect_process::ConnectProcess;
-use crate::support::fake_api::Api;
+use crate::support::fake_api::{Api, captive_portal};
 use crate::support::in_process::{TARGET, unpaced};
 use crate::support::message_builder::gateway;
 use crate::support::process::{Process, ssm_proxyd};
@@ -23,14 +23,7 @@ fn connect(api: SocketAddr, target: &str) -> (i32, String) {
 
 #[test]
 fn a_web_page_is_not_a_response_of_the_api() {
-    let portal = gateway(|mut client| {
-        let page = "<html>Please log in</html>";
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n", page.len());
-        let text = format!("{head}Content-Type: text/html\r\n\r\n{page}");
-        while client.read(&mut [0; 4096]).is_ok_and(|len| len > 0) {
-            let _gone = client.write_all(text.as_bytes());
-        }
-    });
+    let portal = captive_portal();
 
     for target in [TARGET, "bastion"] {
         let (code, stderr) = connect(portal, target);

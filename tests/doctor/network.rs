@@ -1,7 +1,7 @@
 //! Faults of the network between this machine and AWS. The names are those of AWS only where a proxy
 //! routes them, so that nothing is resolved and nothing leaves this machine.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use socket2::{Domain, Socket, Type};
@@ -10,8 +10,8 @@ use ssm_proxyd::sim::ServerKind;
 use super::*;
 use crate::support::connect_proxy::ConnectProxy;
 use crate::support::daemon_process::free_address;
+use crate::support::fake_api::captive_portal;
 use crate::support::in_process::destination;
-use crate::support::message_builder::gateway;
 
 /// An address that does not answer, as its accept queue is full, while the sockets exist.
 pub(super) fn black_hole() -> (SocketAddr, Vec<Socket>) {
@@ -92,14 +92,7 @@ async fn the_answer_is_without_tls() {
 
 #[test]
 fn the_answer_is_a_web_page() {
-    let portal = gateway(|mut client| {
-        let page = "<html>Please log in</html>";
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n", page.len());
-        let text = format!("{head}Content-Type: text/html\r\n\r\n{page}");
-        while client.read(&mut [0; 4096]).is_ok_and(|len| len > 0) {
-            let _gone = client.write_all(text.as_bytes());
-        }
-    });
+    let portal = captive_portal();
 
     let text = file(&format!("http://{portal}"), &forward(1));
 

@@ -1,7 +1,7 @@
 //! A fake SSM API with responses chosen by the test, where the simulator would be too well-behaved;
 //! and a proxy before the API of the simulator that records the calls.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_ssm::primitives::{DateTime, DateTimeFormat};
 use ssm_proxyd::sim::Credentials;
+
+use super::message_builder::gateway;
 
 /// The API. Its threads end with the test binary.
 #[derive(Debug)]
@@ -266,4 +268,16 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let fields = head.lines().filter_map(|line| line.split_once(':'));
     let mut fitting = fields.filter(|(field, _)| field.eq_ignore_ascii_case(name));
     fitting.next().map(|(_, value)| value.trim())
+}
+
+/// A server that responds to each request with a web page, as a captive portal does.
+pub(crate) fn captive_portal() -> SocketAddr {
+    gateway(|mut client| {
+        let page = "<html>Please log in</html>";
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n", page.len());
+        let text = format!("{head}Content-Type: text/html\r\n\r\n{page}");
+        while client.read(&mut [0; 4096]).is_ok_and(|len| len > 0) {
+            let _gone = client.write_all(text.as_bytes());
+        }
+    })
 }
