@@ -73,15 +73,20 @@ pub enum Links {
 ///
 /// # Errors
 ///
-/// If a file cannot be created in the same directory, or its owner cannot be kept. The file is
-/// unchanged then.
+/// If it is not a regular file, such as /dev/null; if a file cannot be created in the same directory,
+/// or its owner cannot be kept. The file is unchanged then.
 pub fn replace(path: &Path, content: &[u8], links: Links) -> io::Result<()> {
     let path = match fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() && links == Links::Followed => fs::canonicalize(path)?,
         _ => path.to_owned(),
     };
     let previous = match fs::symlink_metadata(&path) {
-        Ok(found) => Some(found).filter(Metadata::is_file),
+        Ok(found) if found.is_file() => Some(found),
+        Ok(found) if found.is_symlink() => None,
+        Ok(_) => {
+            let why = "it is not a regular file";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
     };
@@ -226,6 +231,28 @@ mod tests {
             let is_link = fs::symlink_metadata(&link).unwrap().is_symlink();
             assert_eq!(is_link, links == Links::Followed);
         }
+    }
+
+    /// A device such as /dev/null would be lost to the whole machine.
+    #[test]
+    fn only_a_regular_file_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let (fifo, link) = (directory.path().join("fifo"), directory.path().join("link"));
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+        assert!(made.unwrap().success());
+        std::os::unix::fs::symlink(&fifo, &link).unwrap();
+
+        for (path, links) in [
+            (&fifo, Links::Followed),
+            (&fifo, Links::Replaced),
+            (&link, Links::Followed),
+        ] {
+            let error = replace(path, b"new", links).unwrap_err();
+            assert_eq!(error.to_string(), "it is not a regular file");
+            let kept = fs::symlink_metadata(&fifo).unwrap().file_type();
+            assert!(kept.is_fifo(), "{}", path.display());
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
     }
 
     #[test]
