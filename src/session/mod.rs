@@ -14,6 +14,7 @@
 
 mod aws;
 mod circuit_breaker;
+mod database_token;
 mod dispatcher;
 mod error;
 mod journal;
@@ -53,6 +54,7 @@ pub use self::aws::{
     unless_prompting,
 };
 pub use self::circuit_breaker::{CircuitBreaker, Decision, HoldTime};
+pub use self::database_token::{DatabaseLogin, DatabaseToken};
 pub use self::dispatcher::{Dispatcher, RetryTrigger, Sessions, unix_seconds};
 pub use self::error::{Error, ErrorKind, Recovery};
 pub use self::journal::{Journal, JournalEntry, Origin};

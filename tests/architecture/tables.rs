@@ -142,7 +142,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ("aws-config", At(&["session/aws", "session/target"])),
     (
         "aws-credential-types",
-        At(&["session/aws", "session/sigv4"]),
+        At(&["session/aws", "session/database_token", "session/sigv4"]),
     ),
     ("aws-sdk-ecs", At(&["session/aws"])),
     ("aws-sdk-ec2instanceconnect", At(&["session/aws"])),
@@ -153,7 +153,10 @@ pub(super) const CRATES: &[(&str, Places)] = &[
         "aws-sdk-sts",
         At(&["session/aws/caller", "session/aws/cause", "session/aws/mfa"]),
     ),
-    ("aws-sigv4", At(&["session/sigv4", "sim/signature"])),
+    (
+        "aws-sigv4",
+        At(&["session/database_token", "session/sigv4", "sim/signature"]),
+    ),
     ("aws-smithy-http-client", At(&["session/aws"])),
     ("aws-smithy-runtime-api", At(&["session/aws/body_limit"])),
     (
@@ -190,7 +193,10 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ("humantime", At(&["duration"])),
     ("hyper", At(&["daemon", "sim"])),
     ("hyper-util", At(&["network/proxy", "daemon", "sim"])),
-    ("percent-encoding", At(&["sim/signature"])),
+    (
+        "percent-encoding",
+        At(&["session/database_token", "sim/signature"]),
+    ),
     (
         "prometheus-client",
         At(&["telemetry/timings", "daemon/http/prometheus"]),

@@ -18,6 +18,7 @@ mod calls;
 mod cause;
 mod cluster_tasks;
 mod code_prompt;
+mod database_token;
 mod document;
 mod effect;
 mod endpoints;
@@ -166,8 +167,13 @@ impl SsmClient {
 
     /// Waits for credentials until `deadline`. The request for them continues after that.
     pub(super) async fn await_credentials(&self, deadline: Instant) -> Result<(), Error> {
+        self.api_client_until(deadline).await.map(drop)
+    }
+
+    /// As [`SsmClient::api_client`], but waits no longer than until `deadline`.
+    async fn api_client_until(&self, deadline: Instant) -> Result<Arc<ApiClient>, Error> {
         match timeout_at(deadline.into(), self.api_client()).await {
-            Ok(api_client) => api_client.map(drop),
+            Ok(api_client) => api_client,
             Err(_) => {
                 let waited = self.0.api_clients.pending_for();
                 Err(self.0.settings.slow_provider(waited))
