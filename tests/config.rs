@@ -159,6 +159,8 @@ fn addresses_may_be_written_in_many_ways() {
              -> ecs:my_cluster_0123456789abcdef0123456789abcdef_0123456789abcdef-0123456789 \
              -> [2001:db8::7]:5432",
             "passed: systemd:db, systemd:web_2.socket -> i-01234567 -> localhost:22",
+            "host: 127.90.48.146:5432, 127.90.48.146:5435, localhost:5436 -> i-01234567 \
+             -> db.internal:5432",
         ]
     );
 }

@@ -92,7 +92,7 @@ fn of_kind(kind: Kind) -> Value {
         }
         Kind::Remote => json!({ "anyOf": [port(1), text("^.+$")] }),
         Kind::Listen => {
-            let address = text("^(unix:/.+|systemd:.+|.*[0-9]+)$");
+            let address = text("^(unix:/.+|systemd:.+|hosts|.*[0-9]+)$");
             let addresses = many(json!({ "anyOf": [port(0), address] }));
             json!({ "anyOf": [port(0), address, addresses] })
         }

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::config::check::address::{normalized, overlap};
+use crate::config::check::remote_hosts::check_host;
 use crate::config::check::section::SectionKeys;
-use crate::config::check::value::Addresses;
 use crate::config::diagnostic::{Finding, Findings};
 use crate::config::model::{
     HOST_DOCUMENT, Listen, PER_CONNECTION, PORT_DOCUMENT, Parameters, Remote, SHARED, Target,
@@ -16,6 +16,7 @@ use crate::config::source::quoted;
 
 /// Checks the settings of one forward against each other.
 pub(super) fn check_forward(section: &SectionKeys<'_>, findings: &mut Findings) {
+    check_host(section, findings);
     check_remote_clients(section, findings);
     check_mode(section, findings);
     check_window(section, findings);
@@ -33,6 +34,7 @@ pub(super) fn check_tables(
     findings: &mut Findings,
 ) {
     check_names(forwards, findings);
+    check_host(http, findings);
     check_remote_clients(http, findings);
     // A disabled forward does not listen, so another one may use its address.
     let is_served = |section: &&SectionKeys<'_>| section.get("enabled") != Some(false);
@@ -75,11 +77,11 @@ fn check_remote_clients(section: &SectionKeys<'_>, findings: &mut Findings) {
 
 /// Reports `mode` where it has no effect, as the user may rely on it for protection.
 fn check_mode(section: &SectionKeys<'_>, findings: &mut Findings) {
-    let addresses = section.get::<Addresses>("listen");
-    let Some((span, addresses)) = section.span("mode").zip(addresses) else {
+    let Some(span) = section.span("mode") else {
         return;
     };
-    if addresses.iter().all(|(listen, _)| listen.path().is_none()) {
+    let addresses = section.addresses();
+    if !addresses.is_empty() && addresses.iter().all(|(listen, _)| listen.path().is_none()) {
         let what = "`mode` has no effect: `listen` has no Unix socket";
         let hint = "remove it, or add a Unix socket: `listen = \"unix:/run/ssm-proxyd/db.sock\"`";
         findings.add(section.finding(span, what, hint));

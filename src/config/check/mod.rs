@@ -9,6 +9,7 @@ mod conflict;
 mod hosts;
 pub(super) mod identifiers;
 mod parameters;
+mod remote_hosts;
 mod section;
 mod tag_argument;
 mod target;
@@ -24,17 +25,17 @@ use std::time::Duration;
 
 use crate::config::check::conflict::{check_forward, check_tables};
 pub use crate::config::check::parameters::parameter;
+use crate::config::check::remote_hosts::{host_address, host_addresses, listen};
 use crate::config::check::section::SectionKeys;
 pub use crate::config::check::tag_argument::tag;
 pub use crate::config::check::target_ecs::cluster;
 pub use crate::config::check::units::{duration, format_size};
-use crate::config::check::value::Addresses;
 pub use crate::config::check::value::argument;
 use crate::config::diagnostic::{Diagnostics, Finding, Findings};
 use crate::config::document::{Document, KeyValue, Table, Value, ValueData};
 use crate::config::model::{
-    Account, Admin, Aws, Config, Forward, Http, Limits, Listen, Log, LogFormat, LogLevel, Proxy,
-    SHARED, SessionMode, Shutdown, Upload,
+    Account, Admin, Aws, Config, Forward, Http, Limits, Log, LogFormat, LogLevel, Proxy, SHARED,
+    SessionMode, Shutdown, Upload,
 };
 use crate::config::settings::{
     ADMIN, AWS, Cardinality, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, SECTIONS, SHUTDOWN, Section,
@@ -153,6 +154,7 @@ impl<'a> Tables<'a> {
     }
 
     fn take_forwards(&mut self, section: Section, values: &'a [Value], findings: &mut Findings) {
+        let addresses = host_addresses(values);
         for (index, value) in values.iter().enumerate() {
             let ValueData::Table(table) = &value.data else {
                 let (number, type_name) = (index + 1, value.data.type_name());
@@ -168,7 +170,8 @@ impl<'a> Tables<'a> {
             }
             let defaults = self.single.get(DEFAULTS.name);
             let scope = scope(table, index);
-            let checked = SectionKeys::read(table, section, scope, defaults, findings);
+            let mut checked = SectionKeys::read(table, section, scope, defaults, findings);
+            checked.host_address = host_address(&checked, &addresses);
             check_forward(&checked, findings);
             self.forwards.push(checked);
         }
@@ -282,11 +285,6 @@ fn forward(section: &SectionKeys<'_>, source: &SourceText<'_>) -> Option<Forward
         allow_remote_clients: section.get("allow_remote_clients")?,
         line: source.line(section.span("listen")?.start),
     })
-}
-
-fn listen(section: &SectionKeys<'_>) -> Option<Vec<Listen>> {
-    let addresses = section.get::<Addresses>("listen")?.into_iter();
-    Some(addresses.map(|(listen, _)| listen).collect())
 }
 
 fn sessions(section: &SectionKeys<'_>) -> Option<SessionMode> {

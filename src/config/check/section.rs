@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::config::check::value::{Addresses, FromValue, default, errors};
+use crate::config::check::address::{HostAddress, ListenAddress};
+use crate::config::check::value::{Addresses, FromValue, WrittenAddresses, default, errors};
 use crate::config::diagnostic::{Finding, Findings};
 use crate::config::document::{KeyValue, Table, Value};
 use crate::config::settings::{Cardinality, Section, Setting};
@@ -20,6 +21,8 @@ pub(super) struct SectionKeys<'a> {
     own: Values<'a>,
     /// Values set in `[defaults]`.
     inherited: Values<'a>,
+    /// The address of its remote host, which `listen` may refer to.
+    pub(super) host_address: Option<HostAddress>,
 }
 
 type Values<'a> = BTreeMap<&'static str, &'a Value>;
@@ -68,6 +71,7 @@ impl<'a> SectionKeys<'a> {
             section,
             own: BTreeMap::new(),
             inherited: BTreeMap::new(),
+            host_address: None,
         }
     }
 
@@ -154,7 +158,12 @@ impl<'a> SectionKeys<'a> {
 
     /// Returns the addresses to listen on; none if they are absent or invalid.
     pub(super) fn addresses(&self) -> Addresses {
-        self.get("listen").unwrap_or_default()
+        let written: WrittenAddresses = self.get("listen").unwrap_or_default();
+        let resolve = |(listen, span): (ListenAddress, _)| {
+            let listen = listen.resolve(self.host_address)?;
+            Some((listen, span))
+        };
+        written.into_iter().filter_map(resolve).collect()
     }
 
     fn set(&self, key: &str) -> Option<&'a Value> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::slice;
 use std::time::Duration;
 
-use crate::config::check::address::port_number;
+use crate::config::check::address::{ListenAddress, port_number};
 use crate::config::check::units::{duration, format_size, size};
 use crate::config::diagnostic::ValueError;
 use crate::config::document::{Value, ValueData};
@@ -26,7 +26,10 @@ pub(super) type Checked<T> = Result<T, Vec<SpannedError>>;
 /// An error and its range: the value or a part of it.
 pub(super) type SpannedError = (Range<usize>, ValueError);
 
-/// Addresses with their ranges; at least one.
+/// Addresses as they are written, with their ranges; at least one.
+pub(super) type WrittenAddresses = Vec<(ListenAddress, Range<usize>)>;
+
+/// Addresses with their ranges.
 pub(super) type Addresses = Vec<(Listen, Range<usize>)>;
 
 /// Returns all errors of a value.
@@ -39,7 +42,7 @@ pub(super) fn errors(setting: &Setting, value: &Value) -> Vec<SpannedError> {
         Kind::Number(..) | Kind::Size(..) => of::<u64>,
         Kind::Duration(..) => of::<Duration>,
         Kind::Choice(_) | Kind::Text(..) => of::<String>,
-        Kind::Listen => of::<Addresses>,
+        Kind::Listen => of::<WrittenAddresses>,
         Kind::Hosts => of::<Vec<String>>,
         Kind::Target => of::<Targets>,
         Kind::Remote => of::<Remote>,
@@ -128,14 +131,14 @@ impl FromValue for Remote {
     }
 }
 
-impl FromValue for Addresses {
+impl FromValue for WrittenAddresses {
     fn from_value(setting: &Setting, value: &Value) -> Checked<Self> {
         one_or_many(value, MAX_ADDRESSES, "addresses", |value| {
             let listen = match (setting.kind, &value.data) {
                 (Kind::Listen, ValueData::Text(text)) => text.parse(),
-                (Kind::Listen, ValueData::Number(number)) => {
-                    port_number(*number, 0).map(Listen::Localhost)
-                }
+                (Kind::Listen, ValueData::Number(number)) => port_number(*number, 0)
+                    .map(Listen::Localhost)
+                    .map(ListenAddress::Fixed),
                 _ => return wrong_type(setting, value),
             };
             let listen = listen.map_err(|error| at(value, error))?;

@@ -5,6 +5,7 @@
 //! [`parse`](crate::config::parse).
 
 mod aws;
+mod host_addresses;
 mod target;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub(super) use self::aws::NO_PROXY;
 pub use self::aws::{Account, Aws, ClientVersion, Proxy};
+pub use self::host_addresses::HostAddresses;
 pub use self::target::{EcsTarget, EcsTasks, Target, Targets};
 
 /// Contents of a configuration file.

@@ -1,11 +1,13 @@
 //! Addresses: listeners, destinations, and endpoint URLs.
 
+mod listen_address;
 mod socket_path;
 mod url;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+pub(super) use crate::config::check::address::listen_address::{HostAddress, ListenAddress};
 pub(super) use crate::config::check::address::socket_path::{MAX_PATH, normalized};
 use crate::config::check::address::socket_path::{bare_path, socket_path};
 pub(in crate::config) use crate::config::check::address::url::{
