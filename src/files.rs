@@ -99,6 +99,38 @@ pub fn replace(path: &Path, content: &[u8], links: Links) -> io::Result<()> {
     written
 }
 
+/// As [`replace`], following a link; but a file that cannot be replaced is overwritten, which a reader
+/// may see half done: one that a container runtime has mounted, or in a directory that this user
+/// cannot write. Blocks.
+///
+/// # Errors
+///
+/// If the file cannot be written either.
+pub fn replace_or_overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
+    let Err(error) = replace(path, content, Links::Followed) else {
+        return Ok(());
+    };
+    let is_in_the_way = matches!(
+        error.kind(),
+        io::ErrorKind::ResourceBusy
+            | io::ErrorKind::CrossesDevices
+            | io::ErrorKind::ReadOnlyFilesystem
+            | io::ErrorKind::PermissionDenied
+    );
+    match is_in_the_way {
+        true => overwrite(path, content),
+        false => Err(error),
+    }
+}
+
+/// Overwrites an existing file.
+fn overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.write_all(content)?;
+    file.set_len(content.len() as u64)?;
+    file.sync_all()
+}
+
 /// Creates a file that does not exist, with its whole content at once. Blocks.
 ///
 /// # Errors
@@ -252,6 +284,7 @@ mod tests {
             let kept = fs::symlink_metadata(&fifo).unwrap().file_type();
             assert!(kept.is_fifo(), "{}", path.display());
         }
+        replace_or_overwrite(&link, b"new").unwrap_err();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
     }
 
@@ -265,6 +298,20 @@ mod tests {
 
         assert!(path.is_dir());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_overwritten_in_place_without_the_rest_of_its_content() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "a longer content").unwrap();
+        let inode = fs::metadata(&path).unwrap().ino();
+
+        overwrite(&path, b"new").unwrap();
+
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
+        overwrite(&directory.path().join("other"), b"new").unwrap_err();
     }
 
     #[test]

@@ -44,6 +44,8 @@ mod fuzz;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod hosts;
+#[cfg(test)]
 mod iam_policy;
 #[cfg(test)]
 mod init;

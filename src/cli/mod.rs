@@ -18,6 +18,7 @@ mod exec;
 mod exit;
 mod forward;
 mod forward_variables;
+mod hosts;
 mod iam_policy;
 mod init;
 mod live_status;
@@ -164,6 +165,8 @@ enum Command {
     SshConfig(ssh_config::SshConfigArgs),
     /// Print the least IAM policy for the forwards of the configuration
     IamPolicy(iam_policy::IamPolicyArgs),
+    /// Print, install or remove names of remote hosts in /etc/hosts, so that TLS names match
+    Hosts(hosts::HostsArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print a manual page
@@ -196,6 +199,7 @@ impl Command {
             Self::Doctor(args) => doctor::doctor(args, log).await,
             Self::SshConfig(args) => quietly(log, async { ssh_config::ssh_config(args) }).await,
             Self::IamPolicy(args) => quietly(log, async { iam_policy::iam_policy(&args) }).await,
+            Self::Hosts(args) => quietly(log, async { hosts::hosts(&args) }).await,
             Self::Completions(args) => {
                 quietly(log, async { completions::completions(&args) }).await
             }
@@ -229,6 +233,7 @@ fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
         | Command::Doctor(_)
         | Command::SshConfig(_)
         | Command::IamPolicy(_)
+        | Command::Hosts(_)
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Schema
