@@ -19,12 +19,13 @@ use tracing::warn;
 use super::ad_hoc::blocking;
 use super::aws_options::AwsOptions;
 use super::completions::forward_names;
+use super::database_login::{User, login_variables};
 use super::exit::Exit;
 use super::forward::{ForwardOptions, Names, configuration, start};
 use super::forward_variables::{ForwardAddress, ForwardVariables};
 use super::named_forwards::NamedForwards;
 use super::{progress, startup, terminal};
-use crate::config::{Remote, Shutdown};
+use crate::config::{Forward, Shutdown};
 use crate::daemon::{Daemon, Signals};
 use crate::telemetry::{Log, Verbosity};
 
@@ -37,6 +38,10 @@ pub(super) struct ExecArgs {
     options: ForwardOptions,
     #[command(flatten)]
     aws: AwsOptions,
+    /// Log in to the database as this user, with a token of IAM authentication (RDS, Aurora) in
+    /// PGPASSWORD or MYSQL_PWD
+    #[arg(long, value_name = "USER")]
+    db_user: Option<User>,
     /// The command to run; {host} and {port} are replaced by the address of the first forward,
     /// {NAME.host} and {NAME.port} by that of the forward NAME
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -52,6 +57,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
         names,
         options,
         aws,
+        db_user,
         command,
     } = args;
     let is_named = options.local.is_empty();
@@ -87,11 +93,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
         drain_timeout: Duration::ZERO,
         includes_endings: false,
     };
-    let forwards = config.forwards.iter().map(|forward| {
-        let name = is_named.then(|| forward.name.clone());
-        (name, forward.remote.clone())
-    });
-    let forwards = forwards.collect();
+    let forwards = config.forwards.clone();
     let started = tokio::select! {
         started = start(config) => started,
         number = signals.next_number() => return Exit::Signal(number),
@@ -100,7 +102,19 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
         Ok(daemon) => daemon,
         Err(exit) => return exit,
     };
-    let exit = match RunningCommand::start(&command, &variables(&daemon, forwards)) {
+    let variables = variables(&daemon, &forwards, is_named);
+    let login = async {
+        match &db_user {
+            Some(user) => login_variables(&daemon, &forwards, &variables, user).await,
+            None => Ok(Vec::new()),
+        }
+    };
+    let login = tokio::select! {
+        login = login => login,
+        number = signals.next_number() => Err(Exit::Signal(number)),
+    };
+    let running = login.and_then(|login| RunningCommand::start(&command, &variables, login));
+    let exit = match running {
         Ok(running) => running.wait(&mut daemon, &mut signals).await,
         Err(exit) => exit,
     };
@@ -110,12 +124,13 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
 }
 
 /// Returns what the command gets. `forwards` are those of the configuration, in its order.
-fn variables(daemon: &Daemon, forwards: Vec<(Option<String>, Remote)>) -> ForwardVariables {
-    let addresses = forwards.into_iter().zip(daemon.reports());
-    let addresses = addresses.map(|((name, remote), report)| {
+fn variables(daemon: &Daemon, forwards: &[Forward], is_named: bool) -> ForwardVariables {
+    let addresses = forwards.iter().zip(daemon.reports());
+    let addresses = addresses.map(|(forward, report)| {
         let listen = report.listen.first();
         let listen = listen.map(|address| address.as_str()).unwrap_or_default();
-        ForwardAddress::new(name, listen, remote)
+        let name = is_named.then(|| forward.name.clone());
+        ForwardAddress::new(name, listen, forward.remote.clone())
     });
     ForwardVariables::new(addresses.collect())
 }
@@ -126,12 +141,18 @@ struct RunningCommand {
 }
 
 impl RunningCommand {
-    /// Starts the command. Fails as a shell does: 127 if not found, 126 if not executable.
-    fn start(command: &[String], variables: &ForwardVariables) -> Result<Self, Exit> {
+    /// Starts the command. Fails as a shell does: 127 if not found, 126 if not executable. `login`
+    /// are further variables, some of them secret.
+    fn start(
+        command: &[String],
+        variables: &ForwardVariables,
+        login: Vec<(String, String)>,
+    ) -> Result<Self, Exit> {
         let (program, arguments) = command.split_first().ok_or(Exit::Usage)?;
         let started = Command::new(variables.fill(program))
             .args(arguments.iter().map(|argument| variables.fill(argument)))
             .envs(variables.environment())
+            .envs(login)
             .spawn();
         let child = started.map_err(|error| {
             let exists = error.kind() != io::ErrorKind::NotFound;

@@ -98,29 +98,69 @@ impl ForwardVariables {
         variables
     }
 
-    /// Returns the variables of libpq for the first forward to a PostgreSQL port. PGHOST is the real
-    /// name, which certificates and password files contain; PGHOSTADDR is what libpq connects to.
+    /// Returns the variables of libpq for the first forward to a PostgreSQL port.
     fn of_postgres(&self) -> Vec<(String, String)> {
-        let mut found = self.0.iter().filter_map(|forward| {
-            let host = match &forward.remote {
-                Remote::Host { host, port } if *port == POSTGRES => host,
-                Remote::Port(port) if *port == POSTGRES => TARGET_ITSELF,
-                Remote::Host { .. } | Remote::Port(_) | Remote::Document { .. } => return None,
-            };
-            Some((host, forward))
-        });
-        let Some((host, forward)) = found.find(|(_, forward)| !forward.port.is_empty()) else {
-            return Vec::new();
+        let found = self.postgres().and_then(|index| self.libpq(index));
+        found.unwrap_or_default()
+    }
+
+    /// Returns the index of the first forward to a PostgreSQL port that has a local port.
+    fn postgres(&self) -> Option<usize> {
+        let is_postgres = |forward: &ForwardAddress| {
+            forward.remote.port() == Some(POSTGRES) && !forward.port.is_empty()
+        };
+        self.0.iter().position(is_postgres)
+    }
+
+    /// Returns the variables of libpq for a forward. PGHOST is the real name, which certificates and
+    /// password files contain; PGHOSTADDR is what libpq connects to. `None` if the forward has no
+    /// known destination or no local port.
+    pub(super) fn libpq(&self, index: usize) -> Option<Vec<(String, String)>> {
+        let forward = self.0.get(index).filter(|f| !f.port.is_empty())?;
+        let host = match &forward.remote {
+            Remote::Host { host, .. } => host,
+            Remote::Port(_) => TARGET_ITSELF,
+            Remote::Document { .. } => return None,
         };
         let variables = [
             ("PGHOST", host),
             ("PGHOSTADDR", &forward.host),
             ("PGPORT", &forward.port),
         ];
-        variables
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into()
+        let owned = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Some(owned.into())
     }
+
+    /// Returns the forwards to databases by index, each with the clients that connect to it. One
+    /// that is known by its port is a remote host, unless there is none.
+    pub(super) fn databases(&self) -> Vec<(usize, DatabaseClients)> {
+        let mysql = (self.0.iter()).position(|forward| forward.remote.port() == Some(MYSQL));
+        let known = [
+            (self.postgres(), DatabaseClients::Postgres),
+            (mysql, DatabaseClients::Mysql),
+        ];
+        let known = known.into_iter();
+        let known: Vec<_> = known.filter_map(|(index, of)| Some((index?, of))).collect();
+        let is_host = |index: usize| matches!(self.0[index].remote, Remote::Host { .. });
+        let hosts: Vec<_> = known.iter().copied().filter(|(i, _)| is_host(*i)).collect();
+        if !hosts.is_empty() || !known.is_empty() {
+            return if hosts.is_empty() { known } else { hosts };
+        }
+        let first = (0..self.0.len()).find(|index| is_host(*index));
+        let first = first.map(|index| (index, DatabaseClients::Any));
+        first.into_iter().collect()
+    }
+}
+
+/// The clients of a database, by its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DatabaseClients {
+    /// PostgreSQL: libpq.
+    Postgres,
+    /// MySQL and MariaDB.
+    Mysql,
+    /// Another port: any of them.
+    Any,
 }
 
 /// Returns the part of a variable's name that stands for a forward.
@@ -148,6 +188,9 @@ const PREFIX: &str = "SSM_PROXYD_";
 
 /// Port of PostgreSQL.
 const POSTGRES: u16 = 5432;
+
+/// Port of MySQL and MariaDB.
+const MYSQL: u16 = 3306;
 
 /// Host of a port of the target itself.
 const TARGET_ITSELF: &str = "localhost";
@@ -222,6 +265,28 @@ mod tests {
         assert_eq!(of("127.0.0.1:1", "db:5433"), []);
         assert_eq!(of("[::1]:1", "5432")[0].1, "localhost");
         assert_eq!(of("[::1]:1", "[2001:db8::1]:5432")[0].1, "2001:db8::1");
+    }
+
+    #[test]
+    fn databases_are_known_by_their_port_or_else_the_first_remote_host() {
+        use DatabaseClients::{Any, Mysql, Postgres};
+        for (remotes, databases) in [
+            (
+                &["a:6379", "b:3306", "c:5432", "d:5432"][..],
+                &[(2, Postgres), (1, Mysql)][..],
+            ),
+            (&["6379", "a:5433", "b:1433"], &[(1, Any)]),
+            (&["5432", "a:3306"], &[(1, Mysql)]),
+            (&["5432", "a:6379"], &[(0, Postgres)]),
+            (&["6379"], &[]),
+        ] {
+            let forwards = remotes
+                .iter()
+                .map(|remote| ForwardAddress::new(None, "127.0.0.1:1", remote.parse().unwrap()));
+            let variables = ForwardVariables::new(forwards.collect());
+
+            assert_eq!(variables.databases(), databases, "{remotes:?}");
+        }
     }
 
     #[test]

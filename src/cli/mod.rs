@@ -11,6 +11,7 @@ mod completions;
 mod connect;
 mod control;
 mod daemon_address;
+mod database_login;
 mod demo;
 mod doctor;
 mod environment;
@@ -39,6 +40,7 @@ mod status;
 mod stdout;
 mod targets;
 mod terminal;
+mod token;
 mod top;
 
 use std::ffi::OsStr;
@@ -167,6 +169,8 @@ enum Command {
     IamPolicy(iam_policy::IamPolicyArgs),
     /// Print, install or remove names of remote hosts in /etc/hosts, so that TLS names match
     Hosts(hosts::HostsArgs),
+    /// Print a token for a database with IAM authentication (RDS, Aurora), in place of a password
+    Token(token::TokenArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print a manual page
@@ -200,6 +204,7 @@ impl Command {
             Self::SshConfig(args) => quietly(log, async { ssh_config::ssh_config(args) }).await,
             Self::IamPolicy(args) => quietly(log, async { iam_policy::iam_policy(&args) }).await,
             Self::Hosts(args) => quietly(log, async { hosts::hosts(&args) }).await,
+            Self::Token(args) => token::token(args, log).await,
             Self::Completions(args) => {
                 quietly(log, async { completions::completions(&args) }).await
             }
@@ -234,6 +239,7 @@ fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
         | Command::SshConfig(_)
         | Command::IamPolicy(_)
         | Command::Hosts(_)
+        | Command::Token(_)
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Schema

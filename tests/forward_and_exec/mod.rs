@@ -1,6 +1,7 @@
 //! `forward` and `exec`: forwards without a daemon.
 
 mod completions_and_man;
+mod database_login;
 mod documents;
 mod exec;
 mod exec_names;
