@@ -21,6 +21,7 @@
 
 mod agent_text;
 mod channel;
+mod document;
 mod error;
 mod event;
 mod inquiry;
@@ -35,6 +36,7 @@ mod streams;
 mod tunnel;
 
 pub use self::channel::{ClientVersion, ReorderBudget, Transmit};
+pub use self::document::ClientSide;
 pub use self::error::Reason;
 pub use self::event::{Event, OpenError, Options, Read};
 pub use self::mux::{MAX_UNREAD_OF_STREAM, MAX_UNREAD_OF_TUNNEL, MAX_UNSENT, Upload, Write};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Error, Milestones, Phase, State, Tunnel};
 use crate::clock;
 use crate::printable::Printable;
-use crate::proto::Stats;
+use crate::proto::{ClientSide, Stats};
 
 impl Tunnel {
     /// Returns the session id.
@@ -58,6 +58,11 @@ impl Tunnel {
     /// Returns the destination that the agent reported, once the tunnel is ready.
     pub fn destination(&self) -> Option<Printable> {
         self.shared.lock().destination.clone()
+    }
+
+    /// Returns what the document wants to be connected to the session, once the tunnel is ready.
+    pub fn client_side(&self) -> ClientSide {
+        self.shared.lock().core.client_side().clone()
     }
 
     /// Returns true if it is not ready yet.

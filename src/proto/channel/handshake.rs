@@ -12,12 +12,12 @@
 use bytes::Bytes;
 
 use super::version::{AgentVersion, ClientVersion};
-use crate::error_class::ErrorClass;
 use crate::printable::Printable;
+use crate::proto::document::ResolvedDocument;
 use crate::proto::error::Reason;
 use crate::wire::payload::{
     self, ACTION_SUCCESS, ACTION_UNSUPPORTED, HandshakeComplete, HandshakeRequest,
-    HandshakeResponse, ProcessedAction, RequestedAction, SessionType,
+    HandshakeResponse, ProcessedAction, RequestedAction,
 };
 
 /// Handshake of one data channel.
@@ -55,15 +55,11 @@ impl Handshake {
         check_size(&request.requested_client_actions)?;
         let version = AgentVersion::new(&request.agent_version);
         let mut processed = Vec::new();
-        let (mut mode, mut destination) = (Mode::Mux, None);
+        let mut document = ResolvedDocument::default();
         for action in &request.requested_client_actions {
-            processed.push(answer(action, &version, &mut mode, &mut destination)?);
+            processed.push(answer(action, &version, &mut document)?);
         }
-        self.state = HandshakeState::Answered {
-            version,
-            mode,
-            destination,
-        };
+        self.state = HandshakeState::Answered { version, document };
         Ok(Some(payload::encode(&HandshakeResponse {
             client_version: self.client_version.to_string(),
             processed_client_actions: processed,
@@ -80,14 +76,9 @@ impl Handshake {
         let complete: HandshakeComplete = payload::decode(complete)
             .map_err(|error| Reason::unreadable("HandshakeComplete", &error))?;
         match std::mem::replace(&mut self.state, HandshakeState::Complete) {
-            HandshakeState::Answered {
+            HandshakeState::Answered { version, document } => Ok(Completed {
                 version,
-                mode,
-                destination,
-            } => Ok(Completed {
-                version,
-                mode,
-                destination,
+                document,
                 notice: Printable::cut(&complete.customer_message, MAX_NOTICE),
             }),
             HandshakeState::Waiting | HandshakeState::Complete => Err(Reason::handshake(
@@ -112,21 +103,10 @@ impl Handshake {
 pub(crate) struct Completed {
     /// The agent's version.
     pub version: AgentVersion,
-    /// Content of the session's payloads.
-    pub mode: Mode,
-    /// Host and port in the resolved properties of the document; `None` if they have no port.
-    pub destination: Option<Printable>,
+    /// What its document resolved to.
+    pub document: ResolvedDocument,
     /// A message for the user; may be empty.
     pub notice: Printable,
-}
-
-/// Content of the payloads of a session. Determined by the document, not by an option.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Frames of many streams.
-    Mux,
-    /// The bytes of one connection.
-    Single,
 }
 
 #[derive(Debug)]
@@ -134,8 +114,7 @@ enum HandshakeState {
     Waiting,
     Answered {
         version: AgentVersion,
-        mode: Mode,
-        destination: Option<Printable>,
+        document: ResolvedDocument,
     },
     Complete,
 }
@@ -163,16 +142,14 @@ fn check_size(actions: &[RequestedAction]) -> Result<(), Reason> {
 fn answer(
     action: &RequestedAction,
     version: &AgentVersion,
-    mode: &mut Mode,
-    destination: &mut Option<Printable>,
+    document: &mut ResolvedDocument,
 ) -> Result<ProcessedAction, Reason> {
     let (status, error) = match action.action_type.as_str() {
         "SessionType" => {
             let session = action
                 .session_type()
                 .map_err(|error| Reason::unreadable("session type", &error))?;
-            *mode = session_mode(&session, version)?;
-            *destination = self::destination(&session);
+            *document = ResolvedDocument::new(&session, version)?;
             (ACTION_SUCCESS, String::new())
         }
         other => (
@@ -187,51 +164,8 @@ fn answer(
     ))
 }
 
-/// Returns the mode of the session. A mux is used with exactly one `type`; with any other, a port
-/// session carries one connection (docs/protocol.md, section 1.3).
-fn session_mode(session: &SessionType, version: &AgentVersion) -> Result<Mode, Reason> {
-    if session.session_type != "Port" {
-        let got = Printable::cut(&session.session_type, MAX_NAME);
-        return Err(Reason::handshake(Printable::of(format_args!(
-            "the document opens a session of type {got:?}, not a port session; choose another `document`"
-        ))));
-    }
-    if session.property("type") != "LocalPortForwarding" {
-        return Ok(Mode::Single);
-    }
-    if !version.has_mux() {
-        return Err(Reason::Handshake {
-            why: Printable::of(format_args!(
-                "the agent on the target has version {version}, too old to multiplex; update it to 3.0.222.0 or later"
-            )),
-            class: ErrorClass::AgentTooOld,
-        });
-    }
-    Ok(Mode::Mux)
-}
-
-/// Returns where the agent connects to, in the form of the configuration.
-fn destination(session: &SessionType) -> Option<Printable> {
-    let host = Some(session.property("host")).filter(|host| !host.is_empty());
-    let host = Printable::cut(host.unwrap_or("localhost"), MAX_HOST);
-    let port = Printable::cut(session.property("portNumber"), MAX_PORT);
-    (!port.is_empty()).then(|| match host.contains(':') {
-        true => Printable::of(format_args!("[{host}]:{port}")),
-        false => Printable::of(format_args!("{host}:{port}")),
-    })
-}
-
 /// Maximum length of a message for the user, in characters.
 const MAX_NOTICE: usize = 500;
-
-/// Maximum length of a session type in an error, in characters.
-const MAX_NAME: usize = 40;
-
-/// Maximum length of a host, in characters; that of a name in DNS.
-const MAX_HOST: usize = 255;
-
-/// Maximum length of a port, in characters.
-const MAX_PORT: usize = 5;
 
 /// Maximum number of actions in a request. Agents use two.
 const MAX_ACTIONS: usize = 16;
@@ -351,7 +285,11 @@ mod tests {
             let action = PORT.replace("\"portNumber\":\"9001\"", properties);
             let request = request("3.3.987.0", &action);
             handshake.handle_request(request.as_bytes()).unwrap();
-            let destination = handshake.handle_complete(b"{}").unwrap().destination;
+            let destination = handshake
+                .handle_complete(b"{}")
+                .unwrap()
+                .document
+                .destination;
             destination.map(|text| text.to_string())
         };
         let hostile = format!(

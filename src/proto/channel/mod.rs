@@ -26,7 +26,7 @@ mod receiver;
 mod rtt;
 mod sender;
 mod tail_check;
-mod version;
+pub(super) mod version;
 
 use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
@@ -40,8 +40,8 @@ use self::encoder::MessageEncoder;
 pub use self::event::Transmit;
 pub(crate) use self::event::{AckMarker, ChannelEvent};
 use self::event::{MAX_ACKNOWLEDGEMENTS, PendingAck};
+pub(crate) use self::handshake::Completed;
 use self::handshake::Handshake;
-pub(crate) use self::handshake::{Completed, Mode};
 use self::pacer::Pacer;
 use self::publication::Publication;
 use self::rate_limit_detector::RateLimitDetector;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use self::ends::Ends;
 use self::opening::size;
 use super::channel::{AckMarker, Channel, ChannelEvent, ReorderBudget, Transmit};
+use super::document::ClientSide;
 use super::error::Reason;
 use super::event::{Event, Options};
 use super::inquiry::Inquiry;
@@ -37,6 +38,7 @@ pub struct Tunnel {
     inquiry: Inquiry,
     keep_alive: KeepAlive,
     start_check: StartCheck,
+    client_side: ClientSide,
     events: VecDeque<Event>,
 }
 
@@ -55,6 +57,7 @@ impl Tunnel {
             inquiry: Inquiry::default(),
             keep_alive: KeepAlive::new(options.keep_alive),
             start_check: StartCheck::new(),
+            client_side: ClientSide::default(),
             events: VecDeque::new(),
         }
     }
@@ -136,7 +139,7 @@ impl Tunnel {
                     Flag::DisconnectToPort | Flag::TerminateSession | Flag::Other(_),
                 ) => {}
                 ChannelEvent::HandshakeComplete(completed) => {
-                    self.begin(completed.mode)?;
+                    self.begin(completed.document.mode)?;
                     self.probe(now, completed);
                 }
                 ChannelEvent::Acknowledged(AckMarker::Probe(probe), sent) => {

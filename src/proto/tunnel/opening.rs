@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Tunnel;
-use crate::proto::channel::{Completed, Mode};
+use crate::proto::channel::Completed;
+use crate::proto::document::Mode;
 use crate::proto::error::Reason;
 use crate::proto::event::Event;
 use crate::proto::readiness::Readiness;
@@ -29,13 +30,13 @@ impl Tunnel {
     pub(super) fn probe(&mut self, now: Instant, completed: Completed) {
         let Completed {
             version,
-            mode: _,
-            destination,
+            document,
             notice,
         } = completed;
         if !notice.is_empty() {
             self.emit(Event::Notice(notice));
         }
+        self.client_side = document.client_side;
         let is_single = matches!(self.streams, Streams::Single(_));
         if version.needs_keep_alive() && !is_single {
             self.keep_alive.satisfy_agent(now);
@@ -43,7 +44,7 @@ impl Tunnel {
         if matches!(self.state, State::Opening) {
             self.state = State::Probing {
                 agent_version: version.text().clone(),
-                destination,
+                destination: document.destination,
                 readiness: Readiness::new(now, !is_single),
                 settled: (!version.proves_readiness()).then(|| now + SETTLING),
                 refused: None,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Tunnel;
+use crate::proto::document::ClientSide;
 use crate::proto::error::Reason;
 use crate::proto::mux::Upload;
 use crate::proto::state::State;
@@ -31,6 +32,12 @@ impl Tunnel {
             State::Probing { .. } | State::Ready | State::Closing { .. } => true,
             State::Opening | State::Ended(_) => false,
         }
+    }
+
+    /// Returns what the document wants to be connected to the session, once the handshake is
+    /// complete.
+    pub fn client_side(&self) -> &ClientSide {
+        &self.client_side
     }
 
     /// Returns the reason for the end of the tunnel; `None` while it has not ended.
