@@ -13,35 +13,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
-use tracing::warn;
 
-use super::aws_clients::AwsClients;
-use super::connection_limit::MAX_FORWARDS;
 use super::error::StartError;
-use super::orphans;
-use super::shutdown::LOOK_FOR_SESSIONS;
+use super::lone_forward::{LoneConfig, LoneForward};
 use super::signals::Signals;
-use super::start::Parts;
 use super::suspend::SuspendDetector;
 use crate::config;
-use crate::forward::{CloseReason, Context, ShutdownPhase, Stdio, StdioForward, StdioStage};
-use crate::session::{Identity, PushedKey, ShutdownMode, TerminatePolicy};
-use crate::tunnel::Trigger;
+use crate::forward::{CloseReason, Context, Stdio, StdioForward, StdioStage};
+use crate::session::{PushedKey, ShutdownMode};
 
 /// A running connection.
 #[derive(Debug)]
 pub struct OneShot {
     progress: watch::Receiver<StdioStage>,
-    stop: watch::Sender<ShutdownPhase>,
-    shutdown_mode: watch::Sender<ShutdownMode>,
-    trigger: Trigger,
     kept_stdout: Option<OwnedFd>,
-    forward: JoinSet<()>,
-    /// Background tasks that the end does not wait for.
-    background: JoinSet<()>,
-    dispatcher: JoinSet<usize>,
+    lone: LoneForward,
 }
 
 /// Configuration of a [`OneShot`].
@@ -73,43 +59,18 @@ impl OneShot {
             pushed_key,
             state,
         } = config;
-        let aws = AwsClients::new(aws, Identity::Chain, std::slice::from_ref(&forward)).await?;
-        let forwards = std::slice::from_ref(&forward);
-        let Parts {
-            context,
-            shutdown_mode,
-            trigger,
-            dump_connections: _,
-            dispatcher,
-            orphans,
-        } = Parts::start(&aws, forwards, 1, state, origin).await?;
+        let config = LoneConfig {
+            aws,
+            rate: 1,
+            origin,
+            state,
+        };
+        let (lone, context) = LoneForward::new(config, &forward).await?;
         let context = Context {
             pushed_key: pushed_key.map(Arc::new),
-            ..aws.context(&forward, &context)?
+            ..context
         };
-        let mut background = JoinSet::new();
-        background.spawn(orphans::terminate_orphans(
-            aws,
-            context.sessions.clone(),
-            orphans,
-            TerminatePolicy::BestEffort,
-        ));
-        let kept_stdout = standard.hold()?;
-        let stdio = StdioForward::new(forward, context, standard)?;
-        let stop = watch::Sender::new(ShutdownPhase::Running);
-        let (sender, progress) = watch::channel(StdioStage::Opening);
-        let mut running = JoinSet::new();
-        running.spawn(stdio.run(stop.subscribe(), sender));
-        Ok(Self {
-            progress,
-            stop,
-            shutdown_mode,
-            trigger,
-            kept_stdout: Some(kept_stdout),
-            forward: running,
-            background,
-            dispatcher,
-        })
+        Ok(Prepared::new(forward, context, standard)?.run(lone))
     }
 
     /// Waits until the connection is open or has failed.
@@ -129,7 +90,7 @@ impl OneShot {
                     StdioStage::Closed(ending) => return Some(ending.clone()),
                     StdioStage::Opening | StdioStage::Open => {}
                 },
-                () = suspend_detector.resumed() => self.trigger.send(),
+                () = suspend_detector.resumed() => self.lone.trigger.send(),
             }
         }
     }
@@ -140,53 +101,54 @@ impl OneShot {
     }
 
     /// Closes the connection and terminates the session: in order or forced, as `shutdown_mode`
-    /// says; a signal forces it. ssh sends SIGHUP when it ends, after a SIGINT from the terminal
-    /// that both have received, so only the third signal abandons the session.
+    /// says; a signal forces it, and the third one abandons the session.
     ///
     /// # Errors
     ///
     /// A hint for finding sessions that may still be active.
     pub async fn shutdown(
-        self,
+        mut self,
         shutdown_mode: ShutdownMode,
         signals: &mut Signals,
     ) -> Result<(), &'static str> {
-        let mode = self.shutdown_mode.clone();
-        let is_clean = tokio::select! {
-            is_clean = self.shutdown_with(shutdown_mode) => is_clean,
-            () = forced(signals, &mode) => false,
-        };
-        is_clean.then_some(()).ok_or(LOOK_FOR_SESSIONS)
-    }
-
-    /// Returns true if every session was terminated.
-    async fn shutdown_with(mut self, shutdown_mode: ShutdownMode) -> bool {
-        self.stop.send_replace(ShutdownPhase::Aborting);
         self.release_stdout();
-        self.background.shutdown().await;
-        let mut forced = self.shutdown_mode.subscribe();
-        let running = async { while self.forward.join_next().await.is_some() {} };
-        tokio::select! {
-            ended = timeout(MAX_FORWARDS, running) => if ended.is_err() {
-                warn!("the connection did not close in time");
-            },
-            // The remaining time is needed to terminate the session.
-            _ = forced.wait_for(|mode| *mode == ShutdownMode::Forced) => {}
-        }
-        self.forward.shutdown().await;
-        self.shutdown_mode.send_if_modified(|mode| {
-            let is_later = *mode < shutdown_mode;
-            *mode = (*mode).max(shutdown_mode);
-            is_later
-        });
-        matches!(self.dispatcher.join_next().await, Some(Ok(0)))
+        self.lone.shutdown(shutdown_mode, signals).await
     }
 }
 
-/// Forces the shutdown at the first signal; returns at the third.
-async fn forced(signals: &mut Signals, shutdown_mode: &watch::Sender<ShutdownMode>) {
-    signals.next_stop_number().await;
-    shutdown_mode.send_replace(ShutdownMode::Forced);
-    signals.next_stop_number().await;
-    signals.next_stop_number().await;
+/// A connection that is not running yet.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    stdio: StdioForward,
+    kept_stdout: OwnedFd,
+}
+
+impl Prepared {
+    /// Registers stdin and stdout.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be used.
+    pub(super) fn new(
+        forward: config::Forward,
+        context: Context,
+        standard: Stdio,
+    ) -> Result<Self, StartError> {
+        Ok(Self {
+            kept_stdout: standard.hold()?,
+            stdio: StdioForward::new(forward, context, standard)?,
+        })
+    }
+
+    /// Runs the connection as a task of `lone`.
+    pub(super) fn run(self, mut lone: LoneForward) -> OneShot {
+        let Self { stdio, kept_stdout } = self;
+        let (sender, progress) = watch::channel(StdioStage::Opening);
+        lone.tasks.spawn(stdio.run(lone.stop.subscribe(), sender));
+        OneShot {
+            progress,
+            kept_stdout: Some(kept_stdout),
+            lone,
+        }
+    }
 }

@@ -16,7 +16,7 @@ use super::aws_clients::AwsClients;
 use super::servers::Failing;
 use crate::blocking;
 use crate::config;
-use crate::forward::{ActivatedSockets, Context, ListenErrorKind};
+use crate::forward::{ActivatedSockets, Context, FirstTunnel, ListenErrorKind};
 use crate::proto::ReorderBudget;
 use crate::random;
 use crate::session::{
@@ -178,6 +178,7 @@ impl Parts {
             client_version: aws.client_version(),
             origin,
             pushed_key: None,
+            first_tunnel: FirstTunnel::default(),
             seed: random::seed(),
         };
         Ok(Self {

@@ -15,7 +15,9 @@ mod access_log;
 mod byte_counters;
 mod client;
 mod connections;
+mod context;
 mod error;
+mod first_tunnel;
 mod handler;
 mod listener;
 mod liveness;
@@ -49,6 +51,8 @@ use tracing::{Instrument, debug, error, error_span, info, warn};
 use self::client::Connection;
 pub use self::client::Stdio;
 pub use self::connections::{ConnectionInfo, ConnectionTable};
+pub use self::context::Context;
+pub use self::first_tunnel::{FirstFailure, FirstTunnel};
 use self::handler::Handler;
 pub use self::listener::{
     AcceptedSocket, ActivatedSockets, InheritedSockets, ListenError, ListenErrorKind, ListenSpec,
@@ -64,12 +68,9 @@ use self::shutdown::ShutdownWatch;
 pub use self::start_request::SessionPlan;
 pub use self::stdio_forward::{CloseReason, StdioError, StdioForward, StdioStage};
 use crate::config;
-use crate::network::{Network, shortage};
+use crate::network::shortage;
 use crate::panics::{self, Panic, caught};
-use crate::proto::{ClientVersion, ReorderBudget};
-use crate::session::{PushedKey, Sessions, SsmClient};
 use crate::telemetry::ForwardMetrics;
-use crate::tunnel::TriggerReceiver;
 
 /// A forward whose local addresses are bound.
 #[derive(Debug)]
@@ -231,40 +232,6 @@ impl Forward {
             pass_on_panic(done);
         }
     }
-}
-
-/// Shared services of the process that a forward needs. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// API client that starts sessions, for targets without one of their own.
-    pub ssm: SsmClient,
-    /// API client of each target of the forward, in their order.
-    pub target_clients: Vec<SsmClient>,
-    /// Task that terminates sessions.
-    pub sessions: Sessions,
-    /// Connects the websockets.
-    pub network: Network,
-    /// Memory budget for messages received out of order, shared by all tunnels.
-    pub reorder_budget: ReorderBudget,
-    /// Makes tunnels retry now.
-    pub triggered: TriggerReceiver,
-    /// Listeners bound by the service manager (socket activation).
-    pub passed: ActivatedSockets,
-    /// Makes every connection log one line (dump of open connections).
-    pub dump_connections: TriggerReceiver,
-    /// Limits the open connections of the whole daemon.
-    pub permits: Arc<Semaphore>,
-    /// Connections of a forward that may be accepted and pending; further ones stay in the
-    /// backlog.
-    pub max_waiting: usize,
-    /// Seed of the random number generators of all pools.
-    pub seed: u64,
-    /// Client version reported to the agent.
-    pub client_version: ClientVersion,
-    /// Program, version and host, for the `Reason` of a session.
-    pub origin: String,
-    /// Public key that is pushed to the target when a session is ready, before it carries data.
-    pub pushed_key: Option<Arc<PushedKey>>,
 }
 
 async fn accept_loop(

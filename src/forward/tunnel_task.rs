@@ -6,7 +6,7 @@
 //! ```
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use super::error::ConnectFailure;
 use super::pool::TunnelId;
 use super::pool_handle::{PoolRequest, TunnelEvent};
 use crate::clock;
-use crate::session::{Priority, PushedKey, RegionalTarget, SsmClient, StartRequest};
+use crate::session::{Priority, PushedKey, RegionalTarget, SsmClient, StartRequest, StartStage};
 use crate::tunnel::{Driver, State, Tunnel, TunnelOptions};
 
 /// Parameters of a tunnel.
@@ -48,7 +48,11 @@ impl TunnelTask {
             // Receiver dropped: ignore.
             let _gone = events.send(PoolRequest::Tunnel(id, what));
         };
-        let (tunnel, driver, key_push) = match self.start(&report).await {
+        let Started {
+            tunnel,
+            driver,
+            key_push,
+        } = match self.start(&report).await {
             Ok(started) => started,
             Err(failure) => return report(TunnelEvent::Failed(failure)),
         };
@@ -60,23 +64,28 @@ impl TunnelTask {
                 None => Ok(()),
             }
         };
-        let both = run(
-            driver.run(),
-            watch(tunnel, connect_timeout, prepare, &report),
-        );
+        let both = run(driver, watch(tunnel, connect_timeout, prepare, &report));
         both.instrument(span).await;
     }
 
-    async fn start(
-        self,
-        report: &impl Fn(TunnelEvent),
-    ) -> Result<(Tunnel, Driver, Option<KeyPush>), ConnectFailure> {
+    async fn start(self, report: &impl Fn(TunnelEvent)) -> Result<Started, ConnectFailure> {
         let Context {
             sessions,
             network,
             pushed_key,
+            first_tunnel,
             ..
         } = self.context;
+        if let Some(opened) = first_tunnel.take().await {
+            // The pool must no longer cancel it.
+            report(TunnelEvent::Stage(StartStage::Credentials));
+            let (tunnel, driver) = opened.into_parts();
+            return Ok(Started {
+                tunnel,
+                driver: Box::pin(driver),
+                key_push: None,
+            });
+        }
         let (targets, request) = (&self.targets, &self.request);
         let session = sessions.start_on(
             targets,
@@ -92,8 +101,20 @@ impl TunnelTask {
             key,
         });
         let (tunnel, driver) = Driver::new(session, network, self.tunnel_options);
-        Ok((tunnel, driver, key_push))
+        Ok(Started {
+            tunnel,
+            driver: Box::pin(driver.run()),
+            key_push,
+        })
     }
+}
+
+/// A tunnel whose session was started.
+struct Started {
+    tunnel: Tunnel,
+    /// Drives it until it has ended.
+    driver: Pin<Box<dyn Future<Output = ()> + Send>>,
+    key_push: Option<KeyPush>,
 }
 
 /// A public key that the node of a session gets.

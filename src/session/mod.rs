@@ -30,6 +30,7 @@ mod start;
 mod start_on;
 mod start_queue;
 mod stream_url;
+mod supplied;
 mod target;
 mod task_choice;
 mod terminate;
@@ -66,6 +67,7 @@ pub use self::shutdown_mode::ShutdownMode;
 pub use self::sigv4::{Signature, Upgrade};
 pub use self::start_on::{RegionalTarget, StartStage};
 pub use self::stream_url::{StreamUrl, StreamUrlError};
+pub use self::supplied::SuppliedSession;
 pub use self::target::{EcsTarget, EcsTasks, Target};
 pub use self::terminate::TerminatePolicy;
 use crate::network::Endpoint;
@@ -200,6 +202,11 @@ pub struct ChannelAccess {
 pub struct Token(String);
 
 impl Token {
+    /// Wraps a token.
+    pub fn new(token: String) -> Self {
+        Self(token)
+    }
+
     /// Returns the secret token. Only for the opening message of the data channel.
     pub fn expose(&self) -> &str {
         &self.0

@@ -5,7 +5,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::clock;
 use crate::config;
-use crate::forward::ActivatedSockets;
+use crate::forward::{ActivatedSockets, FirstTunnel};
 use crate::network::Network;
 use crate::proto::{ClientVersion, ReorderBudget};
 use crate::session::{Identity, Journal, Priority, Sessions, Settings, SsmClient};
@@ -41,6 +41,7 @@ async fn pool_task() -> PoolTask {
         client_version: ClientVersion::DEFAULT,
         origin: "tests".to_owned(),
         pushed_key: None,
+        first_tunnel: FirstTunnel::default(),
     };
     PoolTask::new(Arc::new(settings), context, Arc::default()).1
 }

@@ -84,7 +84,7 @@ use self::settings::Transport;
 pub use self::settings::{Identity, Settings};
 use self::source::ConfiguredProvider;
 pub use self::source::check_profile;
-pub(super) use self::start::Started;
+pub(super) use self::start::{Started, is_session_id};
 use super::error::{Error, ErrorKind};
 use super::sigv4::{Signature, Upgrade, presigned, signed};
 use super::stream_url::{EndpointOverride, StreamUrl, StreamUrlError};
@@ -222,7 +222,7 @@ impl SsmClient {
         Ok(ChannelAccess { url, token })
     }
 
-    fn access(
+    pub(super) fn access(
         &self,
         call: &'static str,
         url: Option<String>,

@@ -71,6 +71,8 @@ impl Process {
         let mut command = Command::new("sh");
         command
             .args(["-c", &self.command])
+            // The AWS CLI hands a token to its plugin in it.
+            .env_remove("AWS_SSM_START_SESSION_RESPONSE")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

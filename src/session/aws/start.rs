@@ -58,7 +58,7 @@ pub(in crate::session) struct Started {
 
 /// Returns whether an id can be logged in one line and used in a call. AWS's own ids consist of
 /// letters, digits and `-`.
-pub(super) fn is_session_id(id: &str) -> bool {
+pub(in crate::session) fn is_session_id(id: &str) -> bool {
     (1..=MAX_SESSION_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic())
 }
 

@@ -121,7 +121,10 @@ impl QueuedStart {
             error: error.clone(),
         });
         let session = match started {
-            Ok(started) => sessions.keep(started, &request, ssm, span).await,
+            Ok(started) => {
+                let target = request.target.clone();
+                sessions.keep(started, target, ssm, span).await
+            }
             Err(error) => Err(error),
         };
         if let Ok(session) = &session {
@@ -143,10 +146,10 @@ impl QueuedStart {
 
 impl Sessions {
     /// Creates the guard of a started session.
-    async fn keep(
+    pub(in crate::session) async fn keep(
         &self,
         started: Started,
-        request: &StartRequest,
+        target: String,
         ssm: SsmClient,
         span: Span,
     ) -> Result<Session, Error> {
@@ -160,7 +163,7 @@ impl Sessions {
             Ok(access) => Ok(Session {
                 registration,
                 access,
-                target: request.target.clone(),
+                target,
                 ssm,
                 sessions: self.clone(),
                 span,
