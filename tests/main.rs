@@ -58,6 +58,8 @@ mod model;
 #[cfg(test)]
 mod packaged_files;
 #[cfg(test)]
+mod plugin;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod reconnect;

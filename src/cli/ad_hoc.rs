@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::{environment, paths, terminal};
-use crate::config::{self, Config, Forward, Parameters, Remote, SessionMode};
+use crate::config::{self, Account, Config, Forward, Parameters, Remote, SessionMode};
 
 /// Basis for a forward that is not in the file.
 #[derive(Debug)]
@@ -33,6 +33,23 @@ impl AdHocConfig {
 /// `keys` of the forward take precedence over `[defaults]`.
 pub(super) fn load_ad_hoc(file: Option<&Path>, keys: &str) -> Result<AdHocConfig, Exit> {
     let config = read_file(file, keys)?;
+    ad_hoc(config)
+}
+
+/// Reads the file and the environment, but of the file neither the account nor the endpoint of the
+/// API: for a session that another program has started, as the identity of the environment.
+pub(super) fn load_without_account(keys: &str) -> Result<AdHocConfig, Exit> {
+    let mut config = read_file(None, keys)?;
+    if let Some(forward) = config.forwards.last_mut() {
+        forward.account = Account::default();
+    }
+    config.aws = config::Aws {
+        region: None,
+        profile: None,
+        role_arn: None,
+        ssm_endpoint: None,
+        ..config.aws
+    };
     ad_hoc(config)
 }
 

@@ -18,7 +18,7 @@ use super::exit::Exit;
 use super::push_key::PushKeyOptions;
 use super::{paths, run, startup, terminal};
 use crate::config::{self, Forward, Remote, Target};
-use crate::daemon::{OneShot, OneShotConfig, StartError};
+use crate::daemon::{OneShot, OneShotConfig, Signals, StartError};
 use crate::error_class::ErrorClass;
 use crate::forward::{CloseReason, Stdio, StdioError};
 use crate::session::{ShutdownMode, allow_prompts};
@@ -86,16 +86,20 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
         started = OneShot::start(config, standard) => started,
         number = signals.next_stop_number() => return Exit::Signal(number),
     };
-    let mut one_shot = match started {
-        Ok(one_shot) => one_shot,
-        Err(error) => return report_start_error(&error),
-    };
+    match started {
+        Ok(one_shot) => serve(one_shot, &target, &mut signals).await,
+        Err(error) => report_start_error(&error),
+    }
+}
+
+/// Waits for the end of the connection or a signal, reports it, and terminates the session.
+pub(super) async fn serve(mut one_shot: OneShot, target: &str, signals: &mut Signals) -> Exit {
     let over = tokio::select! {
-        over = watch(&mut one_shot, &target) => Ok(over),
+        over = watch(&mut one_shot, target) => Ok(over),
         number = signals.next_stop_number() => Err(number),
     };
     let (exit, shutdown_mode) = match over {
-        Ok(Some(reason)) => (report_close(&target, reason), ShutdownMode::Graceful),
+        Ok(Some(reason)) => (report_close(target, reason), ShutdownMode::Graceful),
         Ok(None) => {
             let hint = "please report it";
             let exit = fail(Exit::Failed, &"internal error", hint);
@@ -106,7 +110,7 @@ pub(super) async fn connect(args: ConnectArgs, log: Log) -> Exit {
     // ssh prints its own line as soon as stdout is closed; ours must come before it.
     drop(tokio::task::spawn_blocking(telemetry::flush_log).await);
     one_shot.release_stdout();
-    if let Err(hint) = one_shot.shutdown(shutdown_mode, &mut signals).await {
+    if let Err(hint) = one_shot.shutdown(shutdown_mode, signals).await {
         let what = format!("{target}: the session may still be active");
         // All data may have arrived, but the cleanup is not complete.
         let exit = if exit == Exit::Done {

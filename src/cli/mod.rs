@@ -27,6 +27,7 @@ mod local_forward;
 mod man;
 mod named_forwards;
 mod paths;
+mod plugin;
 mod progress;
 mod push_key;
 mod ready_file;
@@ -71,6 +72,9 @@ pub fn main() -> Exit {
 }
 
 fn run_command() -> Exit {
+    if let Some(exit) = plugin::answer() {
+        return exit;
+    }
     if let Some(exit) = completions::answer() {
         return exit;
     }
@@ -88,12 +92,17 @@ fn run_command() -> Exit {
         }
     };
     let sockets = passed_sockets(&cli.command);
+    in_runtime(cli.command.run(log, sockets))
+}
+
+/// Runs a command in a runtime.
+fn in_runtime(command: impl Future<Output = Exit>) -> Exit {
     match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => {
-            let exit = runtime.block_on(cli.command.run(log, sockets));
+            let exit = runtime.block_on(command);
             kill_credential_processes();
             // A hanging name lookup must not delay the exit.
             runtime.shutdown_background();
@@ -165,6 +174,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Print or install the ssh configuration for `ssh i-…`
     SshConfig(ssh_config::SshConfigArgs),
+    /// Make this program the session-manager-plugin of the AWS CLI
+    Plugin(plugin::PluginArgs),
     /// Print the least IAM policy for the forwards of the configuration
     IamPolicy(iam_policy::IamPolicyArgs),
     /// Print, install or remove names of remote hosts in /etc/hosts, so that TLS names match
@@ -202,6 +213,7 @@ impl Command {
             Self::Targets(args) => targets::targets(args, log).await,
             Self::Doctor(args) => doctor::doctor(args, log).await,
             Self::SshConfig(args) => quietly(log, async { ssh_config::ssh_config(args) }).await,
+            Self::Plugin(args) => quietly(log, async { plugin::plugin(args) }).await,
             Self::IamPolicy(args) => quietly(log, async { iam_policy::iam_policy(&args) }).await,
             Self::Hosts(args) => quietly(log, async { hosts::hosts(&args) }).await,
             Self::Token(args) => token::token(args, log).await,
@@ -237,6 +249,7 @@ fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
         | Command::Targets(_)
         | Command::Doctor(_)
         | Command::SshConfig(_)
+        | Command::Plugin(_)
         | Command::IamPolicy(_)
         | Command::Hosts(_)
         | Command::Token(_)

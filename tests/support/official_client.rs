@@ -359,7 +359,12 @@ async fn start_session(simulator: &Simulator, port: u16) -> Value {
         "DocumentName": "AWS-StartPortForwardingSession",
         "Parameters": { "portNumber": [port.to_string()], "localPortNumber": ["0"] },
     });
-    let body = body.to_string();
+    start_session_with(simulator, &body).await
+}
+
+/// Calls StartSession as the AWS CLI does, and returns the response.
+pub(crate) async fn start_session_with(simulator: &Simulator, request: &Value) -> Value {
+    let body = request.to_string();
     let request = format!(
         "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-amz-json-1.1\r\n\
          X-Amz-Target: AmazonSSM.StartSession\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",

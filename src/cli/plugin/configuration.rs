@@ -1,0 +1,131 @@
+//! What a session is served with: the arguments of the AWS CLI, the environment, and of the
+//! configuration file what does not concern the account.
+
+use super::arguments::{Arguments, Request};
+use crate::cli::ad_hoc::{AdHocConfig, load_without_account};
+use crate::cli::exit::Exit;
+use crate::cli::{paths, terminal};
+use crate::config::{self, Account, Forward, Remote, SessionMode, Target};
+use crate::daemon::HandedOverConfig;
+use crate::printable::{Printable, is_printable};
+
+/// A configuration that cannot be used.
+pub(super) enum BadConfiguration {
+    /// An argument is not valid.
+    Argument(String),
+    /// It was reported.
+    Reported(Exit),
+}
+
+/// Builds the configuration. Blocks.
+pub(super) fn configuration(arguments: Arguments) -> Result<HandedOverConfig, BadConfiguration> {
+    let Arguments {
+        session,
+        region,
+        profile,
+        request,
+        endpoint,
+    } = arguments;
+    let region = checked("region", &region)?;
+    let profile = profile
+        .map(|profile| checked("profile", &profile))
+        .transpose()?;
+    let endpoint = endpoint
+        .map(|endpoint| checked("ssm_endpoint", &endpoint))
+        .transpose()?;
+    let can_repeat = request.is_some();
+    let request = request.map(displayable).transpose()?;
+    let basis = load_without_account("").map_err(BadConfiguration::Reported)?;
+    let AdHocConfig {
+        config, forward, ..
+    } = basis;
+    let mut aws = config.aws;
+    if endpoint.is_some() {
+        aws.ssm_endpoint = endpoint;
+    }
+    let account = Account {
+        region: Some(region),
+        profile,
+        role_arn: None,
+    };
+    Ok(HandedOverConfig {
+        aws,
+        limits: config.limits,
+        forward: requested(request, account, forward),
+        session,
+        can_repeat,
+        origin: terminal::client_label(),
+        state: paths::state_directory(),
+    })
+}
+
+/// Returns the forward of a request. Without one, no further session can be started, so that all
+/// connections share the session.
+fn requested(request: Option<Request>, account: Account, template: Forward) -> Forward {
+    let shared = SessionMode::Shared {
+        max_streams: template.max_connections,
+        max_age: None,
+    };
+    let sessions = match (&request, template.sessions) {
+        (Some(_), SessionMode::PerConnection { warm_max_age, .. }) => SessionMode::PerConnection {
+            warm: 0,
+            warm_max_age,
+        },
+        (Some(_), by_file @ SessionMode::Shared { .. }) => by_file,
+        (None, _) => shared,
+    };
+    let request = request.unwrap_or_else(|| Request {
+        target: String::new(),
+        document: None,
+        parameters: config::Parameters::new(),
+        reason: None,
+    });
+    let target = Target::Node {
+        id: request.target,
+        region: None,
+    };
+    Forward {
+        name: super::NAME.to_owned(),
+        enabled: true,
+        target: target.into(),
+        remote: Remote::Document {
+            name: request.document.unwrap_or_default(),
+            parameters: request.parameters,
+        },
+        document: None,
+        reason: request.reason.or(template.reason),
+        account,
+        sessions,
+        ..template
+    }
+}
+
+fn checked(key: &'static str, value: &str) -> Result<String, BadConfiguration> {
+    let checked = config::argument(key)(value);
+    checked.map_err(|error| BadConfiguration::Argument(format!("{error}; {}", error.hint())))
+}
+
+/// Checks the texts that are logged. A reason is cut to what the configuration allows.
+fn displayable(request: Request) -> Result<Request, BadConfiguration> {
+    let document = request
+        .document
+        .map(|document| checked("document", &document));
+    let values = request.parameters.iter();
+    let texts = values.flat_map(|(name, values)| std::iter::once(name).chain(values));
+    for text in texts.chain([&request.target]) {
+        if !text.chars().all(is_printable) {
+            let error = "the request of StartSession has a character that is not printable";
+            return Err(BadConfiguration::Argument(error.to_owned()));
+        }
+    }
+    Ok(Request {
+        document: document.transpose()?,
+        reason: request
+            .reason
+            .map(|reason| Printable::cut(&reason, MAX_REASON).to_string()),
+        ..request
+    })
+}
+
+/// Maximum length of a reason, in characters.
+const MAX_REASON: usize = 100;

@@ -1,0 +1,122 @@
+//! The lines of the official plugin on stdout, word for word: programs wait for them.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use crate::cli::ad_hoc::blocking;
+use crate::cli::exit::Exit;
+use crate::cli::stdout;
+use crate::config::Listen;
+use crate::printable::{Printable, printable_lines};
+use crate::telemetry::{EndReason, ForwardMetrics};
+
+/// Prints a text of ours, with anything that is not printable escaped. A closed stdout is no error.
+pub(super) fn print(text: &str) -> Exit {
+    match stdout::print(printable_lines(text)) {
+        Ok(()) => Exit::Done,
+        Err(unheard) => unheard.exit(),
+    }
+}
+
+/// The same on a thread of its own, for at most five seconds: the reader of stdout may not read.
+pub(super) async fn print_later(text: String) -> Exit {
+    printed(text).await.unwrap_or(Exit::Done)
+}
+
+/// Returns `None` if stdout takes nothing.
+async fn printed(text: String) -> Option<Exit> {
+    let printing = timeout(MAX_PRINT, blocking(move || Ok(print(&text))));
+    let printed = printing.await.ok()?;
+    Some(printed.unwrap_or_else(|exit| exit))
+}
+
+/// Reports that no session is served. The exit code is 0, as that of the official plugin.
+pub(super) fn failed(error: &dyn Display) -> Exit {
+    print(&not_started(error))
+}
+
+pub(super) fn not_started(error: &dyn Display) -> String {
+    format!("Cannot perform start session: {}\n", Printable::of(error))
+}
+
+pub(super) fn unknown_operation(operation: &str) -> String {
+    let operation = Printable::cut(operation, MAX_OPERATION);
+    format!(
+        "\nUnknown operation {operation}. \nUse session-manager-plugin --version to check the version.\n\n"
+    )
+}
+
+pub(super) fn starting(session: &str) -> String {
+    format!("\nStarting session with SessionId: {session}\n")
+}
+
+/// The line of a local address, and the one that follows it.
+pub(super) fn opened(address: Option<&Listen>, session: &str) -> String {
+    let opened = match address {
+        Some(Listen::Unix(path)) => socket_opened(path, session),
+        Some(address) => port_opened(address.port().unwrap_or_default(), session),
+        None => port_opened(0, session),
+    };
+    format!("{opened}\nWaiting for connections...\n")
+}
+
+fn port_opened(port: u16, session: &str) -> String {
+    format!("Port {port} opened for sessionId {session}.")
+}
+
+fn socket_opened(path: &Path, session: &str) -> String {
+    format!(
+        "Unix socket {} opened for sessionId {session}.",
+        path.display()
+    )
+}
+
+pub(super) const TERMINATED: &str = "Terminate signal received, exiting.\n";
+
+pub(super) fn exiting(session: &str) -> String {
+    format!("\n\nExiting session with sessionId: {session}.\n\n")
+}
+
+/// The line of the end of the session, by the agent or Session Manager.
+pub(super) fn ended(session: &str, why: &Printable) -> String {
+    format!("\n\nSessionId: {session} : {why}\n\n")
+}
+
+/// Prints the line of the first connection, and one for each that cannot reach its destination.
+/// Returns if stdout takes nothing.
+pub(super) async fn report_connections(metrics: Arc<ForwardMetrics>, session: &str) -> Option<()> {
+    let unreachable = || {
+        let ends = metrics.ends();
+        ends.get(&EndReason::DestinationUnreachable)
+            .copied()
+            .unwrap_or_default()
+    };
+    let (mut has_accepted, mut refused) = (false, 0);
+    loop {
+        if !has_accepted && metrics.accepted.load(Relaxed) > 0 {
+            has_accepted = true;
+            printed(format!("\nConnection accepted for session [{session}]\n")).await?;
+        }
+        while refused < unreachable() {
+            refused += 1;
+            printed(UNREACHABLE.to_owned()).await?;
+        }
+        sleep(INTERVAL).await;
+    }
+}
+
+const UNREACHABLE: &str = "\nConnection to destination port failed, check SSM Agent logs.\n";
+
+/// How long a line may take.
+const MAX_PRINT: Duration = Duration::from_secs(5);
+
+/// How often the connections are looked at.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// Maximum length of an operation in a message, in characters.
+const MAX_OPERATION: usize = 200;

@@ -1,0 +1,86 @@
+//! This program in place of the official `session-manager-plugin`, called by that name.
+//!
+//! ```text
+//!   aws ssm start-session ─▶ session-manager-plugin RESPONSE REGION StartSession …
+//!      shell, or unknown document ─▶ the official plugin, if it is installed besides (exec)
+//!      port ─▶ listens; the first connection uses the session of the AWS CLI, others their own
+//!      ssh  ─▶ stdin and stdout
+//! ```
+//!
+//! Scripts read its lines and exit code, so both are those of the official plugin: stdout has the
+//! lines, and the exit code is 0 whatever happened, unless the official plugin has no counterpart
+//! of a failure. stdout of an ssh session carries data only.
+
+mod arguments;
+mod configuration;
+mod lines;
+mod link;
+mod official;
+mod serve;
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use self::arguments::Invocation;
+pub(super) use self::link::{PluginArgs, plugin};
+use super::exit::Exit;
+use super::{in_runtime, terminal};
+use crate::proto::ClientVersion;
+use crate::telemetry::Log;
+
+/// Does what the official plugin does, if the program is called by its name.
+pub(super) fn answer() -> Option<Exit> {
+    let mut arguments = std::env::args_os();
+    let called = arguments.next()?;
+    if Path::new(&called).file_stem() != Some(OsStr::new(NAME)) {
+        return None;
+    }
+    let arguments: Result<Vec<_>, _> = arguments.map(|argument| argument.into_string()).collect();
+    Some(match arguments {
+        Ok(arguments) => run(&arguments),
+        Err(_) => lines::failed(&"an argument is not UTF-8"),
+    })
+}
+
+fn run(arguments: &[String]) -> Exit {
+    let parsed = Invocation::parse(arguments, terminal::environment);
+    let parsed = match parsed {
+        Ok(Invocation::Session(parsed)) => *parsed,
+        Ok(Invocation::Check) => return lines::print(INSTALLED),
+        Ok(Invocation::Version) => return lines::print(&format!("{}\n", ClientVersion::DEFAULT)),
+        Ok(Invocation::TooFew(first)) => return lines::print(&lines::unknown_operation(&first)),
+        Ok(Invocation::OtherOperation) => return lines::print("Invalid Operation"),
+        Err(error) => return lines::failed(&error),
+    };
+    let purpose = official::Purpose::of(parsed.request.as_ref());
+    let is_left = matches!(
+        purpose,
+        official::Purpose::Shell | official::Purpose::Unknown
+    );
+    if is_left && let Some(program) = official::find() {
+        let error = official::hand_over(&program, arguments);
+        let error = format!(
+            "cannot run {}: {}",
+            program.display(),
+            terminal::os_message(&error)
+        );
+        let hint = "repair or remove it; the session stays active until it is idle for too long";
+        return terminal::fail(Exit::Failed, &error, hint);
+    }
+    let filter = terminal::environment("SSM_PROXYD_LOG");
+    let log = Log::new(filter.as_deref(), None, terminal::has_colour(), false);
+    match log {
+        Ok(log) => in_runtime(serve::serve(parsed, purpose, log)),
+        Err(error) => {
+            let hint = "for example SSM_PROXYD_LOG=ssm_proxyd=debug";
+            terminal::fail(Exit::Usage, &error, hint)
+        }
+    }
+}
+
+/// The name of the official plugin.
+const NAME: &str = "session-manager-plugin";
+
+/// What the official plugin prints without arguments, word for word: scripts look for it.
+const INSTALLED: &str = "\nThe Session Manager plugin was installed successfully. \
+                         Use the AWS CLI to start a session.\n\n";

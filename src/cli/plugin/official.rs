@@ -1,0 +1,183 @@
+//! The official plugin: which sessions are left to it, where it is, and how it takes over.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::NAME;
+use super::arguments::Request;
+use crate::cli::terminal;
+
+/// What a session is for, as far as its request tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Connections to a local port or socket.
+    Port,
+    /// stdin and stdout as one connection, for ssh.
+    Ssh,
+    /// A shell or a command.
+    Shell,
+    /// Only the agent knows what the document is.
+    Unknown,
+}
+
+impl Purpose {
+    /// Returns the purpose of a request.
+    pub(super) fn of(request: Option<&Request>) -> Self {
+        let Some(Request {
+            document,
+            parameters,
+            ..
+        }) = request
+        else {
+            return Self::Unknown;
+        };
+        let has_port = || {
+            PORT_PARAMETERS
+                .iter()
+                .any(|name| parameters.contains_key(*name))
+        };
+        match document.as_deref() {
+            None => Self::Shell,
+            Some(SSH) => Self::Ssh,
+            Some(name) if name.starts_with(PORT_FORWARDING) => Self::Port,
+            Some(name) if SHELLS.contains(&name) => Self::Shell,
+            Some(_) if has_port() => Self::Port,
+            Some(_) => Self::Unknown,
+        }
+    }
+}
+
+/// Returns the official plugin if it is installed besides this program.
+pub(super) fn find() -> Option<PathBuf> {
+    if terminal::environment(HANDED_OVER).is_some() {
+        // Another copy of this program, which found this one.
+        return None;
+    }
+    let path = terminal::environment("PATH").unwrap_or_default();
+    let ours = std::env::current_exe()
+        .ok()
+        .and_then(|path| identity(&path));
+    let places = std::env::split_paths(&path).filter(|place| place.is_absolute());
+    find_in(places.chain(USUAL.iter().map(PathBuf::from)), ours)
+}
+
+fn find_in(places: impl Iterator<Item = PathBuf>, ours: Option<FileId>) -> Option<PathBuf> {
+    let mut candidates = places.map(|place| place.join(NAME));
+    candidates.find(|path| {
+        let found = identity(path);
+        found.is_some() && found != ours && is_executable(path)
+    })
+}
+
+/// Replaces this process by the official plugin, with the same arguments and environment. Returns
+/// only if that fails.
+pub(super) fn hand_over(program: &Path, arguments: &[String]) -> io::Error {
+    Command::new(program)
+        .args(arguments)
+        .env(HANDED_OVER, "1")
+        .exec()
+}
+
+/// Device and number of a file, of what a link points to.
+type FileId = (u64, u64);
+
+fn identity(path: &Path) -> Option<FileId> {
+    let file = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    Some((file.dev(), file.ino()))
+}
+
+fn is_executable(path: &Path) -> bool {
+    let mode = fs::metadata(path).map(|file| file.permissions().mode());
+    mode.is_ok_and(|mode| mode & 0o111 != 0)
+}
+
+/// Where the packages of the official plugin install it, besides the PATH.
+const USUAL: &[&str] = &[
+    "/usr/local/sessionmanagerplugin/bin",
+    "/usr/local/bin",
+    "/usr/bin",
+    "/opt/homebrew/bin",
+];
+
+/// Set for the official plugin: copies of this program do not call each other for ever.
+const HANDED_OVER: &str = "SSM_PROXYD_HANDED_OVER";
+
+/// How the names of AWS's documents for port forwarding begin.
+const PORT_FORWARDING: &str = "AWS-StartPortForwardingSession";
+
+/// AWS's document for one connection over stdin and stdout.
+const SSH: &str = "AWS-StartSSHSession";
+
+/// AWS's documents for shells and commands.
+const SHELLS: &[&str] = &[
+    "SSM-SessionManagerRunShell",
+    "AWS-StartInteractiveCommand",
+    "AWS-StartNonInteractiveCommand",
+];
+
+/// Parameters that only documents for port sessions have.
+const PORT_PARAMETERS: &[&str] = &["portNumber", "localPortNumber", "localUnixSocket"];
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn purpose(document: Option<&str>, parameters: &[&str]) -> Purpose {
+        let parameters = parameters
+            .iter()
+            .map(|name| ((*name).to_owned(), Vec::new()));
+        Purpose::of(Some(&Request {
+            target: "i-1".to_owned(),
+            document: document.map(str::to_owned),
+            parameters: parameters.collect(),
+            reason: None,
+        }))
+    }
+
+    #[test]
+    fn the_purpose_is_known_from_the_document_or_its_parameters() {
+        assert_eq!(purpose(None, &[]), Purpose::Shell);
+        assert_eq!(
+            purpose(Some("SSM-SessionManagerRunShell"), &[]),
+            Purpose::Shell
+        );
+        assert_eq!(
+            purpose(Some("AWS-StartSSHSession"), &["portNumber"]),
+            Purpose::Ssh
+        );
+        let port = "AWS-StartPortForwardingSessionToRemoteHost";
+        assert_eq!(purpose(Some(port), &[]), Purpose::Port);
+        assert_eq!(purpose(Some("Our-Db"), &["localPortNumber"]), Purpose::Port);
+        assert_eq!(purpose(Some("Our-Shell"), &["user"]), Purpose::Unknown);
+        assert_eq!(Purpose::of(None), Purpose::Unknown);
+    }
+
+    #[test]
+    fn another_program_of_the_name_is_found_but_neither_this_one_nor_a_file() {
+        let root = tempfile::tempdir().unwrap();
+        let place = |name: &str| root.path().join(name);
+        for name in ["empty", "ours", "text", "theirs"] {
+            fs::create_dir(place(name)).unwrap();
+        }
+        let itself = std::env::current_exe().unwrap();
+        symlink(&itself, place("ours").join(NAME)).unwrap();
+        fs::write(place("text").join(NAME), "").unwrap();
+        fs::write(place("theirs").join(NAME), "").unwrap();
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(place("theirs").join(NAME), executable).unwrap();
+        let ours = identity(&itself);
+        let places = ["empty", "ours", "text", "theirs"].map(place);
+
+        let without = find_in(places[..3].iter().cloned(), ours);
+        let with = find_in(places.iter().cloned(), ours);
+
+        assert_eq!(without, None);
+        assert_eq!(with, Some(place("theirs").join(NAME)));
+    }
+}
