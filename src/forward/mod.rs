@@ -54,6 +54,7 @@ pub use self::connections::{ConnectionInfo, ConnectionTable};
 pub use self::context::Context;
 pub use self::first_tunnel::{FirstFailure, FirstTunnel};
 use self::handler::Handler;
+use self::listener::is_of_one_connection;
 pub use self::listener::{
     AcceptedSocket, ActivatedSockets, InheritedSockets, ListenError, ListenErrorKind, ListenSpec,
     Listener, Listeners, SocketFile,
@@ -330,19 +331,6 @@ async fn accept(listener: &Listener, serve: &Handler) -> io::Result<(Connection,
         .await
         .map_err(io::Error::other)?;
     Ok((listener.accept().await?, Arc::new(slot)))
-}
-
-/// Returns true for errors that concern one connection and not the listener.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::NotConnected
-            | io::ErrorKind::InvalidInput
-            | io::ErrorKind::Interrupted
-    )
 }
 
 /// Propagates a panic: a task that restarts itself after a panic ended all the same.

@@ -220,6 +220,19 @@ fn words(error: &io::Error) -> String {
     words.to_lowercase()
 }
 
+/// Returns true for errors that concern one connection and not the listener.
+pub(in crate::forward) fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::Interrupted
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use rustix::io::Errno;

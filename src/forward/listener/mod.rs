@@ -19,6 +19,7 @@ use crate::config::{Forward, Listen};
 #[cfg(test)]
 use crate::virtual_net;
 
+pub(super) use self::error::is_of_one_connection;
 pub use self::error::{ListenError, ListenErrorKind};
 pub use self::socket_activation::{ActivatedSockets, InheritedSockets};
 pub use self::unix::SocketFile;
