@@ -271,6 +271,7 @@ fn forward_rows(aws: &Aws, forward: &Forward) -> Rows {
         ),
         ("max_connections", json!(forward.max_connections)),
         ("allow_remote_clients", json!(forward.allow_remote_clients)),
+        ("explain", json!(forward.explain.as_str())),
     ]);
     rows
 }

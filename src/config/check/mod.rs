@@ -283,6 +283,7 @@ fn forward(section: &SectionKeys<'_>, source: &SourceText<'_>) -> Option<Forward
         },
         max_connections: section.number("max_connections")?,
         allow_remote_clients: section.get("allow_remote_clients")?,
+        explain: section.get::<String>("explain")?.parse().ok()?,
         line: source.line(section.span("listen")?.start),
     })
 }

@@ -55,13 +55,14 @@ fn every_word_of_a_choice_is_in_the_model() {
         for word in words {
             let line = format!("{} = \"{word}\"\n", setting.key);
             let config = match setting.key {
-                "sessions" => good(&format!("{MINIMAL}{line}")),
+                "sessions" | "explain" => good(&format!("{MINIMAL}{line}")),
                 _ => good(&format!("[log]\n{line}{MINIMAL}")),
             };
 
             let found = match setting.key {
                 "format" => config.log.format.as_str(),
                 "level" => config.log.level.as_str(),
+                "explain" => config.forwards[0].explain.as_str(),
                 _ => config.forwards[0].sessions.as_str(),
             };
             assert_eq!(found, *word);

@@ -5,6 +5,7 @@
 //! [`parse`](crate::config::parse).
 
 mod aws;
+mod explain;
 mod host_addresses;
 mod target;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub(super) use self::aws::NO_PROXY;
 pub use self::aws::{Account, Aws, ClientVersion, Proxy};
+pub use self::explain::{ClientProtocol, Explain};
 pub use self::host_addresses::HostAddresses;
 pub use self::target::{EcsTarget, EcsTasks, Target, Targets};
 
@@ -220,6 +222,8 @@ pub struct Forward {
     pub max_connections: usize,
     /// Whether `listen` may include non-loopback addresses.
     pub allow_remote_clients: bool,
+    /// Protocol of the error messages for clients whose connection is not served.
+    pub explain: Explain,
     /// Line of its `listen` in the file, from 1.
     pub line: usize,
 }

@@ -8,7 +8,7 @@ use crate::config::check::identifiers::{
     check_role, check_socket,
 };
 use crate::config::check::version::check_client_version;
-use crate::config::model::{PER_CONNECTION, SHARED};
+use crate::config::model::{Explain, PER_CONNECTION, SHARED};
 use crate::config::settings::{Cardinality, Default, Kind, Section, Setting};
 
 /// All tables of a file.
@@ -220,6 +220,8 @@ const FORWARD_SETTINGS: &[Setting] = &[
     number("max_connections", 1, 65_535, 64)
         .doc("Maximum concurrent connections; further ones wait"),
     ALLOW_REMOTE_CLIENTS,
+    choice("explain", Explain::WORDS, "auto")
+        .doc("Protocol in which a client gets an error message with the cause if its connection is not served, before the end; auto: by the port of `remote` (5432, 3306, 6379, 80), otherwise off; off: a reset only"),
     REGION.doc("Region of this target; absent: as in [aws]"),
     PROFILE.doc("Profile in ~/.aws/config; its credentials override those of the environment; absent: as in [aws]"),
     ROLE.doc("ARN of a role to assume; absent: as in [aws]"),
