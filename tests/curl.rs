@@ -110,7 +110,8 @@ async fn requests_and_responses_are_those_of_a_direct_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_refuses_is_a_reset_and_not_an_empty_response() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let lost = forward("lost", "remote = \"nowhere.internal:80\"");
+    let keys = "remote = \"nowhere.internal:80\"\nexplain = \"off\"";
+    let lost = forward("lost", keys);
     let forwards = format!("{}{lost}", forward_to(free_address()));
     let daemon = DaemonProcess::start(&simulator, &forwards);
 

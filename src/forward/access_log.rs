@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use tracing::field;
-use tracing::{debug, info, warn};
+use tracing::{Span, debug, field, info, warn};
 
 use super::timeline::SessionTimeline;
+use crate::config::ClientProtocol;
 use crate::error_class::ErrorClass;
 use crate::panics::Panic;
 use crate::printable::Printable;
@@ -65,8 +65,43 @@ impl End {
     }
 }
 
+/// The record of a connection that has ended. It is written once: when it is dropped, at the latest.
+#[derive(Debug)]
+pub(super) struct Conclusion {
+    record: ConnectionRecord,
+    omitted: Option<u64>,
+    /// Span of the forward.
+    span: Span,
+}
+
+impl Conclusion {
+    pub(super) fn new(record: ConnectionRecord, omitted: Option<u64>, span: Span) -> Self {
+        Self {
+            record,
+            omitted,
+            span,
+        }
+    }
+
+    /// Returns the record.
+    pub(super) fn record(&self) -> &ConnectionRecord {
+        &self.record
+    }
+
+    /// Writes the record of a connection whose client got an error message.
+    pub(super) fn explained(mut self, protocol: ClientProtocol) {
+        self.record.explained = Some(protocol.name());
+    }
+}
+
+impl Drop for Conclusion {
+    fn drop(&mut self) {
+        self.span.in_scope(|| log(&self.record, self.omitted));
+    }
+}
+
 /// Logs a record in one line.
-pub(super) fn log(record: &ConnectionRecord, omitted: Option<u64>) {
+fn log(record: &ConnectionRecord, omitted: Option<u64>) {
     let is_connecting = matches!(record.phase, Phase::Connecting(_));
     let was_logged = is_connecting && omitted.is_none();
     macro_rules! line {
@@ -79,6 +114,7 @@ pub(super) fn log(record: &ConnectionRecord, omitted: Option<u64>) {
                 error = record.error.as_ref().map(field::display),
                 hint = Some(record.hint.as_str()).filter(|hint| !hint.is_empty()),
                 class = record.class.map(field::display),
+                explained = record.explained,
                 omitted = omitted.filter(|omitted| *omitted > 0),
                 connection = record.id,
                 peer = %record.peer,
@@ -100,7 +136,7 @@ pub(super) fn log(record: &ConnectionRecord, omitted: Option<u64>) {
                 resumes = record.resumes,
                 longest_stall_seconds = self::seconds(record.longest_stall),
                 "{}",
-                message(record.reason, is_connecting)
+                message(record, is_connecting)
             );
         }};
     }
@@ -113,8 +149,15 @@ pub(super) fn log(record: &ConnectionRecord, omitted: Option<u64>) {
 }
 
 /// Returns the message of the line.
-fn message(reason: EndReason, is_connecting: bool) -> &'static str {
-    match reason {
+fn message(record: &ConnectionRecord, is_connecting: bool) -> &'static str {
+    match record.reason {
+        EndReason::Stopped if record.explained.is_some() => {
+            "stopping; error message sent to the client"
+        }
+        _ if record.explained.is_some() && is_connecting => {
+            "no session; error message sent to the client"
+        }
+        _ if record.explained.is_some() => "session lost; error message sent to the client",
         EndReason::ClientClosed => "connection ended by the client",
         EndReason::ClientLeft => "client disconnected before its session was ready",
         EndReason::UploadIncomplete => {

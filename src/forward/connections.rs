@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tracing::Span;
 
-use super::access_log::{End, log};
+use super::access_log::{Conclusion, End};
 use super::byte_counters::ByteCounters;
+use super::first_bytes::FirstBytes;
 use super::peer::Peer;
 use super::pool_handle::Lease;
 use super::session_table::SessionTable;
@@ -79,6 +80,7 @@ impl ConnectionTable {
             command: OnceLock::new(),
             accepted: clock::now(),
             counters: ByteCounters::new(Arc::clone(&self.metrics)),
+            first_bytes: FirstBytes::new(self.settings.client_protocol().is_some()),
             current: Mutex::default(),
             close: Notify::new(),
         });
@@ -151,6 +153,7 @@ pub(super) struct ActiveConnection {
     command: OnceLock<Printable>,
     accepted: Instant,
     pub(super) counters: ByteCounters,
+    pub(super) first_bytes: FirstBytes,
     current: Mutex<Current>,
     close: Notify,
 }
@@ -282,14 +285,20 @@ impl TrackedConnection {
 
     /// Writes its record, unless it has one, and removes it from the table.
     pub(super) fn record(&self, end: End) {
+        drop(self.conclude(end));
+    }
+
+    /// Counts its end, unless it was counted, and removes it from the table. Dropping the result
+    /// writes its record.
+    pub(super) fn conclude(&self, end: End) -> Option<Conclusion> {
         if self.is_recorded.swap(true, Relaxed) {
-            return;
+            return None;
         }
         self.table.lock().remove(&self.connection.id);
         let omitted = end.omitted;
         let record = self.finished(end);
         self.table.metrics.record_end(&record);
-        self.span.in_scope(|| log(&record, omitted));
+        Some(Conclusion::new(record, omitted, self.span.clone()))
     }
 
     fn finished(&self, end: End) -> ConnectionRecord {
@@ -339,6 +348,7 @@ impl TrackedConnection {
                 .map(|failure| failure.hint.clone())
                 .unwrap_or_default(),
             error: failure.map(|failure| failure.error),
+            explained: None,
         }
     }
 

@@ -18,6 +18,7 @@ use super::byte_counters::ByteCounters;
 use super::client::Connection;
 use super::connections::{ActiveConnection, ConnectionTable, TrackedConnection};
 use super::error::{ConnectFailure, LogDedup, refusal};
+use super::explainer::Explainer;
 use super::opening::{OpenConnection, first_stream, within};
 use super::outcome::Outcome;
 use super::pool_handle::{AcceptPermit, Lease, PoolHandle, SlotRefusal};
@@ -51,6 +52,7 @@ pub(super) struct Handler {
     pub(super) dump_connections: TriggerReceiver,
     pub(super) metrics: Arc<ForwardMetrics>,
     pub(super) connections: Arc<ConnectionTable>,
+    pub(super) explainer: Explainer,
 }
 
 impl Handler {
@@ -84,8 +86,8 @@ impl Handler {
         let begin = active.accepted();
         let waiting = self.metrics.waiting.count();
         let opened = tokio::select! {
-            opened = self.open(active, &accept_permit) => opened,
-            () = stop.draining() => return Some(End::new(EndReason::Stopped)),
+            opened = self.open(active, &accept_permit) => opened.map_err(SlotRefusal::end),
+            () = stop.draining() => Err(End::new(EndReason::Stopped)),
             () = active.close_requested() => return Some(End::new(EndReason::ClosedByOperator)),
             never = self.log_on_dump(|| info!(time = ?clock::since(begin), "waiting for a session")) => match never {},
             () = connection.closed_before_data() => return Some(End::new(EndReason::ClientLeft)),
@@ -96,9 +98,14 @@ impl Handler {
                 self.relay(tracked, connection, opened, stop).await;
                 None
             }
-            Err(refusal) => {
-                drop(connection);
-                Some(refusal.end())
+            Err(end) => {
+                let conclusion = tracked.conclude(end);
+                let none = Vec::new();
+                let explain = self
+                    .explainer
+                    .explain(conclusion, connection, none, &mut stop);
+                Box::pin(explain).await;
+                None
             }
         }
     }
@@ -173,7 +180,7 @@ impl Handler {
             stream,
             permits,
         } = opened;
-        let _open = self.metrics.open.count();
+        let open = self.metrics.open.count();
         let active = tracked.active();
         let counters = &active.counters;
         let outcome = tokio::select! {
@@ -183,7 +190,9 @@ impl Handler {
             never = self.log_on_dump(|| log_open(active)) => match never {},
         };
         // A connection that is to be reset is dropped, and so reset, before any further wait.
-        let ended = (outcome == Outcome::DestinationClosed).then_some(connection);
+        let is_clean = outcome == Outcome::DestinationClosed;
+        let is_explained = outcome.is_failure() && self.explainer.can_explain(active);
+        let ended = (is_clean || is_explained).then_some(connection);
         let (outcome, delivered) = self.deliver(outcome, &stream, active, &mut stop).await;
         let (outcome, delivered) = final_outcome(outcome, delivered, counters);
         drop(stream);
@@ -191,11 +200,24 @@ impl Handler {
         let destination = self.connections.destination();
         self.record_answer_or_refusal(&outcome, active, &destination);
         let undelivered = delivered.err();
-        tracked.record(outcome.end(failure.as_deref(), undelivered.as_deref(), &destination));
+        let end = outcome.end(failure.as_deref(), undelivered.as_deref(), &destination);
+        let conclusion = tracked.conclude(end);
         drop(lease);
         drop(permits);
-        if let Some(connection) = ended {
-            self.finish(connection, stop).await;
+        match ended {
+            Some(connection) if is_explained => {
+                drop(open);
+                let first = active.first_bytes.take();
+                let explain = self
+                    .explainer
+                    .explain(conclusion, connection, first, &mut stop);
+                Box::pin(explain).await;
+            }
+            Some(connection) => {
+                drop(conclusion);
+                self.finish(connection, stop).await;
+            }
+            None => {}
         }
         (outcome, failure)
     }

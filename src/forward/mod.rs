@@ -17,6 +17,9 @@ mod client;
 mod connections;
 mod context;
 mod error;
+mod explain;
+mod explainer;
+mod first_bytes;
 mod first_tunnel;
 mod handler;
 mod listener;
@@ -52,6 +55,7 @@ use self::client::Connection;
 pub use self::client::Stdio;
 pub use self::connections::{ConnectionInfo, ConnectionTable};
 pub use self::context::Context;
+use self::explainer::Explainer;
 pub use self::first_tunnel::{FirstFailure, FirstTunnel};
 use self::handler::Handler;
 use self::listener::is_of_one_connection;
@@ -117,6 +121,7 @@ impl Forward {
         ));
         let serve = Arc::new(Handler {
             connections,
+            explainer: Explainer::new(&settings, lingering),
             timeouts: handler::timeouts(&settings),
             settings,
             pool,

@@ -29,6 +29,20 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
+    /// Returns whether the connection was lost or stopped, rather than ended by one of its sides or
+    /// by an operator.
+    pub(super) fn is_failure(&self) -> bool {
+        match self {
+            Self::StreamLost(_) | Self::Stopped => true,
+            Self::DestinationClosed
+            | Self::EndedEarly
+            | Self::ClientClosed
+            | Self::UploadIncomplete
+            | Self::HalfCloseTimeout
+            | Self::ClosedByOperator => false,
+        }
+    }
+
     /// Returns the end of the connection. `failure` is the error of the tunnel, if it has ended;
     /// `undelivered` says why the destination may not have the final bytes of the client.
     pub(super) fn end(

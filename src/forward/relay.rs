@@ -13,7 +13,6 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::byte_counters::ByteCounters;
 use super::client::Connection;
 use super::connections::ActiveConnection;
 use super::outcome::Outcome;
@@ -40,11 +39,10 @@ pub(super) async fn relay(
     timeouts: RelayTimeouts,
     active: &ActiveConnection,
 ) -> Outcome {
-    let counters = &active.counters;
     // True once the client is known to be closed while upload remains.
     let gone = AtomicBool::new(false);
     let mut sending = pin!(send(connection, stream, timeouts.flush_idle, &gone, active));
-    let mut receiving = pin!(receive(connection, stream, counters));
+    let mut receiving = pin!(receive(connection, stream, active));
     let sent = tokio::select! {
         received = &mut receiving => match received {
             DownloadEnd::Ended(outcome) => return outcome,
@@ -115,6 +113,7 @@ async fn send(
             Err(_) => return Sent::ClientClosed,
             Ok(bytes) => {
                 counters.add_read(bytes.len());
+                active.first_bytes.handle_read(&bytes);
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
                     let taken = tokio::select! {
@@ -177,14 +176,23 @@ impl Sent {
     }
 }
 
-async fn receive(connection: &Connection, stream: &Stream, counters: &ByteCounters) -> DownloadEnd {
+async fn receive(
+    connection: &Connection,
+    stream: &Stream,
+    active: &ActiveConnection,
+) -> DownloadEnd {
+    let counters = &active.counters;
     let mut buffer = Vec::new();
+    let mut is_first = true;
     loop {
         buffer.clear();
         match stream.read(&mut buffer, WRITE_BUFFER).await {
             ReadOutcome::End => return DownloadEnd::Ended(Outcome::DestinationClosed),
             ReadOutcome::Lost(reason) => return DownloadEnd::Ended(Outcome::StreamLost(reason)),
             ReadOutcome::Bytes => {
+                if std::mem::take(&mut is_first) {
+                    active.first_bytes.handle_answer();
+                }
                 let written = |len| counters.add_received(len);
                 if connection.write_all(&buffer, written).await.is_err() {
                     return DownloadEnd::ClientWriteFailed;

@@ -21,6 +21,7 @@ use super::access_log::End;
 use super::client::{Connection, Stdio, StdioIoError, StdioIoErrors};
 use super::connections::ConnectionTable;
 use super::error::ConnectFailure;
+use super::explainer::Explainer;
 use super::handler::{Handler, timeouts};
 use super::outcome::Outcome;
 use super::pool_handle::SlotRefusal;
@@ -49,7 +50,13 @@ impl StdioForward {
     /// # Errors
     ///
     /// If stdin or stdout cannot be registered with the runtime.
-    pub fn new(settings: config::Forward, context: Context, standard: Stdio) -> io::Result<Self> {
+    pub fn new(
+        mut settings: config::Forward,
+        context: Context,
+        standard: Stdio,
+    ) -> io::Result<Self> {
+        // stdout carries bytes of the destination and nothing else.
+        settings.explain = config::Explain::Off;
         let (connection, faults) = Connection::standard(standard)?;
         let settings = Arc::new(settings);
         let timeouts = RelayTimeouts {
@@ -70,6 +77,7 @@ impl StdioForward {
         ));
         let handler = Handler {
             connections,
+            explainer: Explainer::new(&settings, 1),
             settings,
             timeouts,
             pool,

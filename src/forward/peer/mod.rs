@@ -33,6 +33,14 @@ pub(super) enum Peer {
 }
 
 impl Peer {
+    /// Returns whether it is on this machine, as far as that is known.
+    pub(super) fn is_local(self) -> bool {
+        match self {
+            Self::Tcp(peer) => peer.is_loopback() || peer.is_known(),
+            Self::Unix(_) | Self::Stdio => true,
+        }
+    }
+
     /// Returns the name of the program that opened a Unix socket, if it still runs. The name is the
     /// program's choice.
     pub(super) async fn command(self) -> Option<Printable> {

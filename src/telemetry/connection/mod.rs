@@ -47,6 +47,8 @@ pub struct ConnectionRecord {
     pub error: Option<Printable>,
     /// Suggested action; empty if there is none.
     pub hint: Printable,
+    /// The protocol of the error message that was sent to the client, if one was.
+    pub explained: Option<&'static str>,
 }
 
 impl ConnectionRecord {
