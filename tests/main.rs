@@ -38,6 +38,8 @@ mod early;
 #[cfg(test)]
 mod errors;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod forward_and_exec;
 #[cfg(test)]
 mod fuzz;

@@ -80,3 +80,25 @@ async fn psql_verifies_the_name_of_the_real_server() {
     assert!(other.2.contains(words), "{}", other.2);
     assert_clean(&simulator);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_prints_why_a_forward_of_the_command_line_is_not_served() {
+    let mut options = Options::default();
+    options.offline.insert(TARGET.to_owned());
+    let simulator = Simulator::start(options).await.unwrap();
+    let fixture = Fixture::new();
+    let client = ["psql", "-U", "postgres", "--no-psqlrc", "-Atc", "SELECT 1"];
+    let head = ["exec", TARGET, "-L", "0:orders.internal:5432", "--"];
+    let arguments = [&head[..], &client].concat();
+
+    let (code, _, output) = ended(&mut fixture.command(&simulator, &arguments));
+
+    assert_eq!(code, 2, "{output}");
+    let text = format!("StartSession: TargetNotConnected: {TARGET} is not connected");
+    assert!(output.contains("FATAL:  ssm-proxyd: forward "), "{output}");
+    assert!(output.contains(&text), "{output}");
+    assert!(
+        output.contains("HINT:  check that the target is running"),
+        "{output}"
+    );
+}

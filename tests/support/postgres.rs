@@ -132,7 +132,8 @@ pub(crate) fn pgbench(address: SocketAddr, arguments: &[&str]) -> Command {
     command
 }
 
-fn client(name: &str, address: SocketAddr) -> Command {
+/// A client program of PostgreSQL, at an address.
+pub(crate) fn client(name: &str, address: SocketAddr) -> Command {
     let mut command = Command::new(program(name));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PG") {
@@ -149,13 +150,13 @@ fn client(name: &str, address: SocketAddr) -> Command {
 
 /// The user that may run a server.
 #[derive(Debug)]
-struct Owner {
+pub(crate) struct Owner {
     /// The user and the group to switch to; `None` to stay the same user.
     other: Option<(u32, u32)>,
 }
 
 impl Owner {
-    fn find() -> Self {
+    pub(crate) fn find() -> Self {
         let other = (id(&["-u"]) == Some(0)).then(|| {
             let ids = |name| Some((id(&["-u", name])?, id(&["-g", name])?));
             let found = ids("postgres").or_else(|| ids("nobody"));
@@ -165,7 +166,7 @@ impl Owner {
     }
 
     /// Makes the user the owner of a directory.
-    fn take(&self, directory: &Path) {
+    pub(crate) fn take(&self, directory: &Path) {
         if let Some((user, group)) = self.other {
             chown(directory, Some(user), Some(group)).unwrap();
         }
@@ -185,7 +186,7 @@ impl Owner {
         certificate
     }
 
-    fn command(&self, program: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir("/").stdin(Stdio::null());
         if let Some((user, group)) = self.other {
@@ -204,8 +205,13 @@ fn id(arguments: &[&str]) -> Option<u32> {
         .ok()
 }
 
-/// A program of PostgreSQL; Debian does not put the server programs into PATH.
+/// A program of PostgreSQL.
 fn program(name: &str) -> PathBuf {
+    installed(name, "postgresql")
+}
+
+/// A program of a Debian package; the server programs of PostgreSQL are not in PATH.
+pub(crate) fn installed(name: &str, package: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut places: Vec<_> = versions.flatten().map(|v| v.path().join("bin")).collect();
     places.sort();
@@ -213,12 +219,11 @@ fn program(name: &str) -> PathBuf {
     let found = places
         .into_iter()
         .chain(std::env::split_paths(&path))
+        .chain([PathBuf::from("/usr/sbin")])
         .map(|directory| directory.join(name))
         .find(|path| path.exists());
     found.unwrap_or_else(|| {
-        panic!(
-            "no {name}; install PostgreSQL (Debian's package `postgresql`), or let tests/run do it"
-        )
+        panic!("no {name}; install Debian's package `{package}`, or let tests/run do it")
     })
 }
 
