@@ -195,6 +195,17 @@ impl Connection {
         }
     }
 
+    /// Closes the connection gracefully after a message to a client that may still send a long
+    /// request, of which little is read. May never return: the caller has a deadline.
+    pub(super) async fn close_after_message(self) {
+        match self {
+            Self::Tcp(socket) => socket.close_discarding(MAX_REQUEST).await,
+            Self::Unix(_) | Self::Stdio(_) => self.close_gracefully().await,
+            #[cfg(test)]
+            Self::Virtual(_) => self.close_gracefully().await,
+        }
+    }
+
     /// Closes the connection gracefully without waiting: the kernel delivers what was written. A
     /// client that still sends may be reset.
     pub(super) fn close_without_waiting(self) {
@@ -225,6 +236,9 @@ const READ_BUFFER: usize = 64 * 1024;
 /// Poll interval for the close of a client that has half-closed, initial and maximum.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// Maximum bytes that a client may continue to send after a message.
+const MAX_REQUEST: usize = 1 << 20;
 
 /// How long a client may continue to send after a graceful close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

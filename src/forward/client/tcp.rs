@@ -5,6 +5,7 @@
 //! on Linux it also ends connections whose client is alive but reads nothing for a while. The
 //! kernel drops connections with unacknowledged bytes after about 15 minutes (`tcp_retries2`).
 
+use std::future::pending;
 use std::io;
 use std::net::Shutdown;
 use std::time::Duration;
@@ -97,6 +98,25 @@ impl TcpSocket {
                 return;
             }
         }
+    }
+
+    /// Sends FIN and discards input, but at most `max` bytes; then the client's writes block. Returns
+    /// when the client has closed, and never after that many bytes.
+    pub(super) async fn close_discarding(self, mut max: usize) {
+        let socket = SockRef::from(&self.stream);
+        let ended = socket
+            .set_linger(None)
+            .and_then(|()| socket.shutdown(Shutdown::Write));
+        if ended.is_err() {
+            return;
+        }
+        while max > 0 {
+            match self.read().await {
+                Ok(bytes) if !bytes.is_empty() => max = max.saturating_sub(bytes.len()),
+                Ok(_) | Err(_) => return,
+            }
+        }
+        pending::<()>().await;
     }
 
     /// Closes without waiting. Unread input would cause a reset, so buffered input is discarded.
@@ -216,6 +236,32 @@ mod tests {
         let mut received = Vec::new();
         client.read_to_end(&mut received).unwrap();
         assert_eq!(received.len(), written);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_without_end_is_read_up_to_a_limit_and_gets_the_message() {
+        let (mut client, stream) = accepted().await;
+        let socket = TcpSocket::new(stream).unwrap();
+        socket.stream.writable().await.unwrap();
+        assert_eq!(socket.stream.try_write(b"message").unwrap(), 7);
+        let mut closing = tokio::task::JoinSet::new();
+        closing.spawn(socket.close_discarding(1 << 20));
+        client.set_nonblocking(true).unwrap();
+        let (mut sent, mut blocked) = (0, 0);
+        // The buffers of both ends are full.
+        while blocked < 50 {
+            match client.write(&[7; 65_536]) {
+                Ok(len) => (sent, blocked) = (sent + len, 0),
+                Err(_) => blocked += 1,
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+
+        assert!(sent < 64 << 20, "{sent}");
+        let mut received = [0; 100];
+        assert_eq!(client.read(&mut received).unwrap(), 7);
+        assert_eq!(client.read(&mut received).unwrap(), 0, "the end");
+        closing.abort_all();
     }
 
     /// Simulates a client on another machine, or behind a packet filter.

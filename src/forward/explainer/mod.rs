@@ -73,7 +73,7 @@ impl Explainer {
             match converse(&connection, conversation, first).await {
                 Ok(true) => {
                     conclusion.explained(protocol);
-                    connection.close_gracefully().await;
+                    connection.close_after_message().await;
                 }
                 Ok(false) => debug!(protocol = protocol.name(), "no request to respond to"),
                 Err(error) => debug!(%error, "the client left"),
