@@ -102,6 +102,14 @@ classes! {
         "The agent does not connect to this address: loopback, metadata and credential services are forbidden."
         "for a port of the target itself write only the port: `remote = 5432`; other forbidden addresses cannot be reached";
 
+    // The client of a proxy.
+    DestinationDenied 77
+        "The client of a proxy requested a destination that no rule of `allow` permits."
+        "if this destination is intended, add it to `allow` of the proxy";
+    RequestInvalid 1
+        "The client of a proxy sent no valid request of SOCKS or HTTP CONNECT, or none in time."
+        "set this proxy as SOCKS5, SOCKS4a or HTTP proxy of the client, without TLS and without a password";
+
     // Permissions and credentials.
     AccessDenied 77
         "AWS denied the call: the caller lacks a permission."

@@ -208,6 +208,7 @@ fn the_shipped_file_shows_every_setting_with_its_default() {
 
     for setting in supported() {
         let line = match setting.absent {
+            Default::Required if is_only_shown(setting) => format!("\n#{} = ", setting.key),
             Default::Required | Default::Unless(_) => format!("\n{} = ", setting.key),
             Default::None => format!("\n#{} = ", setting.key),
             // Valid only in combination with others, in forwards that are examples.
@@ -270,6 +271,7 @@ fn the_table_of_keys_in_the_documentation_has_every_default_and_range() {
                 | Kind::Hosts
                 | Kind::Target
                 | Kind::Remote
+                | Kind::Allow
                 | Kind::Parameters => String::new(),
             };
             assert!(
@@ -302,6 +304,7 @@ fn the_commented_settings_of_the_shipped_file_are_valid() {
         config.forwards[4].sessions,
         SessionMode::Shared { .. }
     ));
+    assert!(config.forwards[5].is_proxy());
 }
 
 /// The messages for a file.
@@ -344,7 +347,7 @@ fn described(config: &Config) -> Vec<String> {
 
 /// True if a setting is valid only together with others that are not the default.
 fn is_only_shown(setting: &Setting) -> bool {
-    ["mode", "max_streams", "max_session_age"].contains(&setting.key)
+    ["mode", "max_streams", "max_session_age", "allow"].contains(&setting.key)
 }
 
 fn has_defaults(forward: &Forward) -> bool {

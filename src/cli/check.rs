@@ -110,7 +110,12 @@ fn text(path: &Path, config: &Config) -> String {
         text += &section(&format!("[{name}]"), rows.unwrap_or_default());
     }
     for forward in &config.forwards {
-        text += &section("[[forward]]", forward_rows(&config.aws, forward));
+        let header = if forward.is_proxy() {
+            "[[proxy]]"
+        } else {
+            "[[forward]]"
+        };
+        text += &section(header, forward_rows(&config.aws, forward));
     }
     text
 }
@@ -218,43 +223,24 @@ fn forward_rows(aws: &Aws, forward: &Forward) -> Rows {
         [only] => only.merged_into(aws),
         _ => forward.account.merged_into(aws),
     };
-    let (remote, parameters) = match &forward.remote {
-        Remote::Document { parameters, .. } => (Value::Null, json!(parameters)),
-        remote @ (Remote::Port(_) | Remote::Host { .. }) => {
-            (json!(remote.to_string()), Value::Null)
-        }
-    };
     let mut rows = vec![
         ("name", json!(forward.name)),
         ("enabled", json!(forward.enabled)),
         ("listen", addresses(&forward.listen)),
         ("mode", json!(format!("{:04o}", forward.mode))),
         ("target", targets(&forward.target)),
-        ("remote", remote),
+    ];
+    let (remote, parameters) = destination(&forward.remote);
+    rows.extend([
+        remote,
         ("region", json!(aws.region)),
         ("profile", json!(aws.profile)),
         ("role_arn", json!(aws.role_arn)),
-        ("document", json!(forward.document())),
+        ("document", json!(forward.documents().join(", "))),
         ("parameters", parameters),
         ("reason", json!(forward.reason)),
-        ("sessions", json!(forward.sessions.as_str())),
-    ];
-    rows.extend(match forward.sessions {
-        SessionMode::PerConnection { warm, warm_max_age } => [
-            ("warm", json!(warm)),
-            ("warm_max_age", json!(written(warm_max_age))),
-        ],
-        SessionMode::Shared {
-            max_streams,
-            max_age,
-        } => [
-            ("max_streams", json!(max_streams)),
-            (
-                "max_session_age",
-                json!(written(max_age.unwrap_or_default())),
-            ),
-        ],
-    });
+    ]);
+    rows.extend(session_rows(forward));
     rows.extend([
         ("keep_alive", json!(forward.keep_alive)),
         ("connect_timeout", json!(written(forward.connect_timeout))),
@@ -273,6 +259,45 @@ fn forward_rows(aws: &Aws, forward: &Forward) -> Rows {
         ("allow_remote_clients", json!(forward.allow_remote_clients)),
         ("explain", json!(forward.explain.as_str())),
     ]);
+    rows
+}
+
+/// Returns the row of the destination, and the parameters of the document.
+fn destination(remote: &Remote) -> ((&'static str, Value), Value) {
+    match remote {
+        Remote::Document { parameters, .. } => (("remote", Value::Null), json!(parameters)),
+        Remote::Port(_) | Remote::Host { .. } => {
+            (("remote", json!(remote.to_string())), Value::Null)
+        }
+        Remote::Requested(allow) => {
+            let rules = allow.rules().iter();
+            let rules = rules.map(ToString::to_string).collect();
+            (("allow", rules), Value::Null)
+        }
+    }
+}
+
+fn session_rows(forward: &Forward) -> Rows {
+    if forward.is_proxy() {
+        return Rows::new();
+    }
+    let mut rows = vec![("sessions", json!(forward.sessions.as_str()))];
+    rows.extend(match forward.sessions {
+        SessionMode::PerConnection { warm, warm_max_age } => [
+            ("warm", json!(warm)),
+            ("warm_max_age", json!(written(warm_max_age))),
+        ],
+        SessionMode::Shared {
+            max_streams,
+            max_age,
+        } => [
+            ("max_streams", json!(max_streams)),
+            (
+                "max_session_age",
+                json!(written(max_age.unwrap_or_default())),
+            ),
+        ],
+    });
     rows
 }
 

@@ -219,6 +219,11 @@ pub(super) fn configuration(args: ConnectArgs) -> Result<(OneShotConfig, String)
         let hint = "remove --push-key, and add the key to the user's authorized_keys on the target";
         return Err(fail(Exit::Usage, &error, hint));
     }
+    if forward.is_proxy() && flags.remote.is_none() && flags.port.is_none() {
+        let error = format!("{label} is a proxy, whose clients choose the destination");
+        let hint = "add --remote HOST:PORT, or a PORT of the target itself";
+        return Err(fail(Exit::Usage, &error, hint));
+    }
     let (remote, document) = flags.destination(is_named.then_some(&forward));
     let forward = Forward {
         remote,
@@ -330,7 +335,9 @@ impl Flags {
                     let parameters = parameters.clone();
                     (Remote::Document { name, parameters }, None)
                 }
-                remote @ (Remote::Port(_) | Remote::Host { .. }) => (remote.clone(), Some(name)),
+                remote @ (Remote::Port(_) | Remote::Host { .. } | Remote::Requested(_)) => {
+                    (remote.clone(), Some(name))
+                }
             },
             (None, None, None, Some(forward)) => (forward.remote.clone(), forward.document.clone()),
             (None, None, Some(name), None) if !name.starts_with(AWS) => {

@@ -48,6 +48,7 @@ pub(super) fn destination(remote: &Remote, user: User) -> Result<DatabaseLogin, 
         Remote::Document { name, .. } => Err(format!(
             "the destination is that of the document {name}, which is not known here"
         )),
+        Remote::Requested(_) => Err("a proxy has no destination of its own".to_owned()),
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
     let is_named = options.local.is_empty();
     let arguments = command.clone();
     let reading = blocking(move || match (is_named, &names[..]) {
-        (false, [target]) => configuration(target, &options, aws, Names::Forwards),
+        (false, [target]) => configuration(target, &options, &[], aws, Names::Forwards),
         (false, _) => Err(terminal::fail(
             Exit::Usage,
             &"with -L, `exec` takes one TARGET",

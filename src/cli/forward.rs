@@ -3,6 +3,7 @@
 //! stdout contains one line for each forward that is ready, and nothing else.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
@@ -10,10 +11,10 @@ use serde_json::json;
 use super::ad_hoc::{AdHocConfig, blocking, by_document, load_ad_hoc, with_flags};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
-use super::local_forward::LocalForward;
+use super::local_forward::{DynamicForward, LocalForward};
 use super::ready_file::ReadyFile;
 use super::{live_status, paths, progress, run, startup, stdout, terminal};
-use crate::config::{self, Config, Forward, Remote, Target};
+use crate::config::{self, Allow, Config, Forward, Listen, Remote, SessionMode, Target};
 use crate::daemon::{Cause, Daemon, DaemonEnvironment, ReloadError, StartError};
 use crate::forward::ActivatedSockets;
 use crate::panics::caught;
@@ -28,6 +29,10 @@ pub(super) struct ForwardArgs {
     target: String,
     #[command(flatten)]
     options: ForwardOptions,
+    /// A local port of a SOCKS and HTTP CONNECT proxy, as in ssh: clients choose the destination,
+    /// and names are resolved on the target
+    #[arg(short = 'D', value_name = "[BIND:]PORT")]
+    dynamic: Vec<DynamicForward>,
     /// Print the ready lines as JSON objects
     #[arg(long)]
     json: bool,
@@ -65,6 +70,16 @@ pub(super) struct ForwardOptions {
 }
 
 impl ForwardOptions {
+    /// Checks that only this machine can connect to an address, unless others may.
+    fn check_bind(&self, name: &str, listen: &Listen) -> Result<(), Exit> {
+        if listen.is_loopback() || self.allow_remote_clients {
+            return Ok(());
+        }
+        let error = format!("{name}: other machines could connect to it");
+        let hint = "remove BIND, or add `--allow-remote-clients` if this is intended";
+        Err(terminal::fail(Exit::Usage, &error, hint))
+    }
+
     /// Returns the destination and the document of a `-L`.
     fn destination(&self, local: &LocalForward) -> Result<(Remote, Option<String>), Exit> {
         let (why, hint) = match (&local.remote, &self.document) {
@@ -92,19 +107,24 @@ pub(super) async fn forward(args: ForwardArgs, log: Log) -> Exit {
         Ok(signals) => signals,
         Err(exit) => return exit,
     };
-    if args.options.local.is_empty() {
+    if args.options.local.is_empty() && args.dynamic.is_empty() {
         let hint = "for example `-L 5432:db.internal:5432`, as for ssh";
-        return terminal::fail(Exit::Usage, &"nothing to forward: no -L was given", hint);
+        return terminal::fail(
+            Exit::Usage,
+            &"nothing to forward: no -L or -D was given",
+            hint,
+        );
     }
     let ForwardArgs {
         target,
         options,
+        dynamic,
         json,
         ready_file,
         aws,
     } = args;
     let reading = blocking(move || {
-        let config = configuration(&target, &options, aws, Names::Tags)?;
+        let config = configuration(&target, &options, &dynamic, aws, Names::Tags)?;
         let file = ready_file.as_deref().map(ReadyFile::new).transpose()?;
         Ok((config, file))
     });
@@ -180,11 +200,12 @@ pub(super) enum Names {
     Tags,
 }
 
-/// Builds one forward for each `-L`, all to one target. That of a named forward is used with the
+/// Builds one forward for each `-L` and one proxy for each of `dynamic`, all to one target. That of a named forward is used with the
 /// other settings of that forward.
 pub(super) fn configuration(
     target: &str,
     options: &ForwardOptions,
+    dynamic: &[DynamicForward],
     aws: AwsOptions,
     names: Names,
 ) -> Result<Config, Exit> {
@@ -210,11 +231,7 @@ pub(super) fn configuration(
         },
     };
     for (index, local) in options.local.iter().enumerate() {
-        if !local.listen.is_loopback() && !options.allow_remote_clients {
-            let error = format!("-L {local}: other machines could connect to it");
-            let hint = "remove BIND, or add `--allow-remote-clients` if this is intended";
-            return Err(terminal::fail(Exit::Usage, &error, hint));
-        }
+        options.check_bind(&format!("-L {local}"), &local.listen)?;
         let (remote, document) = options.destination(local)?;
         let is_repeated = options.local[..index].contains(local);
         let is_taken = |other: &LocalForward| other.listen == local.listen;
@@ -236,6 +253,33 @@ pub(super) fn configuration(
             allow_remote_clients: options.allow_remote_clients,
             remote,
             document,
+            reason: options.reason.clone().or_else(|| forward.reason.clone()),
+            ..forward.clone()
+        });
+    }
+    for proxy in dynamic {
+        let name = format!("-D {proxy}");
+        options.check_bind(&name, &proxy.listen)?;
+        let is_taken = |other: &Forward| other.listen.contains(&proxy.listen);
+        if proxy.listen.port() != Some(0) && config.forwards.iter().any(is_taken) {
+            let error = format!("{name}: another -L or -D has the same address");
+            let hint = "choose another port for one of them";
+            return Err(terminal::fail(Exit::Usage, &error, hint));
+        }
+        config.forwards.push(Forward {
+            // A repeated `-D` means two free ports.
+            name: match config.forwards.iter().any(|other| other.name == name) {
+                true => format!("{name} #{}", config.forwards.len() + 1),
+                false => name,
+            },
+            listen: vec![proxy.listen.clone()],
+            allow_remote_clients: options.allow_remote_clients,
+            remote: Remote::Requested(Allow::any()),
+            document: None,
+            sessions: SessionMode::PerConnection {
+                warm: 0,
+                warm_max_age: Duration::ZERO,
+            },
             reason: options.reason.clone().or_else(|| forward.reason.clone()),
             ..forward.clone()
         });

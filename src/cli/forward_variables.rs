@@ -120,7 +120,7 @@ impl ForwardVariables {
         let host = match &forward.remote {
             Remote::Host { host, .. } => host,
             Remote::Port(_) => TARGET_ITSELF,
-            Remote::Document { .. } => return None,
+            Remote::Document { .. } | Remote::Requested(_) => return None,
         };
         let variables = [
             ("PGHOST", host),

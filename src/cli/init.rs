@@ -237,7 +237,7 @@ fn forward(target: &str, destination: &Remote, args: &InitArgs) -> String {
     let (host, port) = match destination {
         Remote::Port(port) => (None, *port),
         Remote::Host { host, port } => (Some(host.as_str()), *port),
-        Remote::Document { .. } => (None, 0),
+        Remote::Document { .. } | Remote::Requested(_) => (None, 0),
     };
     let (remote, remote_note) = match host {
         Some(_) => (

@@ -1,4 +1,4 @@
-//! `-L`: a local address and a destination, in the syntax of ssh.
+//! `-L`, a local address and a destination, and `-D`, a local address, in the syntax of ssh.
 //!
 //! ```text
 //!   5432:db.internal:5432              localhost:5432 ▶ db.internal:5432
@@ -45,6 +45,33 @@ impl FromStr for LocalForward {
 }
 
 impl fmt::Display for LocalForward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The local address of a proxy: `-D`.
+#[derive(Clone, Debug)]
+pub(super) struct DynamicForward {
+    text: String,
+    pub(super) listen: Listen,
+}
+
+impl FromStr for DynamicForward {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(Self {
+            text: text.to_owned(),
+            listen: listen(&parts(text)?).map_err(|error| match error == FORM {
+                true => "write [BIND:]PORT, for example 1080".to_owned(),
+                false => error,
+            })?,
+        })
+    }
+}
+
+impl fmt::Display for DynamicForward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
@@ -136,6 +163,23 @@ mod tests {
             ("/run/db.sock", "unix:/run/db.sock", ""),
         ] {
             assert_eq!(read(text), (listen.to_owned(), remote.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_has_a_local_address_only() {
+        for (text, listen) in [
+            ("1080", "localhost:1080"),
+            ("127.0.0.2:0", "127.0.0.2:0"),
+            ("[::1]:1080", "[::1]:1080"),
+            ("*:1080", "0.0.0.0:1080"),
+            ("/run/proxy.sock", "unix:/run/proxy.sock"),
+        ] {
+            let read: DynamicForward = text.parse().unwrap();
+            assert_eq!(read.listen.to_string(), listen);
+        }
+        for bad in ["", "1080:db:5432", "65536", "db:1", "run/x"] {
+            assert!(bad.parse::<DynamicForward>().is_err(), "{bad}");
         }
     }
 

@@ -59,7 +59,12 @@ fn select(known: &[Forward], names: &[String]) -> Result<Vec<Forward>, NameError
     let mut variables = BTreeMap::new();
     for name in names {
         let forward = known.iter().find(|forward| forward.name == *name);
-        selected.push(forward.ok_or_else(|| unknown(known, name))?.clone());
+        let forward = forward.ok_or_else(|| unknown(known, name))?;
+        if forward.is_proxy() {
+            let what = format!("{name:?} is a proxy, whose clients choose the destination");
+            return Err(NameError::new(what, PROXY_HINT));
+        }
+        selected.push(forward.clone());
         let part = variable_part(name);
         match variables.insert(part.clone(), name) {
             Some(other) if other == name => {
@@ -154,6 +159,9 @@ impl NameError {
         terminal::fail(Exit::Usage, &error, hint)
     }
 }
+
+const PROXY_HINT: &str = "start it with `ssm-proxyd run`, and set ALL_PROXY=socks5h://localhost:PORT \
+                          for the command";
 
 /// Maximum number of names in a hint.
 const MAX_LISTED: usize = 20;

@@ -4,7 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::exit::Exit;
 use super::stdout;
-use crate::config::settings::{Cardinality, Default, FORWARD, Kind, SECTIONS, Section, Setting};
+use crate::config::settings::{
+    Cardinality, Default, FORWARD, Kind, PROXY, SECTIONS, Section, Setting,
+};
 
 /// Prints the JSON Schema of a configuration.
 pub(super) fn schema() -> Exit {
@@ -32,7 +34,7 @@ fn of_file() -> Value {
         "description": "Configuration of ssm-proxyd",
         "type": "object",
         "properties": tables,
-        "required": [FORWARD.name],
+        "anyOf": [{ "required": [FORWARD.name] }, { "required": [PROXY.name] }],
         "additionalProperties": false,
     })
 }
@@ -90,6 +92,7 @@ fn of_kind(kind: Kind) -> Value {
             let values = json!({ "anyOf": [value, many(value)] });
             json!({ "type": "object", "additionalProperties": values })
         }
+        Kind::Allow => many(text("^.+:([0-9]+(-[0-9]+)?|\\*)$")),
         Kind::Remote => json!({ "anyOf": [port(1), text("^.+$")] }),
         Kind::Listen => {
             let address = text("^(unix:/.+|systemd:.+|hosts|.*[0-9]+)$");

@@ -15,7 +15,8 @@ pub(super) fn secret_lines(text: &str) -> Vec<bool> {
     let mut is_rest_secret = false;
     let lines = text.split('\n').map(|line| {
         let is_comment = line.trim_start().starts_with('#');
-        let is_secret = is_rest_secret || is_comment || is_secret_line(line);
+        let is_header = line.trim() == PROXY_HEADER;
+        let is_secret = is_rest_secret || is_comment || !is_header && is_secret_line(line);
         let is_block = line.contains("\"\"\"") || line.contains("'''");
         is_rest_secret |= !is_comment && (is_block || is_secret && !is_complete(line));
         is_secret
@@ -65,6 +66,9 @@ fn is_complete(line: &str) -> bool {
     let is_flat = !line.contains(['[', '{']) && line.ends_with(char::is_alphanumeric);
     is_string || (is_quoted && is_flat)
 }
+
+/// A header, which is no key with the URL of a proxy.
+const PROXY_HEADER: &str = "[[proxy]]";
 
 /// What names of secrets contain, and `proxy`, whose value may have a password.
 const SECRETS: &[&str] = &[

@@ -83,6 +83,7 @@ fn connection(info: ConnectionInfo) -> ConnectionReport {
         sent,
         received,
         session,
+        destination,
     } = info;
     ConnectionReport {
         id,
@@ -92,6 +93,7 @@ fn connection(info: ConnectionInfo) -> ConnectionReport {
         sent,
         received,
         session,
+        destination,
     }
 }
 

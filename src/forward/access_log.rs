@@ -24,6 +24,8 @@ pub(super) struct End {
     pub(super) omitted: Option<u64>,
     /// The session that it was waiting for, if it had none and that is known.
     pub(super) timeline: Option<SessionTimeline>,
+    /// The client got the error in its own protocol.
+    pub(super) is_answered: bool,
 }
 
 /// What failed.
@@ -42,6 +44,7 @@ impl End {
             failure: None,
             omitted: Some(0),
             timeline: None,
+            is_answered: false,
         }
     }
 
@@ -70,15 +73,23 @@ impl End {
 pub(super) struct Conclusion {
     record: ConnectionRecord,
     omitted: Option<u64>,
+    /// A client of a proxy got an answer in its protocol.
+    is_answered: bool,
     /// Span of the forward.
     span: Span,
 }
 
 impl Conclusion {
-    pub(super) fn new(record: ConnectionRecord, omitted: Option<u64>, span: Span) -> Self {
+    pub(super) fn new(
+        record: ConnectionRecord,
+        omitted: Option<u64>,
+        is_answered: bool,
+        span: Span,
+    ) -> Self {
         Self {
             record,
             omitted,
+            is_answered,
             span,
         }
     }
@@ -96,12 +107,13 @@ impl Conclusion {
 
 impl Drop for Conclusion {
     fn drop(&mut self) {
-        self.span.in_scope(|| log(&self.record, self.omitted));
+        self.span
+            .in_scope(|| log(&self.record, self.omitted, self.is_answered));
     }
 }
 
 /// Logs a record in one line.
-fn log(record: &ConnectionRecord, omitted: Option<u64>) {
+fn log(record: &ConnectionRecord, omitted: Option<u64>, is_answered: bool) {
     let is_connecting = matches!(record.phase, Phase::Connecting(_));
     let was_logged = is_connecting && omitted.is_none();
     macro_rules! line {
@@ -136,7 +148,7 @@ fn log(record: &ConnectionRecord, omitted: Option<u64>) {
                 resumes = record.resumes,
                 longest_stall_seconds = self::seconds(record.longest_stall),
                 "{}",
-                message(record, is_connecting)
+                message(record, is_connecting, is_answered)
             );
         }};
     }
@@ -149,7 +161,7 @@ fn log(record: &ConnectionRecord, omitted: Option<u64>) {
 }
 
 /// Returns the message of the line.
-fn message(record: &ConnectionRecord, is_connecting: bool) -> &'static str {
+fn message(record: &ConnectionRecord, is_connecting: bool, is_answered: bool) -> &'static str {
     match record.reason {
         EndReason::Stopped if record.explained.is_some() => {
             "stopping; error message sent to the client"
@@ -171,6 +183,8 @@ fn message(record: &ConnectionRecord, is_connecting: bool) -> &'static str {
         EndReason::Stopped => "stopping; connection reset",
         EndReason::ClosedByOperator => "closed by an operator; connection reset",
         EndReason::InternalError => "internal error; connection reset",
+        EndReason::RequestDenied => "the client requested a destination that is not allowed",
+        EndReason::RequestInvalid => "the client sent no valid request",
         EndReason::LimitReached
         | EndReason::ConnectTimeout
         | EndReason::SessionNotStarted
@@ -180,7 +194,10 @@ fn message(record: &ConnectionRecord, is_connecting: bool) -> &'static str {
         | EndReason::ProtocolError
             if is_connecting =>
         {
-            "no session; connection reset"
+            match is_answered {
+                true => "no session; the client got an error",
+                false => "no session; connection reset",
+            }
         }
         EndReason::DestinationUnreachable => {
             "the agent could not connect to the destination; connection reset"

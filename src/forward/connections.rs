@@ -56,6 +56,8 @@ pub struct ConnectionInfo {
     pub received: u64,
     /// Session id, once it has a session.
     pub session: Option<Printable>,
+    /// What the client of a proxy has requested.
+    pub destination: Option<Printable>,
 }
 
 impl ConnectionTable {
@@ -78,6 +80,7 @@ impl ConnectionTable {
             id: NEXT_ID.fetch_add(1, Relaxed),
             peer,
             command: OnceLock::new(),
+            destination: OnceLock::new(),
             accepted: clock::now(),
             counters: ByteCounters::new(Arc::clone(&self.metrics)),
             first_bytes: FirstBytes::new(self.settings.client_protocol().is_some()),
@@ -131,8 +134,13 @@ impl ConnectionTable {
         &self.sessions
     }
 
-    /// Returns the destination: as reported by the agent, else as configured.
-    pub(super) fn destination(&self) -> Printable {
+    /// Returns the destination of a connection: as requested by the client of a proxy, else as
+    /// reported by the agent, else as configured.
+    pub(super) fn destination(&self, connection: &ActiveConnection) -> Printable {
+        if self.settings.is_proxy() {
+            let requested = connection.destination.get();
+            return requested.cloned().unwrap_or_else(|| NOT_REQUESTED.into());
+        }
         let reported = self.metrics.destination();
         reported.unwrap_or_else(|| Printable::of(&self.settings.remote))
     }
@@ -151,6 +159,8 @@ pub(super) struct ActiveConnection {
     peer: Peer,
     /// The program of a client on a Unix socket.
     command: OnceLock<Printable>,
+    /// What the client of a proxy has requested.
+    destination: OnceLock<Printable>,
     accepted: Instant,
     pub(super) counters: ByteCounters,
     pub(super) first_bytes: FirstBytes,
@@ -189,6 +199,12 @@ impl ActiveConnection {
     /// Returns when it was accepted.
     pub(super) fn accepted(&self) -> Instant {
         self.accepted
+    }
+
+    /// The client has requested a destination.
+    pub(super) fn set_destination(&self, destination: Printable) {
+        // Set once.
+        let _same = self.destination.set(destination);
     }
 
     /// It has its permits and waits for a session.
@@ -249,6 +265,7 @@ impl ActiveConnection {
             sent: self.counters.sent(),
             received: self.counters.received(),
             session: self.session(),
+            destination: self.destination.get().cloned(),
         }
     }
 
@@ -295,10 +312,11 @@ impl TrackedConnection {
             return None;
         }
         self.table.lock().remove(&self.connection.id);
-        let omitted = end.omitted;
+        let (omitted, is_answered) = (end.omitted, end.is_answered);
         let record = self.finished(end);
         self.table.metrics.record_end(&record);
-        Some(Conclusion::new(record, omitted, self.span.clone()))
+        let span = self.span.clone();
+        Some(Conclusion::new(record, omitted, is_answered, span))
     }
 
     fn finished(&self, end: End) -> ConnectionRecord {
@@ -322,6 +340,7 @@ impl TrackedConnection {
         let settings = &self.table.settings;
         let tunnel = opened.as_ref().map(|opened| &opened.tunnel);
         let reported = tunnel.and_then(Tunnel::destination);
+        let reported = reported.filter(|_| !settings.is_proxy());
         let failure = end.failure;
         ConnectionRecord {
             id: connection.id,
@@ -341,7 +360,7 @@ impl TrackedConnection {
             peer: connection.peer(),
             target: Printable::of(&settings.target),
             node: tunnel.map(|tunnel| tunnel.node().into()),
-            destination: reported.unwrap_or_else(|| self.table.destination()),
+            destination: reported.unwrap_or_else(|| self.table.destination(connection)),
             session: tunnel.map(|tunnel| tunnel.session_id().into()),
             hint: failure
                 .as_ref()
@@ -363,6 +382,9 @@ impl Drop for TrackedConnection {
         self.record(End::new(EndReason::Stopped));
     }
 }
+
+/// Destination of a connection whose client has requested none.
+const NOT_REQUESTED: &str = "-";
 
 /// Number of the next connection of this process.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);

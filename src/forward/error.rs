@@ -26,6 +26,10 @@ pub(super) enum ConnectFailure {
     TimedOut(Step),
     /// No slot became free before the deadline; the limit.
     LimitReached(Step),
+    /// The client of a proxy requested a destination that the rules do not permit.
+    Denied(Printable),
+    /// The client of a proxy sent no valid request; what is wrong with it.
+    BadRequest(Printable),
     /// Internal error.
     Internal,
     /// The forward stops.
@@ -42,9 +46,24 @@ impl ConnectFailure {
             Self::KeyNotPushed(_)
             | Self::TimedOut(_)
             | Self::LimitReached(_)
+            | Self::Denied(_)
+            | Self::BadRequest(_)
             | Self::Internal
             | Self::Stopping => Severity::Transient,
         }
+    }
+
+    /// Returns whether the failure concerns the destination of the session only.
+    pub(super) fn is_of_destination(&self) -> bool {
+        matches!(
+            self.class(),
+            ErrorClass::DestinationNotFound
+                | ErrorClass::DestinationRefused
+                | ErrorClass::DestinationTimedOut
+                | ErrorClass::DestinationForbidden
+                | ErrorClass::DocumentParameters
+                | ErrorClass::InvalidRequest
+        )
     }
 
     /// Returns the failure as shown in the status.
@@ -64,6 +83,8 @@ impl ConnectFailure {
             Self::Session(error) | Self::KeyNotPushed(error) => error.class(),
             Self::Tunnel(error) => error.class(),
             Self::TimedOut(_) | Self::LimitReached(_) => ErrorClass::TimedOut,
+            Self::Denied(_) => ErrorClass::DestinationDenied,
+            Self::BadRequest(_) => ErrorClass::RequestInvalid,
             Self::Internal => ErrorClass::InternalError,
             Self::Stopping => ErrorClass::Stopping,
         }
@@ -74,6 +95,8 @@ impl ConnectFailure {
         match self {
             Self::LimitReached(_) => EndReason::LimitReached,
             Self::TimedOut(_) => EndReason::ConnectTimeout,
+            Self::Denied(_) => EndReason::RequestDenied,
+            Self::BadRequest(_) => EndReason::RequestInvalid,
             Self::Session(_)
             | Self::KeyNotPushed(_)
             | Self::Tunnel(_)
@@ -89,6 +112,8 @@ impl ConnectFailure {
             Self::Tunnel(error) => error.hint(),
             Self::TimedOut(Step { hint: "", .. })
             | Self::LimitReached(Step { hint: "", .. })
+            | Self::Denied(_)
+            | Self::BadRequest(_)
             | Self::Internal => self.class().remedy(),
             Self::TimedOut(step) | Self::LimitReached(step) => step.hint,
             Self::Stopping => "",
@@ -107,6 +132,8 @@ impl fmt::Display for ConnectFailure {
                 "not ready within connect_timeout: still waiting for {}",
                 step.name
             ),
+            Self::Denied(destination) => write!(f, "denied: {destination}"),
+            Self::BadRequest(why) => write!(f, "not a valid request for a proxy: {why}"),
             Self::Internal => f.write_str("internal error"),
             Self::Stopping => f.write_str("stopping"),
         }

@@ -48,6 +48,8 @@ pub(super) struct Handler {
     pub(super) lingering: Semaphore,
     /// Suppresses repeated log lines about a limit of connections.
     pub(super) limit_log: Mutex<LogDedup>,
+    /// Suppresses repeated log lines about requests that clients of a proxy should not make.
+    pub(super) request_log: Mutex<LogDedup>,
     /// Makes every connection log one line (dump of open connections).
     pub(super) dump_connections: TriggerReceiver,
     pub(super) metrics: Arc<ForwardMetrics>,
@@ -82,11 +84,15 @@ impl Handler {
         mut stop: ShutdownWatch,
     ) -> Option<End> {
         panics::point("connection");
+        if let config::Remote::Requested(allow) = &self.settings.remote {
+            let served = self.serve_proxy(tracked, connection, accept_permit, stop, allow);
+            return served.await;
+        }
         let active = tracked.active();
         let begin = active.accepted();
         let waiting = self.metrics.waiting.count();
         let opened = tokio::select! {
-            opened = self.open(active, &accept_permit) => opened.map_err(SlotRefusal::end),
+            opened = self.open(active, &accept_permit, None) => opened.map_err(SlotRefusal::end),
             () = stop.draining() => Err(End::new(EndReason::Stopped)),
             () = active.close_requested() => return Some(End::new(EndReason::ClosedByOperator)),
             never = self.log_on_dump(|| info!(time = ?clock::since(begin), "waiting for a session")) => match never {},
@@ -126,11 +132,13 @@ impl Handler {
         }
     }
 
-    /// Acquires the permits, a tunnel and a stream. Fails after `connect_timeout`.
+    /// Acquires the permits, a tunnel and a stream. Fails after `connect_timeout`. `requested` is
+    /// the destination, unless it is that of the forward.
     pub(super) async fn open(
         &self,
         active: &ActiveConnection,
         accept_permit: &AcceptPermit,
+        requested: Option<&config::Remote>,
     ) -> Result<OpenConnection<'_>, SlotRefusal> {
         let deadline = active.accepted() + self.settings.connect_timeout;
         let step = "a free slot of `max_connections` of this forward";
@@ -140,7 +148,7 @@ impl Handler {
         let all_permit = within(deadline, step, self.all_permits.acquire()).await;
         let all_permit = all_permit.map_err(|refusal| self.deduplicated(refusal))?;
         active.handle_waiting();
-        let acquire = || self.pool.acquire(deadline, accept_permit);
+        let acquire = || self.pool.acquire(deadline, accept_permit, requested);
         let (lease, stream) = first_stream(deadline, acquire, Lease::open_stream).await?;
         let span = Span::current();
         span.record("session", lease.tunnel().session_id());
@@ -150,18 +158,23 @@ impl Handler {
             lease,
             stream,
             permits: (permit, all_permit),
+            first: Vec::new(),
         })
     }
 
-    /// Returns the refusal of a permit. The same one is a warning once a minute.
-    fn deduplicated(&self, refusal: SlotRefusal) -> SlotRefusal {
-        if !matches!(refusal.failure, ConnectFailure::LimitReached(_)) {
-            return refusal;
-        }
-        let mut log = self
-            .limit_log
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    /// Returns the refusal of a permit or a request. The same one is a warning once a minute.
+    pub(super) fn deduplicated(&self, refusal: SlotRefusal) -> SlotRefusal {
+        let log = match &refusal.failure {
+            ConnectFailure::LimitReached(_) => &self.limit_log,
+            ConnectFailure::Denied(_) | ConnectFailure::BadRequest(_) => &self.request_log,
+            ConnectFailure::Session(_)
+            | ConnectFailure::KeyNotPushed(_)
+            | ConnectFailure::Tunnel(_)
+            | ConnectFailure::TimedOut(_)
+            | ConnectFailure::Internal
+            | ConnectFailure::Stopping => return refusal,
+        };
+        let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
         let omitted = log.handle_failure(clock::now(), &refusal.failure, 1);
         SlotRefusal { omitted, ..refusal }
     }
@@ -179,12 +192,13 @@ impl Handler {
             lease,
             stream,
             permits,
+            first,
         } = opened;
         let open = self.metrics.open.count();
         let active = tracked.active();
         let counters = &active.counters;
         let outcome = tokio::select! {
-            outcome = relay(&connection, &stream, self.timeouts, active) => outcome,
+            outcome = relay(&connection, first, &stream, self.timeouts, active) => outcome,
             () = stopped(&mut stop, counters) => Outcome::Stopped,
             () = active.close_requested() => Outcome::ClosedByOperator,
             never = self.log_on_dump(|| log_open(active)) => match never {},
@@ -197,7 +211,7 @@ impl Handler {
         let (outcome, delivered) = final_outcome(outcome, delivered, counters);
         drop(stream);
         let failure = lease.tunnel().failure();
-        let destination = self.connections.destination();
+        let destination = self.connections.destination(active);
         self.record_answer_or_refusal(&outcome, active, &destination);
         let undelivered = delivered.err();
         let end = outcome.end(failure.as_deref(), undelivered.as_deref(), &destination);
@@ -259,7 +273,7 @@ impl Handler {
     /// Closes a connection gracefully. A client that does not read its last bytes delays this, so
     /// the number of such connections is limited; for the others, the kernel keeps delivering for
     /// some minutes.
-    async fn finish(&self, connection: Connection, mut stop: ShutdownWatch) {
+    pub(super) async fn finish(&self, connection: Connection, mut stop: ShutdownWatch) {
         let Ok(_permit) = self.lingering.try_acquire() else {
             debug!(
                 "too many clients do not read their final bytes; closing this connection without waiting; the kernel delivers the rest"
@@ -286,8 +300,12 @@ impl Handler {
             self.metrics
                 .record_answer(is_shared.then_some(active.accepted()));
         } else if let Outcome::StreamLost(Reason::Refused) = outcome {
-            self.metrics
-                .record_refusal(refusal(destination, clock::now()));
+            let refusal = refusal(destination, clock::now());
+            match self.settings.is_proxy() {
+                // It says nothing about other destinations.
+                true => self.metrics.count_failure(refusal.class),
+                false => self.metrics.record_refusal(refusal),
+            }
         }
     }
 }

@@ -30,6 +30,8 @@ mod peer;
 mod pool;
 mod pool_handle;
 mod pool_task;
+mod proxy;
+mod proxy_handler;
 mod relay;
 mod session_table;
 mod shutdown;
@@ -130,6 +132,7 @@ impl Forward {
             accept_permits,
             lingering: Semaphore::new(lingering),
             limit_log: Mutex::default(),
+            request_log: Mutex::default(),
             dump_connections,
             metrics,
         });

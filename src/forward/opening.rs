@@ -13,11 +13,13 @@ use crate::clock;
 use crate::proto::OpenError;
 use crate::tunnel::{Step, Stream};
 
-/// Lease, stream and permits of a connection.
+/// What a connection has when its relay begins.
 pub(super) struct OpenConnection<'a> {
     pub(super) lease: Lease,
     pub(super) stream: Stream,
     pub(super) permits: (SemaphorePermit<'a>, SemaphorePermit<'a>),
+    /// Bytes that were already read from the client.
+    pub(super) first: Vec<u8>,
 }
 
 /// Leases slots until a stream can be opened on one, or `deadline` has passed.

@@ -12,6 +12,7 @@ use super::error::ConnectFailure;
 use super::pool::{Returned, TunnelId, WaiterId};
 use super::session_table::SessionTable;
 use super::timeline::SessionTimeline;
+use crate::config;
 use crate::printable::Printable;
 use crate::proto::OpenError;
 use crate::session::StartStage;
@@ -48,7 +49,8 @@ impl PoolHandle {
         &self.sessions
     }
 
-    /// Waits for a slot on a tunnel, until `deadline`.
+    /// Waits for a slot on a tunnel, until `deadline`. `requested` is the destination, unless it is
+    /// that of the forward.
     ///
     /// # Errors
     ///
@@ -57,6 +59,7 @@ impl PoolHandle {
         &self,
         deadline: Instant,
         permit: &AcceptPermit,
+        requested: Option<&config::Remote>,
     ) -> Result<Lease, SlotRefusal> {
         let id = WaiterId(self.next.fetch_add(1, Ordering::Relaxed));
         let (reply, answer) = oneshot::channel();
@@ -65,6 +68,7 @@ impl PoolHandle {
             deadline,
             reply,
             permit: Arc::clone(permit),
+            requested: requested.cloned(),
         };
         self.requests
             .send(acquire)
@@ -121,6 +125,15 @@ impl SlotRefusal {
         }
     }
 
+    /// Refusal of a connection that waited for no session.
+    pub(super) fn of(failure: ConnectFailure) -> Self {
+        Self {
+            failure,
+            omitted: Some(0),
+            timeline: Box::default(),
+        }
+    }
+
     /// Returns the end of the connection.
     pub(super) fn end(self) -> End {
         let failure = &self.failure;
@@ -135,6 +148,7 @@ impl SlotRefusal {
             failure,
             omitted: self.omitted,
             timeline: Some(*self.timeline),
+            is_answered: false,
         }
     }
 
@@ -156,6 +170,7 @@ pub(super) enum PoolRequest {
         deadline: Instant,
         reply: oneshot::Sender<Result<Lease, SlotRefusal>>,
         permit: AcceptPermit,
+        requested: Option<config::Remote>,
     },
     /// A connection no longer waits.
     CancelWait(WaiterId, AcceptPermit),
@@ -278,7 +293,7 @@ mod tests {
         let permits = Arc::new(Semaphore::new(1));
         let permit = Arc::new(Arc::clone(&permits).try_acquire_owned().unwrap());
 
-        let acquire = pool.acquire(clock::now(), &permit);
+        let acquire = pool.acquire(clock::now(), &permit, None);
         assert!(timeout(Duration::ZERO, acquire).await.is_err());
         drop(permit);
 
@@ -301,7 +316,7 @@ mod tests {
         let pool = PoolHandle::new(requests, Arc::default());
         let permits = Arc::new(Semaphore::new(1));
         let permit = Arc::new(Arc::clone(&permits).try_acquire_owned().unwrap());
-        let acquire = pool.acquire(clock::now(), &permit);
+        let acquire = pool.acquire(clock::now(), &permit, None);
         assert!(timeout(Duration::ZERO, acquire).await.is_err());
 
         drop((permit, incoming));

@@ -31,17 +31,25 @@ pub(super) struct RelayTimeouts {
     pub(super) flush_total: Option<Duration>,
 }
 
-/// Relays both ways until one side has ended. The connection is not closed yet: its owner closes
+/// Relays both ways until one side has ended. `first` was already read from the client. The connection is not closed yet: its owner closes
 /// or resets it, depending on the outcome.
 pub(super) async fn relay(
     connection: &Connection,
+    first: Vec<u8>,
     stream: &Stream,
     timeouts: RelayTimeouts,
     active: &ActiveConnection,
 ) -> Outcome {
     // True once the client is known to be closed while upload remains.
     let gone = AtomicBool::new(false);
-    let mut sending = pin!(send(connection, stream, timeouts.flush_idle, &gone, active));
+    let mut sending = pin!(send(
+        connection,
+        first,
+        stream,
+        timeouts.flush_idle,
+        &gone,
+        active
+    ));
     let mut receiving = pin!(receive(connection, stream, active));
     let sent = tokio::select! {
         received = &mut receiving => match received {
@@ -100,6 +108,7 @@ pub(super) fn classify(upload: Upload) -> Result<(), String> {
 
 async fn send(
     connection: &Connection,
+    mut first: Vec<u8>,
     stream: &Stream,
     timeout: Duration,
     gone: &AtomicBool,
@@ -107,7 +116,11 @@ async fn send(
 ) -> Sent {
     let counters = &active.counters;
     loop {
-        match connection.read().await {
+        let read = match first.is_empty() {
+            true => connection.read().await,
+            false => Ok(std::mem::take(&mut first)),
+        };
+        match read {
             Ok(bytes) if bytes.is_empty() && gone.load(Relaxed) => return Sent::ClientClosed,
             Ok(bytes) if bytes.is_empty() => return Sent::ClientHalfClosed,
             Err(_) => return Sent::ClientClosed,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Context;
-use crate::config;
+use crate::config::{self, Remote};
 use crate::proto;
 use crate::session::{EcsTarget, EcsTasks, RegionalTarget, StartRequest, Target};
 use crate::telemetry::ForwardMetrics;
@@ -25,19 +25,35 @@ impl SessionPlan {
     pub fn new(settings: &config::Forward, context: &Context) -> Self {
         Self {
             targets: targets(settings, context),
-            request: request(settings, &context.origin),
+            request: request(settings, &example(settings), &context.origin),
             tunnel_options: tunnel_options(settings, context, &ForwardMetrics::default()),
+        }
+    }
+}
+
+/// Returns a destination of the forward. That of a proxy is an address which is reserved for
+/// documentation: a session can be started, but no connection made.
+fn example(settings: &config::Forward) -> Remote {
+    match &settings.remote {
+        Remote::Requested(allow) if allow.permits_other_hosts() => Remote::Host {
+            host: "192.0.2.1".to_owned(),
+            port: 443,
+        },
+        Remote::Requested(_) => Remote::Port(443),
+        remote @ (Remote::Port(_) | Remote::Host { .. } | Remote::Document { .. }) => {
+            remote.clone()
         }
     }
 }
 
 /// Returns the request without its target. `origin` identifies this program in the list of
 /// sessions.
-pub(super) fn request(settings: &config::Forward, origin: &str) -> StartRequest {
+pub(super) fn request(settings: &config::Forward, remote: &Remote, origin: &str) -> StartRequest {
+    let document = settings.document.as_deref();
     StartRequest {
         target: String::new(),
-        document: settings.document().to_owned(),
-        parameters: settings.remote.parameters(),
+        document: document.unwrap_or_else(|| remote.document()).to_owned(),
+        parameters: remote.parameters(),
         reason: reason(origin, &settings.name, settings.reason.as_deref()),
     }
 }

@@ -86,6 +86,7 @@ impl StdioForward {
             accept_permits: Arc::new(Semaphore::new(1)),
             lingering: Semaphore::new(1),
             limit_log: Mutex::default(),
+            request_log: Mutex::default(),
             dump_connections,
             metrics,
         };
@@ -145,7 +146,7 @@ async fn serve(
         return CloseReason::Stopped;
     };
     let opened = tokio::select! {
-        opened = handler.open(active, &slot) => opened,
+        opened = handler.open(active, &slot, None) => opened,
         () = stop.draining() => return CloseReason::Stopped,
         () = connection.client_closed() => {
             tracked.record(End::new(EndReason::ClientLeft));

@@ -64,4 +64,7 @@ pub struct ConnectionReport {
     pub received: u64,
     /// Session id, once it has a session.
     pub session: Option<Printable>,
+    /// Destination that the client of a proxy has requested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Printable>,
 }

@@ -99,6 +99,18 @@ impl ForwardMetrics {
         self.record_failure(failure);
     }
 
+    /// Counts a failure that says nothing about other connections.
+    pub fn count_failure(&self, class: ErrorClass) {
+        *self.past().counts.entry(class).or_default() += 1;
+    }
+
+    /// Counts a failed session start that says nothing about other connections.
+    pub fn count_session_failure(&self, class: ErrorClass) {
+        self.failed.fetch_add(1, Relaxed);
+        *self.past().sessions.entry(class).or_default() += 1;
+        self.count_failure(class);
+    }
+
     /// Records that the destination could not be reached through an established session.
     pub fn record_refusal(&self, refusal: FailureStatus) {
         let past = &mut *self.past();

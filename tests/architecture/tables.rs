@@ -176,6 +176,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
             "tunnel/backoff",
             "session/rate_limiter",
             "forward/pool",
+            "forward/proxy/tests",
             "sim",
             "cli/demo/socket",
             "files",
@@ -191,7 +192,11 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ("http-body-util", At(&["daemon", "sim", "session/aws"])),
     (
         "httparse",
-        At(&["forward/explain/http_response", "network/connect_response"]),
+        At(&[
+            "forward/explain/http_response",
+            "forward/proxy/connect",
+            "network/connect_response",
+        ]),
     ),
     ("humantime", At(&["duration"])),
     ("hyper", At(&["daemon", "sim"])),
@@ -310,6 +315,7 @@ pub(super) const PURE: &[&str] = &[
     "config/diagnostic",
     "forward/explain",
     "forward/pool",
+    "forward/proxy",
     "tunnel/backoff",
     "sim/agent*",
     "sim/one_off_fault",

@@ -106,7 +106,9 @@ pub(super) fn identities(
             None => profile,
         };
         let duties = identities.entry(caller).or_default();
-        duties.usage.add(target, forward.document(), &place, extras);
+        for document in forward.documents() {
+            duties.usage.add(target, document, &place, extras);
+        }
         duties.add_name(&forward.name);
     }
     identities

@@ -12,16 +12,20 @@ use crate::config::model::{
     HOST_DOCUMENT, Listen, PER_CONNECTION, PORT_DOCUMENT, Parameters, Remote, SHARED, Target,
     Targets,
 };
+use crate::config::settings::PROXY;
 use crate::config::source::quoted;
 
-/// Checks the settings of one forward against each other.
+/// Checks the settings of one forward or proxy against each other.
 pub(super) fn check_forward(section: &SectionKeys<'_>, findings: &mut Findings) {
     check_host(section, findings);
     check_remote_clients(section, findings);
     check_mode(section, findings);
     check_window(section, findings);
-    check_sessions(section, findings);
     check_target_regions(section, findings);
+    if section.is_of(PROXY) {
+        return;
+    }
+    check_sessions(section, findings);
     check_document(section, findings);
     check_parameters(section, findings);
 }

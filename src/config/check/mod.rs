@@ -5,7 +5,9 @@
 //! problems that are only consequences of another one are not reported.
 
 pub(super) mod address;
+mod allow;
 mod conflict;
+mod forward;
 mod hosts;
 pub(super) mod identifiers;
 mod parameters;
@@ -24,6 +26,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::check::conflict::{check_forward, check_tables};
+use crate::config::check::forward::forward;
 pub use crate::config::check::parameters::parameter;
 use crate::config::check::remote_hosts::{host_address, host_addresses, listen};
 use crate::config::check::section::SectionKeys;
@@ -34,11 +37,11 @@ pub use crate::config::check::value::argument;
 use crate::config::diagnostic::{Diagnostics, Finding, Findings};
 use crate::config::document::{Document, KeyValue, Table, Value, ValueData};
 use crate::config::model::{
-    Account, Admin, Aws, Config, Forward, Http, Limits, Log, LogFormat, LogLevel, Proxy, SHARED,
-    SessionMode, Shutdown, Upload,
+    Admin, Aws, Config, Http, Limits, Log, LogFormat, LogLevel, Proxy, Shutdown,
 };
 use crate::config::settings::{
-    ADMIN, AWS, Cardinality, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, SECTIONS, SHUTDOWN, Section,
+    ADMIN, AWS, Cardinality, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, PROXY, SECTIONS, SHUTDOWN,
+    Section,
 };
 use crate::config::source::{SourceText, quoted, truncated};
 use crate::config::suggest::closest_match;
@@ -127,7 +130,7 @@ impl<'a> Tables<'a> {
         let (forwards, others): (Vec<_>, Vec<_>) = root
             .entries
             .iter()
-            .partition(|entry| entry.key == FORWARD.name);
+            .partition(|entry| [FORWARD.name, PROXY.name].contains(&entry.key.as_str()));
         for entry in others.into_iter().chain(forwards) {
             match SECTIONS.iter().find(|section| section.name == entry.key) {
                 Some(section) => tables.take(*section, entry, findings),
@@ -158,18 +161,22 @@ impl<'a> Tables<'a> {
         for (index, value) in values.iter().enumerate() {
             let ValueData::Table(table) = &value.data else {
                 let (number, type_name) = (index + 1, value.data.type_name());
-                let what = format!("forward #{number}: expected a table, found {type_name}");
+                let what = format!(
+                    "{} #{number}: expected a table, found {type_name}",
+                    section.name
+                );
                 findings.add(Finding::new(value.span.clone(), what, EXAMPLE));
                 continue;
             };
-            if index == MAX_FORWARDS {
-                let what = format!("{} forwards", values.len());
+            if self.forwards.len() == MAX_FORWARDS {
+                let count = self.forwards.len() + values.len() - index;
+                let what = format!("{count} forwards");
                 let hint = format!("write at most {MAX_FORWARDS}; run a second daemon for more");
                 findings.add(Finding::new(value.span.clone(), what, hint));
                 break;
             }
             let defaults = self.single.get(DEFAULTS.name);
-            let scope = scope(table, index);
+            let scope = scope(section, table, index);
             let mut checked = SectionKeys::read(table, section, scope, defaults, findings);
             checked.host_address = host_address(&checked, &addresses);
             check_forward(&checked, findings);
@@ -186,14 +193,15 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// Returns how messages refer to a forward: by name, else by position.
-fn scope(table: &Table, index: usize) -> String {
+/// Returns how messages refer to a forward or proxy: by name, else by position.
+fn scope(section: Section, table: &Table, index: usize) -> String {
+    let kind = section.name;
     let name = table.entries.iter().find(|entry| entry.key == "name");
     match name.map(|entry| &entry.value.data) {
         Some(ValueData::Text(name)) if !name.trim().is_empty() => {
-            format!("forward {}", quoted(name))
+            format!("{kind} {}", quoted(name))
         }
-        Some(_) | None => format!("forward #{}", index + 1),
+        Some(_) | None => format!("{kind} #{}", index + 1),
     }
 }
 
@@ -254,53 +262,6 @@ fn admin(section: &SectionKeys<'_>) -> Admin {
     }
 }
 
-/// Returns the forward, unless a setting is missing or invalid.
-fn forward(section: &SectionKeys<'_>, source: &SourceText<'_>) -> Option<Forward> {
-    let (remote, document) = parameters::destination(section)?;
-    Some(Forward {
-        name: section.get("name")?,
-        enabled: section.get("enabled")?,
-        listen: listen(section)?,
-        mode: u32::from_str_radix(&section.get::<String>("mode")?, 8).ok()?,
-        target: section.get("target")?,
-        remote,
-        account: Account {
-            region: section.get("region"),
-            profile: section.get("profile"),
-            role_arn: section.get("role_arn"),
-        },
-        document,
-        reason: section.get("reason"),
-        sessions: sessions(section)?,
-        keep_alive: section.get("keep_alive")?,
-        connect_timeout: section.get("connect_timeout")?,
-        resume_timeout: section.get("resume_timeout")?,
-        half_close_timeout: section.get("half_close_timeout")?,
-        upload: Upload {
-            rate: section.number("upload_rate")?,
-            payload: section.number("upload_payload")?,
-            window: section.number("upload_window")?,
-        },
-        max_connections: section.number("max_connections")?,
-        allow_remote_clients: section.get("allow_remote_clients")?,
-        explain: section.get::<String>("explain")?.parse().ok()?,
-        line: source.line(section.span("listen")?.start),
-    })
-}
-
-fn sessions(section: &SectionKeys<'_>) -> Option<SessionMode> {
-    Some(match section.get::<String>("sessions")?.as_str() {
-        SHARED => SessionMode::Shared {
-            max_streams: section.number("max_streams")?,
-            max_age: Some(section.get::<Duration>("max_session_age")?).filter(|age| !age.is_zero()),
-        },
-        _ => SessionMode::PerConnection {
-            warm: section.number("warm")?,
-            warm_max_age: section.get("warm_max_age")?,
-        },
-    })
-}
-
 /// Reports an unknown key or table at the top level.
 fn unknown_key(entry: &KeyValue) -> Finding {
     let key = truncated(&entry.key);
@@ -330,7 +291,7 @@ fn tables_of_a_file() -> String {
         .filter(|s| matches!(s.shape, Cardinality::Single));
     let headers: Vec<String> = single.map(|s| format!("`{}`", s.header())).collect();
     format!(
-        "expected {}, each at most once, and `[[forward]]` for each forward",
+        "expected {}, each at most once, `[[forward]]` for each forward, and `[[proxy]]` for each proxy",
         headers.join(", ")
     )
 }
@@ -348,10 +309,20 @@ fn holds_tables(value: &Value) -> bool {
 }
 
 fn wrong_shape(section: Section, entry: &KeyValue) -> Finding {
+    if section.name == PROXY.name && !holds_tables(&entry.value) {
+        // The URL of a proxy, which is a setting of another table.
+        let what = "`proxy` is outside of any table";
+        let hint = "move it below the header `[aws]`; `[[proxy]]` begins a local proxy";
+        return Finding::new(entry.span.clone(), what, hint);
+    }
     let (what, hint) = match section.shape {
         Cardinality::Array => (
             "is an array of tables",
-            "write `[[forward]]`, in double brackets, above each forward".to_owned(),
+            format!(
+                "write `{0}`, in double brackets, above each {1}",
+                section.header(),
+                section.name
+            ),
         ),
         Cardinality::Single => (
             "is one table",
@@ -365,7 +336,8 @@ fn wrong_shape(section: Section, entry: &KeyValue) -> Finding {
 
 /// Returns whether the user defined forwards here, possibly misspelled or malformed.
 fn may_be_forwards(entry: &KeyValue) -> bool {
-    let meant = closest_section(&entry.key).is_some_and(|section| section.name == FORWARD.name);
+    let meant = closest_section(&entry.key)
+        .is_some_and(|section| matches!(section.shape, Cardinality::Array));
     let is_empty = matches!(&entry.value.data, ValueData::Array(values) if values.is_empty());
     meant && !is_empty
 }

@@ -5,7 +5,7 @@ use crate::config::check::value::{Checked, FromValue, all, at, one_or_many, wron
 use crate::config::diagnostic::ValueError;
 use crate::config::document::{KeyValue, Value, ValueData};
 use crate::config::model::{Parameters, Remote};
-use crate::config::settings::Setting;
+use crate::config::settings::{PROXY, Setting};
 use crate::config::source::quoted;
 
 impl FromValue for Parameters {
@@ -25,8 +25,11 @@ impl FromValue for Parameters {
     }
 }
 
-/// Returns the destination of a forward, and its document if that is not the destination.
+/// Returns the destination of a forward or proxy, and its document if that is not the destination.
 pub(super) fn destination(section: &SectionKeys<'_>) -> Option<(Remote, Option<String>)> {
+    if section.is_of(PROXY) {
+        return Some((Remote::Requested(section.get("allow")?), None));
+    }
     let document = section.get("document");
     if let Some(remote) = section.get("remote") {
         return Some((remote, document));

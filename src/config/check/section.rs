@@ -126,6 +126,11 @@ impl<'a> SectionKeys<'a> {
         Finding::new(span, format!("{}: {what}", self.scope), hint)
     }
 
+    /// Returns whether it is the table of a section.
+    pub(super) fn is_of(&self, section: Section) -> bool {
+        self.section.name == section.name
+    }
+
     /// Returns whether the section may occur more than once.
     pub(super) fn is_many(&self) -> bool {
         matches!(self.section.shape, Cardinality::Array)

@@ -14,6 +14,14 @@ target = "i-0123456789abcdef0"
 remote = "db.internal:5432"
 "#;
 
+const MINIMAL_PROXY: &str = r#"
+[[proxy]]
+name = "db"
+listen = 5432
+target = "i-0123456789abcdef0"
+allow = ["db.internal:5432"]
+"#;
+
 fn good(text: &str) -> Config {
     parse(text).unwrap_or_else(|problems| panic!("{problems}"))
 }
@@ -75,7 +83,11 @@ fn every_example_is_valid() {
     for section in SECTIONS {
         for setting in section.settings {
             let start = format!("{} = ", setting.key);
-            let others = MINIMAL.lines().filter(|line| !line.starts_with(&start));
+            let minimal = match section.name {
+                name if name == PROXY.name => MINIMAL_PROXY,
+                _ => MINIMAL,
+            };
+            let others = minimal.lines().filter(|line| !line.starts_with(&start));
             let others = others.collect::<Vec<_>>().join("\n");
             let line = format!("{}\n", setting.example());
             let others = match setting.key {

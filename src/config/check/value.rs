@@ -8,7 +8,7 @@ use crate::config::check::address::{ListenAddress, port_number};
 use crate::config::check::units::{duration, format_size, size};
 use crate::config::diagnostic::ValueError;
 use crate::config::document::{Value, ValueData};
-use crate::config::model::{Listen, Parameters, Remote, Targets};
+use crate::config::model::{Allow, Listen, Parameters, Remote, Targets};
 use crate::config::settings::{Default, Kind, Section, Setting};
 use crate::config::source::quoted;
 use crate::config::suggest::closest_match;
@@ -46,6 +46,7 @@ pub(super) fn errors(setting: &Setting, value: &Value) -> Vec<SpannedError> {
         Kind::Hosts => of::<Vec<String>>,
         Kind::Target => of::<Targets>,
         Kind::Remote => of::<Remote>,
+        Kind::Allow => of::<Allow>,
         Kind::Parameters => of::<Parameters>,
     };
     errors(setting, value)
@@ -237,6 +238,7 @@ pub(super) fn wrong_type<T>(setting: &Setting, value: &Value) -> Checked<T> {
         Kind::Hosts => "an array of strings",
         Kind::Target => "a string, a table `tags` or `ecs`, or an array of them",
         Kind::Remote => "a string \"host:port\" or a port",
+        Kind::Allow => "an array of strings \"host:port\"",
         Kind::Parameters => "a table of strings",
     };
     let what = format!("expected {wanted}, found {}", value.data.type_name());

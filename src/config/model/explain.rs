@@ -93,7 +93,9 @@ impl Forward {
     /// `None`: they are reset.
     pub fn client_protocol(&self) -> Option<ClientProtocol> {
         match (self.explain, &self.remote) {
-            (Explain::Off, _) | (Explain::Auto, Remote::Document { .. }) => None,
+            (Explain::Off, _) | (Explain::Auto, Remote::Document { .. } | Remote::Requested(_)) => {
+                None
+            }
             (Explain::As(protocol), _) => Some(protocol),
             (Explain::Auto, Remote::Port(port) | Remote::Host { port, .. }) => {
                 ClientProtocol::of_port(*port)

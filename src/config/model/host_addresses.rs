@@ -42,7 +42,7 @@ impl Remote {
     pub fn port(&self) -> Option<u16> {
         match self {
             Self::Port(port) | Self::Host { port, .. } => Some(*port),
-            Self::Document { .. } => None,
+            Self::Document { .. } | Self::Requested(_) => None,
         }
     }
 

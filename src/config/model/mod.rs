@@ -4,21 +4,25 @@
 //! addresses and numbers. Callers without a file write the text and call
 //! [`parse`](crate::config::parse).
 
+mod allow;
 mod aws;
 mod explain;
 mod host_addresses;
+mod listen;
 mod target;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+pub(super) use self::allow::{ALL_PORTS, ANY, AddressBlock, HostPattern, bits};
+pub use self::allow::{Allow, AllowRule};
 pub(super) use self::aws::NO_PROXY;
 pub use self::aws::{Account, Aws, ClientVersion, Proxy};
 pub use self::explain::{ClientProtocol, Explain};
 pub use self::host_addresses::HostAddresses;
+pub use self::listen::Listen;
 pub use self::target::{EcsTarget, EcsTasks, Target, Targets};
 
 /// Contents of a configuration file.
@@ -245,57 +249,21 @@ impl Forward {
             .as_deref()
             .unwrap_or_else(|| self.remote.document())
     }
-}
 
-/// A local address to listen on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// A port on both 127.0.0.1 and ::1; 0 picks one free port for both.
-    Localhost(u16),
-    /// One address; port 0 picks a free one.
-    Tcp(SocketAddr),
-    /// A Unix socket: an absolute path that fits into a socket address.
-    Unix(PathBuf),
-    /// A socket passed by the service manager under this name (`FileDescriptorName=`).
-    Systemd(String),
-}
-
-impl Listen {
-    /// Returns the port, if it has one; 0 stands for any free port.
-    pub fn port(&self) -> Option<u16> {
-        match self {
-            Self::Localhost(port) => Some(*port),
-            Self::Tcp(address) => Some(address.port()),
-            Self::Unix(_) | Self::Systemd(_) => None,
-        }
+    /// Returns all documents that its sessions may have: a proxy has one for other hosts and one
+    /// for the target itself.
+    pub fn documents(&self) -> Vec<&str> {
+        let Remote::Requested(allow) = &self.remote else {
+            return vec![self.document()];
+        };
+        let hosts = allow.permits_other_hosts().then_some(HOST_DOCUMENT);
+        let ports = allow.permits_target_itself().then_some(PORT_DOCUMENT);
+        hosts.into_iter().chain(ports).collect()
     }
 
-    /// Returns the path, if it is a Unix socket.
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Localhost(_) | Self::Tcp(_) | Self::Systemd(_) => None,
-            Self::Unix(path) => Some(path),
-        }
-    }
-
-    /// Returns whether only local programs can connect, as far as the file determines it: the
-    /// address of a socket passed by the service manager is known only when it is passed.
-    pub fn is_loopback(&self) -> bool {
-        match self {
-            Self::Localhost(_) | Self::Unix(_) | Self::Systemd(_) => true,
-            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
-        }
-    }
-}
-
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Localhost(port) => write!(f, "localhost:{port}"),
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-            Self::Systemd(name) => write!(f, "systemd:{name}"),
-        }
+    /// Returns whether its clients request the destination of each connection.
+    pub fn is_proxy(&self) -> bool {
+        matches!(self.remote, Remote::Requested(_))
     }
 }
 
@@ -318,6 +286,8 @@ pub enum Remote {
         /// Its parameters; those that it does not take are an error of StartSession.
         parameters: Parameters,
     },
+    /// What each client requests of a proxy, if the rules permit it.
+    Requested(Allow),
 }
 
 /// Parameters of a document, each with its values.
@@ -330,15 +300,17 @@ impl Remote {
             Self::Port(port) => (None, port),
             Self::Host { host, port } => (Some(("host".to_owned(), vec![host.clone()])), port),
             Self::Document { parameters, .. } => return parameters.clone(),
+            Self::Requested(_) => return Parameters::new(),
         };
         let port = ("portNumber".to_owned(), vec![port.to_string()]);
         host.into_iter().chain([port]).collect()
     }
 
-    fn document(&self) -> &str {
+    /// Returns its document.
+    pub fn document(&self) -> &str {
         match self {
             Self::Port(_) => PORT_DOCUMENT,
-            Self::Host { .. } => HOST_DOCUMENT,
+            Self::Host { .. } | Self::Requested(_) => HOST_DOCUMENT,
             Self::Document { name, .. } => name,
         }
     }
@@ -352,6 +324,7 @@ impl fmt::Display for Remote {
             Self::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Host { host, port } => write!(f, "{host}:{port}"),
             Self::Document { name, .. } => write!(f, "document {name}"),
+            Self::Requested(allow) => write!(f, "proxy to {allow}"),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::config::diagnostic::ValueError;
 pub use crate::config::settings::table::{
-    ADMIN, AWS, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, SECTIONS, SHUTDOWN,
+    ADMIN, AWS, DEFAULTS, FORWARD, HTTP, LIMITS, LOG, PROXY, SECTIONS, SHUTDOWN,
 };
 
 /// A table of the configuration file.
@@ -144,6 +144,8 @@ pub enum Kind {
     Target,
     /// A destination.
     Remote,
+    /// An array of rules for destinations.
+    Allow,
     /// A table of document parameters, each with a string or an array of strings.
     Parameters,
 }

@@ -12,7 +12,9 @@ use crate::config::model::{Explain, PER_CONNECTION, SHARED};
 use crate::config::settings::{Cardinality, Default, Kind, Section, Setting};
 
 /// All tables of a file.
-pub const SECTIONS: &[Section] = &[AWS, FORWARD, LIMITS, SHUTDOWN, LOG, HTTP, ADMIN, DEFAULTS];
+pub const SECTIONS: &[Section] = &[
+    AWS, FORWARD, PROXY, LIMITS, SHUTDOWN, LOG, HTTP, ADMIN, DEFAULTS,
+];
 
 /// `[aws]`.
 pub const AWS: Section = once(
@@ -27,6 +29,14 @@ pub const FORWARD: Section = Section {
     shape: Cardinality::Array,
     settings: FORWARD_SETTINGS,
     doc: "A local address, and the destination its connections are forwarded to through a target",
+};
+
+/// `[[proxy]]`.
+pub const PROXY: Section = Section {
+    name: "proxy",
+    shape: Cardinality::Array,
+    settings: PROXY_SETTINGS,
+    doc: "A local SOCKS and HTTP CONNECT proxy; each connection has a session of its own, to the destination that its client requests",
 };
 
 /// `[limits]`.
@@ -60,7 +70,7 @@ pub const ADMIN: Section = once(
 pub const DEFAULTS: Section = once(
     "defaults",
     FORWARD_SETTINGS.split_at(OWN).1,
-    "Defaults for the settings of all forwards",
+    "Defaults for the settings of all forwards and proxies",
 );
 
 const AWS_SETTINGS: &[Setting] = &[
@@ -226,6 +236,53 @@ const FORWARD_SETTINGS: &[Setting] = &[
     PROFILE.doc("Profile in ~/.aws/config; its credentials override those of the environment; absent: as in [aws]"),
     ROLE.doc("ARN of a role to assume; absent: as in [aws]"),
 ];
+
+/// Settings of a forward, except those of its destination and of sessions before or after a
+/// connection; and the rules.
+const PROXY_SETTINGS: &[Setting] = &[
+    of_forward("name"),
+    listen("1080"),
+    of_forward("target"),
+    required(
+        "allow",
+        Kind::Allow,
+        "[\"*.eks.amazonaws.com:443\", \"10.0.0.0/8:*\"]",
+    )
+    .doc("Destinations that clients may request: an array of \"HOST:PORT\", where HOST is a name, *.DOMAIN, an address, a block such as 10.0.0.0/8 or *, and PORT a port, a range or *; all others are denied"),
+    of_forward("enabled"),
+    of_forward("mode"),
+    of_forward("reason"),
+    of_forward("keep_alive"),
+    of_forward("connect_timeout"),
+    of_forward("resume_timeout"),
+    of_forward("half_close_timeout"),
+    of_forward("upload_rate"),
+    of_forward("upload_payload"),
+    of_forward("upload_window"),
+    of_forward("max_connections"),
+    of_forward("allow_remote_clients"),
+    of_forward("region"),
+    of_forward("profile"),
+    of_forward("role_arn"),
+];
+
+/// Returns the row of a key of `[[forward]]`.
+const fn of_forward(key: &str) -> Setting {
+    let mut index = 0;
+    while !is_equal(FORWARD_SETTINGS[index].key, key) {
+        index += 1;
+    }
+    FORWARD_SETTINGS[index]
+}
+
+const fn is_equal(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut index = 0;
+    while index < a.len() && index < b.len() && a[index] == b[index] {
+        index += 1;
+    }
+    index == a.len() && index == b.len()
+}
 
 /// Number of settings at the start of the list that define a forward: name, listen, target, remote.
 const OWN: usize = 4;

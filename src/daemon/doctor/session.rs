@@ -174,6 +174,11 @@ impl Trial {
         let driver = next(connected.await, &mut scope, Check::Upgrade);
         let shaken = checks.check(Check::Handshake, scope, self.shake_hands(driver));
         let end = next(shaken.await, &mut scope, Check::Handshake).flatten();
+        if forward.is_proxy() {
+            let skip = async { CheckOutcome::<()>::Skip(CHOSEN_BY_CLIENTS.into()) };
+            let _skipped = checks.check(Check::Destination, scope, skip).await;
+            return;
+        }
         let destination = reach(self.tunnel.as_ref(), end, limit);
         let _reached = checks.check(Check::Destination, scope, destination).await;
     }
@@ -306,6 +311,8 @@ async fn unterminated(end: Option<SessionEnd>) -> Failure {
         remedy,
     )
 }
+
+const CHOSEN_BY_CLIENTS: &str = "the clients of a proxy choose the destination";
 
 const NOT_STARTED: &str = "no session was started";
 

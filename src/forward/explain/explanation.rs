@@ -115,6 +115,8 @@ fn is_explained(reason: EndReason) -> bool {
         | EndReason::DestinationClosed
         | EndReason::DestinationClosedEarly
         | EndReason::HalfCloseTimeout
+        | EndReason::RequestDenied
+        | EndReason::RequestInvalid
         | EndReason::ClosedByOperator => false,
     }
 }

@@ -23,7 +23,7 @@ fn explainer(slots: usize) -> Explainer {
 }
 
 fn conclusion() -> Option<Conclusion> {
-    Some(Conclusion::new(offline(), None, Span::none()))
+    Some(Conclusion::new(offline(), None, false, Span::none()))
 }
 
 /// A client, and its accepted connection.

@@ -13,6 +13,9 @@ impl<E: Clone> Pool<E> {
         self.unbalanced = None;
         self.balanced_at = Some(now);
         self.waits_for_breaker = false;
+        if self.mode.is_dedicated {
+            return self.balance_dedicated(now);
+        }
         self.give(now);
         self.start_for_waiting(now);
         self.start_warm(now);
@@ -104,7 +107,7 @@ impl<E: Clone> Pool<E> {
         }
     }
 
-    fn start(&mut self, priority: Priority, probe: bool) {
+    pub(super) fn start(&mut self, priority: Priority, probe: bool) {
         let id = self.next;
         self.next = TunnelId(id.0 + 1);
         let previous = self

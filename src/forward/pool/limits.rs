@@ -17,18 +17,23 @@ pub(in crate::forward) struct PoolMode {
     pub(in crate::forward) max_age: Option<Duration>,
     /// How long a tunnel without a connection is kept, if it is not a warm session.
     pub(in crate::forward) idle: Duration,
+    /// Whether each tunnel is started for a certain connection. Implies one slot, no reuse and no
+    /// warm sessions.
+    pub(in crate::forward) is_dedicated: bool,
 }
 
 impl PoolMode {
     /// Returns the parameters for the settings of a forward.
     pub(in crate::forward) fn of(settings: &config::Forward) -> Self {
+        let is_dedicated = settings.is_proxy();
         match settings.sessions {
             SessionMode::PerConnection { warm, warm_max_age } => Self {
                 slots: 1,
                 reuse: false,
                 warm_sessions: warm,
-                max_age: Some(warm_max_age),
+                max_age: Some(warm_max_age).filter(|_| !is_dedicated),
                 idle: Duration::ZERO,
+                is_dedicated,
             },
             SessionMode::Shared {
                 max_streams,
@@ -39,6 +44,7 @@ impl PoolMode {
                 warm_sessions: 0,
                 max_age,
                 idle: MAX_IDLE,
+                is_dedicated: false,
             },
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Tunnels are not started for a certain connection: the connection with the earliest deadline
 //! gets the next free slot. A tunnel has one slot or many, and is retired after use or kept:
-//! exclusive and shared sessions differ in these parameters only.
+//! exclusive and shared sessions differ in these parameters only. The exception are the dedicated
+//! tunnels of a proxy (`dedicated.rs`).
 //!
 //! ```text
 //!              start          called            ready           given         returned
@@ -18,6 +19,7 @@
 
 mod action;
 mod balance;
+mod dedicated;
 mod entry;
 mod limits;
 
@@ -57,6 +59,8 @@ pub(super) struct Pool<E> {
     balanced_at: Option<Instant>,
     /// A tunnel is missing, and is started when the circuit breaker admits it.
     waits_for_breaker: bool,
+    /// The connections that wait for dedicated tunnels.
+    owners: BTreeMap<TunnelId, WaiterId>,
 }
 
 impl<E: Clone> Pool<E> {
@@ -77,6 +81,7 @@ impl<E: Clone> Pool<E> {
             deadlines: BTreeMap::new(),
             balanced_at: None,
             waits_for_breaker: false,
+            owners: BTreeMap::new(),
         }
     }
 
@@ -104,16 +109,18 @@ impl<E: Clone> Pool<E> {
     /// A connection no longer waits.
     pub(super) fn handle_cancel(&mut self, now: Instant, id: WaiterId) {
         // Called for every connection; most of them were given a slot before.
-        let Some(deadline) = self.deadlines.remove(&id) else {
-            return;
-        };
+        if self.take_waiting(id).is_some() {
+            self.unbalanced = Some(now);
+        }
+    }
+
+    /// Removes a connection from those that wait.
+    fn take_waiting(&mut self, id: WaiterId) -> Option<Waiter> {
+        let deadline = self.deadlines.remove(&id)?;
         let others = |waiter: &Waiter| waiter.deadline < deadline;
         let first = self.waiting.partition_point(others);
-        let place = self.waiting.iter().skip(first).position(|w| w.id == id);
-        if let Some(place) = place {
-            self.waiting.remove(first + place);
-        }
-        self.unbalanced = Some(now);
+        let place = self.waiting.iter().skip(first).position(|w| w.id == id)?;
+        self.waiting.remove(first + place)
     }
 
     /// StartSession is being called: the start can no longer be cancelled.
@@ -175,7 +182,13 @@ impl<E: Clone> Pool<E> {
                     .handle_failure(now, begun, error.clone(), hold_time);
                 self.cancel(usize::MAX);
                 // The failure applies to every connection that waits for a session.
-                self.refuse_first(now, &error, usize::MAX);
+                match self.mode.is_dedicated {
+                    true => self.refuse_dedicated(id, &error, true),
+                    false => self.refuse_first(now, &error, usize::MAX),
+                }
+            }
+            Severity::Transient if self.mode.is_dedicated => {
+                self.refuse_dedicated(id, &error, false);
             }
             Severity::Transient => self.refuse_first(now, &error, self.mode.slots),
             Severity::Throttled => {}
@@ -275,6 +288,12 @@ impl<E: Clone> Pool<E> {
     /// Returns true if a connection is waiting.
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
+    }
+
+    /// Returns the connection that a dedicated tunnel was started for, if it still waits.
+    pub(super) fn owner(&self, id: TunnelId) -> Option<WaiterId> {
+        let owner = self.owners.get(&id).copied();
+        owner.filter(|waiter| self.deadlines.contains_key(waiter))
     }
 
     /// Returns true if a tunnel is ready and was never used.

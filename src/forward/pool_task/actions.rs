@@ -4,6 +4,7 @@ use tracing::{Instrument, Span};
 
 use super::{CLOSE_TIMEOUT, PoolTask, Waiter};
 use crate::clock;
+use crate::config;
 use crate::forward::error::ConnectFailure;
 use crate::forward::pool::{Priority as PoolPriority, RejectReason, Returned, TunnelId, WaiterId};
 use crate::forward::pool_handle::{Lease, SlotGuard, SlotRefusal};
@@ -18,11 +19,15 @@ impl PoolTask {
             PoolPriority::Waiter => Priority::connection(),
             PoolPriority::Warm => Priority::warm_session(),
         };
+        let Some(remote) = self.remote(id) else {
+            // The connection has left; its tunnel is cancelled next.
+            return;
+        };
         let tunnel_task = TunnelTask {
             id,
             context: self.context.clone(),
             targets: start_request::targets(&self.settings, &self.context),
-            request: start_request::request(&self.settings, &self.context.origin),
+            request: start_request::request(&self.settings, remote, &self.context.origin),
             tunnel_options: start_request::tunnel_options(
                 &self.settings,
                 &self.context,
@@ -46,8 +51,17 @@ impl PoolTask {
         self.tunnels.insert(id, record);
     }
 
+    /// Returns the destination of a tunnel: that of its connection, else that of the forward.
+    fn remote(&self, id: TunnelId) -> Option<&config::Remote> {
+        if !self.settings.is_proxy() {
+            return Some(&self.settings.remote);
+        }
+        let waiter = self.waiters.get(&self.pool.owner(id)?)?;
+        waiter.requested.as_ref()
+    }
+
     pub(super) fn give(&mut self, waiter: WaiterId, id: TunnelId) {
-        let Some(Waiter { reply, permit }) = self.waiters.remove(&waiter) else {
+        let Some(Waiter { reply, permit, .. }) = self.waiters.remove(&waiter) else {
             // It left after the pool had decided, and will not release what it never got.
             let now = clock::now();
             return self.pool.handle_returned(now, id, Returned::Unused);
@@ -73,8 +87,13 @@ impl PoolTask {
             }
         };
         let now = clock::now();
-        self.metrics.record_failure(failure.status(now));
-        let omitted = self.log_dedup.handle_failure(now, &failure, 1);
+        let omitted = match self.is_of_one(&failure) {
+            true => self.log_of_destinations.handle_failure(now, &failure, 1),
+            false => {
+                self.metrics.record_failure(failure.status(now));
+                self.log_dedup.handle_failure(now, &failure, 1)
+            }
+        };
         if let Some(Waiter { reply, .. }) = self.waiters.remove(&waiter) {
             // Receiver dropped: ignore.
             let _left = reply.send(Err(SlotRefusal {

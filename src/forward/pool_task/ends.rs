@@ -34,18 +34,32 @@ impl PoolTask {
             return;
         };
         self.failed = Some(record.session.timeline());
-        let severity = failure.severity();
-        self.metrics.record_session_failure(failure.status(now));
+        let is_of_one = self.is_of_one(&failure);
+        let severity = match is_of_one {
+            true => Severity::Transient,
+            false => failure.severity(),
+        };
+        match is_of_one {
+            true => self.metrics.count_session_failure(failure.class()),
+            false => self.metrics.record_session_failure(failure.status(now)),
+        }
         if severity == Severity::Throttled {
             debug!(error = %failure, "StartSession throttled; queued for retry");
             self.throttled = Some(failure.clone());
         } else if !self.pool.has_waiting()
+            && !self.settings.is_proxy()
             && let Some(omitted) = self.log_dedup.handle_failure(now, &failure, 0)
         {
             let omitted = (omitted > 0).then_some(omitted);
             warn!(error = %failure, hint = failure.hint(), class = %failure.class(), omitted, "cannot open a warm session");
         }
         self.pool.handle_failed(now, id, failure, severity);
+    }
+
+    /// Returns whether a failure is that of one of the destinations of a proxy, and so says nothing
+    /// about the others.
+    pub(super) fn is_of_one(&self, failure: &ConnectFailure) -> bool {
+        self.settings.is_proxy() && failure.is_of_destination()
     }
 
     pub(super) fn handle_ended(&mut self, now: Instant, id: TunnelId) {

@@ -59,6 +59,8 @@ pub(super) struct PoolTask {
     /// Tunnels that are closing, and when each is aborted.
     ending: Vec<(Instant, AbortHandle)>,
     log_dedup: LogDedup,
+    /// Suppresses repeated failures of destinations of a proxy, which end no outage.
+    log_of_destinations: LogDedup,
     /// Error of the last throttled call, until a tunnel is ready.
     throttled: Option<ConnectFailure>,
     metrics: Arc<ForwardMetrics>,
@@ -87,6 +89,7 @@ impl PoolTask {
             tasks: JoinSet::new(),
             ending: Vec::new(),
             log_dedup: LogDedup::default(),
+            log_of_destinations: LogDedup::default(),
             throttled: None,
             metrics,
         };
@@ -215,8 +218,14 @@ impl PoolTask {
                 deadline,
                 reply,
                 permit,
+                requested,
             } => {
-                self.waiters.insert(id, Waiter { reply, permit });
+                let waiter = Waiter {
+                    reply,
+                    permit,
+                    requested,
+                };
+                self.waiters.insert(id, waiter);
                 panics::point("supplier");
                 self.pool.handle_acquire(now, id, deadline);
             }
@@ -320,6 +329,8 @@ impl PoolTask {
 struct Waiter {
     reply: oneshot::Sender<Result<Lease, SlotRefusal>>,
     permit: AcceptPermit,
+    /// The destination, unless it is that of the forward.
+    requested: Option<config::Remote>,
 }
 
 /// Maximum requests handled in a row before timers and tasks are polled again.

@@ -38,6 +38,9 @@ impl PoolTask {
     /// Records the destination that the agent reported, if it is not the configured one, and logs
     /// it unless it is that of the session before.
     fn record_destination(&self, id: TunnelId) {
+        if self.settings.is_proxy() {
+            return;
+        }
         let record = self.tunnels.get(&id);
         let tunnel = record.and_then(|record| record.tunnel.as_ref());
         let configured = self.settings.remote.to_string();

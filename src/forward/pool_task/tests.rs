@@ -57,6 +57,7 @@ fn starting(task: &mut PoolTask) -> (TunnelId, WaiterId, AcceptPermit) {
         deadline: clock::now() + Duration::from_secs(60),
         reply,
         permit: Arc::clone(&permit),
+        requested: None,
     });
     let Some(Action::Start { tunnel, .. }) = task.pool.poll_action() else {
         panic!("a tunnel is started for the waiter");

@@ -59,6 +59,10 @@ reasons! {
         "The agent could not connect to the destination; `class` says why.";
     HalfCloseTimeout "half_close_timeout" Daemon
         "The client closed its sending direction, and then no byte moved for `half_close_timeout`.";
+    RequestDenied "request_denied" Daemon
+        "The client of a proxy requested a destination that `allow` does not permit.";
+    RequestInvalid "request_invalid" Client
+        "The client of a proxy sent no valid request, or none in time.";
     LimitReached "limit_reached" Daemon
         "The number of connections was at a limit (`max_connections` of the forward or in `[limits]`) for `connect_timeout`.";
     ConnectTimeout "connect_timeout" Daemon
@@ -108,6 +112,8 @@ impl EndReason {
             | Self::ClosedByOperator => false,
             Self::UploadIncomplete
             | Self::DestinationUnreachable
+            | Self::RequestDenied
+            | Self::RequestInvalid
             | Self::LimitReached
             | Self::ConnectTimeout
             | Self::SessionNotStarted

@@ -2,6 +2,7 @@
 
 mod content;
 mod ledger;
+mod proxy_reasons;
 mod reasons;
 
 use std::fs;

@@ -22,7 +22,7 @@ use crate::support::process::ssm_proxyd;
 
 #[test]
 fn every_reason_has_a_test() {
-    let source = include_str!("reasons.rs");
+    let source = [include_str!("reasons.rs"), include_str!("proxy_reasons.rs")].concat();
 
     for reason in EndReason::ALL {
         let tested = format!("EndReason::{reason:?},\n");
@@ -35,7 +35,7 @@ fn every_reason_has_a_test() {
 }
 
 /// Asserts reason and phase, and that who ended it follows from the reason.
-fn assert_ends(record: &Value, phase: &str, reason: EndReason) {
+pub(super) fn assert_ends(record: &Value, phase: &str, reason: EndReason) {
     assert_eq!(record["reason"], reason.name(), "{record:#}");
     assert_eq!(record["ended_by"], reason.party().name(), "{record:#}");
     assert_eq!(record["phase"], phase, "{record:#}");

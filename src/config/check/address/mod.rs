@@ -174,7 +174,7 @@ fn port(text: &str, least: u16) -> Result<u16, ValueError> {
 }
 
 /// Checks the syntax of a host name.
-fn check_name(host: &str) -> Result<(), ValueError> {
+pub(super) fn check_name(host: &str) -> Result<(), ValueError> {
     let name = host.strip_suffix('.').unwrap_or(host);
     let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let is_label = |label: &str| {

@@ -6,7 +6,8 @@ use super::*;
 fn every_connection_gets_one_result_under_random_events() {
     for seed in 0..2000 {
         let mut rng = Rng::with_seed(seed);
-        let mode = [EXCLUSIVE, SHARED, Harness::with_warm(2).pool.mode][rng.usize(..3)];
+        let warm = Harness::with_warm(2).pool.mode;
+        let mode = [EXCLUSIVE, SHARED, warm, DEDICATED][rng.usize(..4)];
         let mut harness = Harness::new(mode);
         let mut queued: Vec<TunnelId> = Vec::new();
         let mut called: Vec<TunnelId> = Vec::new();
@@ -66,7 +67,13 @@ fn every_connection_gets_one_result_under_random_events() {
                 assert!(!called.contains(id), "seed {seed}: {id:?} was called");
             }
             cancelled = harness.cancelled.len();
-            for (_, id) in &harness.given[given..] {
+            for (waiter, id) in &harness.given[given..] {
+                let start = harness.started.iter().position(|started| started == id);
+                let owner = start.and_then(|start| harness.owners[start]);
+                assert!(
+                    !mode.is_dedicated || owner == Some(*waiter),
+                    "seed {seed}: {id:?}"
+                );
                 assert!(mode.reuse || live[id] == 0, "seed {seed}: {id:?} is used");
                 *live.get_mut(id).unwrap() += 1;
                 assert!(live[id] <= mode.slots, "seed {seed}: {id:?} is full");

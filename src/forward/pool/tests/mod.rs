@@ -2,6 +2,7 @@
 
 mod chaos;
 mod crowd;
+mod dedicated;
 mod failures;
 mod slots;
 mod timeouts;
@@ -17,6 +18,7 @@ const EXCLUSIVE: PoolMode = PoolMode {
     warm_sessions: 0,
     max_age: None,
     idle: Duration::ZERO,
+    is_dedicated: false,
 };
 const SHARED: PoolMode = PoolMode {
     slots: 3,
@@ -24,6 +26,11 @@ const SHARED: PoolMode = PoolMode {
     warm_sessions: 0,
     max_age: Some(Duration::from_secs(3600)),
     idle: Duration::from_secs(600),
+    is_dedicated: false,
+};
+const DEDICATED: PoolMode = PoolMode {
+    is_dedicated: true,
+    ..EXCLUSIVE
 };
 const TARGET_IS_OFF: Severity = Severity::Persistent(HoldTime::Exponential);
 
@@ -33,6 +40,8 @@ struct Harness {
     now: Instant,
     next: u64,
     started: Vec<TunnelId>,
+    /// The connection that each was started for, if it is for one.
+    owners: Vec<Option<u64>>,
     given: Vec<(u64, TunnelId)>,
     refused: Vec<(u64, RejectReason<&'static str>)>,
     retired: Vec<TunnelId>,
@@ -47,6 +56,7 @@ impl Harness {
             now: clock::now(),
             next: 0,
             started: Vec::new(),
+            owners: Vec::new(),
             given: Vec::new(),
             refused: Vec::new(),
             retired: Vec::new(),
@@ -68,7 +78,11 @@ impl Harness {
     fn apply(&mut self) {
         while let Some(action) = self.pool.poll_action() {
             match action {
-                Action::Start { tunnel, .. } => self.started.push(tunnel),
+                Action::Start { tunnel, .. } => {
+                    self.started.push(tunnel);
+                    self.owners
+                        .push(self.pool.owner(tunnel).map(|owner| owner.0));
+                }
                 Action::Prioritize(tunnel) => self.hurried.push(tunnel),
                 Action::Cancel(tunnel) => self.cancelled.push(tunnel),
                 Action::Assign { waiter, tunnel } => self.given.push((waiter.0, tunnel)),
