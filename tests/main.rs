@@ -76,6 +76,8 @@ mod simulate;
 #[cfg(test)]
 mod single_stream;
 #[cfg(test)]
+mod socks;
+#[cfg(test)]
 mod ssh;
 #[cfg(test)]
 mod support;

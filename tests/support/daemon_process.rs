@@ -91,7 +91,8 @@ impl DaemonProcess {
     pub(crate) fn of_file(mut command: Command, text: &str) -> Self {
         let file = File::new(text);
         let mut process = Process::start(command.arg("run").arg("--config").arg(file.path()));
-        let addresses = (0..text.matches("[[forward]]").count())
+        let count = text.matches("[[forward]]").count() + text.matches("[[proxy]]").count();
+        let addresses = (0..count)
             .map(|_| listening(&process.stderr.wait_for("listening")))
             .collect();
         Self {
