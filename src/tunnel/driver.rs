@@ -208,7 +208,7 @@ async fn read_loop(
     loop {
         while !shared.lock().core.wants_input() {
             shared.input_ready.notified().await;
-            heartbeat.record_frame();
+            heartbeat.record_pong();
         }
         let frames = next_batch(&mut source).await;
         if frames.is_empty() {
@@ -241,7 +241,11 @@ fn handle(
                 heartbeat.record_message();
                 inner.core.handle_message(now, bytes)
             }
-            Ok(Frame::Pong) => Ok(()),
+            Ok(Frame::Pong) => {
+                heartbeat.record_pong();
+                Ok(())
+            }
+            Ok(Frame::Ping) => Ok(()),
             Ok(Frame::Close(words)) => {
                 inner.dispatch();
                 return Err(Error::Broken(words));

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   any frame, also a pong   the websocket is alive; it is broken if none arrives for 45 s
+//!   a pong during a test     it is alive; other frames may have been on their way before
 //!   a message                the session uses this websocket: the token was accepted
 //! ```
 
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -23,8 +24,7 @@ use crate::clock;
 #[derive(Debug)]
 pub(super) struct Heartbeat {
     begin: Instant,
-    /// When it is considered broken, unless a frame arrives before.
-    deadline: Mutex<Instant>,
+    deadline: Mutex<Deadline>,
     /// The deadline was moved to an earlier time.
     moved: Notify,
     /// It must be tested by a ping now.
@@ -39,7 +39,10 @@ impl Heartbeat {
         let begin = clock::now();
         Self {
             begin,
-            deadline: Mutex::new(begin + MAX_SILENCE),
+            deadline: Mutex::new(Deadline {
+                at: begin + MAX_SILENCE,
+                in_flight_until: begin,
+            }),
             moved: Notify::new(),
             tested: Notify::new(),
             received: AtomicBool::new(false),
@@ -47,8 +50,16 @@ impl Heartbeat {
         }
     }
 
-    /// A frame was received, or input was paused.
+    /// A frame was received. Shortly after the begin of a test it does not count: it may have been
+    /// received before a suspend, or sent before a cut.
     pub(super) fn record_frame(&self) {
+        if clock::now() >= self.deadline().in_flight_until {
+            self.set(MAX_SILENCE);
+        }
+    }
+
+    /// A pong was received, or input was paused.
+    pub(super) fn record_pong(&self) {
         self.set(MAX_SILENCE);
     }
 
@@ -87,23 +98,24 @@ impl Heartbeat {
     pub(super) async fn watch(&self, shared: &Shared) -> Error {
         loop {
             tokio::select! {
-                () = sleep_until(self.deadline().into()) => {}
+                () = sleep_until(self.deadline().at.into()) => {}
                 () = self.moved.notified() => continue,
             }
             if shared.lock().core.is_full() {
-                self.record_frame();
+                self.record_pong();
             }
-            if self.deadline() <= clock::now() {
+            if self.deadline().at <= clock::now() {
                 return Error::Broken("no message or pong received in time".into());
             }
         }
     }
 
-    /// After each trigger, sends a ping and requires a frame within [`TEST_TIMEOUT`].
+    /// After each trigger, sends a ping and requires a pong, or a frame that was not on its way
+    /// before, within [`TEST_TIMEOUT`].
     pub(super) async fn test_when_triggered<T>(&self, triggered: &mut TriggerReceiver) -> T {
         loop {
             triggered.triggered().await;
-            self.set(TEST_TIMEOUT);
+            self.begin_test();
             self.tested.notify_one();
         }
     }
@@ -124,11 +136,17 @@ impl Heartbeat {
         pending().await
     }
 
+    fn begin_test(&self) {
+        let in_flight_until = clock::now() + IN_FLIGHT;
+        self.lock().in_flight_until = in_flight_until;
+        self.set(TEST_TIMEOUT);
+    }
+
     fn set(&self, time: Duration) {
         let next = clock::now() + time;
-        let mut deadline = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_earlier = next < *deadline;
-        *deadline = next;
+        let mut deadline = self.lock();
+        let is_earlier = next < deadline.at;
+        deadline.at = next;
         drop(deadline);
         #[cfg(test)]
         let is_earlier = is_earlier && !crate::mutants::Mutant::SilentDeadline.is_active();
@@ -137,9 +155,22 @@ impl Heartbeat {
         }
     }
 
-    fn deadline(&self) -> Instant {
-        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    fn deadline(&self) -> Deadline {
+        *self.lock()
     }
+
+    fn lock(&self) -> MutexGuard<'_, Deadline> {
+        self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When a websocket is considered broken.
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    /// Unless a frame arrives before.
+    at: Instant,
+    /// Until then, only a pong counts.
+    in_flight_until: Instant,
 }
 
 /// Two ping intervals and a margin.
@@ -147,6 +178,10 @@ const MAX_SILENCE: Duration = Duration::from_secs(45);
 
 /// Timeout of a test.
 const TEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long frames may arrive that were sent before a test. A busy websocket passes the test by the
+/// frames after it, as its pong is behind them.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
 
 /// A websocket that broke sooner is unstable, whatever it carried.
 const SHORT_LIFE: Duration = Duration::from_secs(5);
@@ -197,6 +232,24 @@ mod tests {
         heartbeat.record_message();
         assert!(!heartbeat.is_stable(begin + SHORT_LIFE / 2));
         assert!(heartbeat.is_stable(begin + SHORT_LIFE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_test_is_passed_by_a_pong_or_by_frames_that_were_not_on_their_way() {
+        let heartbeat = Heartbeat::new();
+        let left = || heartbeat.deadline().at - clock::now();
+
+        heartbeat.begin_test();
+        heartbeat.record_frame();
+        assert_eq!(left(), TEST_TIMEOUT);
+        heartbeat.record_pong();
+        assert_eq!(left(), MAX_SILENCE);
+
+        heartbeat.begin_test();
+        tokio::time::advance(IN_FLIGHT).await;
+        assert_eq!(left(), TEST_TIMEOUT - IN_FLIGHT);
+        heartbeat.record_frame();
+        assert_eq!(left(), MAX_SILENCE);
     }
 
     #[tokio::test]

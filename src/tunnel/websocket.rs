@@ -101,8 +101,10 @@ fn refused(response: &Response<Option<Vec<u8>>>) -> Error {
 pub(super) enum Frame {
     /// A message of the data channel, not parsed yet.
     Data(Bytes),
-    /// Any other frame; shows that the websocket is alive.
+    /// A response to a ping.
     Pong,
+    /// A ping, which the library answers.
+    Ping,
     /// Session Manager closes the websocket.
     Close(Printable),
 }
@@ -113,7 +115,8 @@ impl From<Message> for Frame {
             Message::Binary(bytes) => Self::Data(bytes),
             // Receivers accept text frames as messages too (docs/protocol.md, section 2.3).
             Message::Text(text) => Self::Data(Bytes::from(text)),
-            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Self::Pong,
+            Message::Pong(_) => Self::Pong,
+            Message::Ping(_) | Message::Frame(_) => Self::Ping,
             Message::Close(frame) => Self::Close(close_reason(frame)),
         }
     }
