@@ -92,6 +92,10 @@ const FAILED_ONCE: &[&str] = &[
     // The status counted a warm session as ready while its websocket was broken.
     "seed 29
      {\"at\":1229519,\"network_silent\":242}",
+    // A message that was on its way passed the test of a websocket after a suspend.
+    "seed 143379
+     {\"at\":1173574,\"client\":{\"forward\":3,\"temper\":\"one_byte\",\"up\":197,\"down\":200}}
+     {\"at\":1174986,\"machine_sleeps\":22663}",
 ];
 
 #[test]

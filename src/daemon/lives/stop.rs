@@ -124,9 +124,12 @@ impl Life {
         }
     }
 
-    /// Checks the number of sessions that a stop has reported.
+    /// Checks the number of sessions that a stop has reported. It cannot know one whose start was in
+    /// progress when a daemon was killed: the response was lost.
     fn check_stopped(&self, response: &Option<Response>) -> Result<(), String> {
-        let open = self.world.simulator.open_sessions();
+        let sessions = self.world.simulator.ledger().sessions;
+        let is_known = |session: &&SessionRecord| session.is_open() && session.attached > 0;
+        let open = sessions.iter().filter(is_known).count();
         match response {
             Some(Response::Stopped {
                 sessions_left: Some(0),
