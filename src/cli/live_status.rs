@@ -47,8 +47,8 @@ fn status_line(metrics: &[Arc<ForwardMetrics>]) -> String {
     };
     let open = sum(|metrics| metrics.open.get() as u64);
     let waiting = sum(|metrics| metrics.waiting.get() as u64);
-    let sent = size(sum(|metrics| metrics.sent.load(Relaxed)));
-    let received = size(sum(|metrics| metrics.received.load(Relaxed)));
+    let sent = size(sum(|metrics| metrics.totals.sent.load(Relaxed)));
+    let received = size(sum(|metrics| metrics.totals.received.load(Relaxed)));
     let plural = if open == 1 { "" } else { "s" };
     let waiting = match waiting {
         0 => String::new(),
@@ -67,8 +67,8 @@ mod tests {
     fn the_line_shows_open_connections_and_transferred_bytes() {
         let metrics = Arc::new(ForwardMetrics::default());
         let _one = metrics.open.count();
-        metrics.sent.store(1023, Relaxed);
-        metrics.received.store(3 << 19, Relaxed);
+        metrics.totals.sent.store(1023, Relaxed);
+        metrics.totals.received.store(3 << 19, Relaxed);
 
         assert_eq!(
             status_line(&[Arc::clone(&metrics)]),

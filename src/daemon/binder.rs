@@ -173,8 +173,10 @@ impl Daemon {
             Err(error) => debug!(%error, "cannot read the AWS configuration files; retrying"),
         }
         let failing = self.forwards.failing();
+        let previous = self.forwards.previous();
         let (context, aws) = (self.context.clone(), self.control.aws.clone());
-        let binding = async move { Bound::Forwards(rebind(failing, &context, &aws).await) };
+        let binding =
+            async move { Bound::Forwards(rebind(failing, &context, &aws, &previous).await) };
         self.binder.0.spawn(binding);
     }
 

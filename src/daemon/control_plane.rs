@@ -160,8 +160,9 @@ impl ControlPlane {
 /// Returns the detailed report of the forward of this name.
 fn detail(report: StatusReport, forwards: &ForwardSnapshot, name: &str) -> Response {
     let known: Vec<String> = report.forwards.iter().map(|f| f.name.to_string()).collect();
-    let mut of_name = report.forwards.into_iter().filter(|f| f.name == *name);
-    match of_name.next() {
+    let mut configured = report.forwards.into_iter();
+    let configured = configured.find(|forward| forward.name == *name);
+    match configured.or_else(|| forwards.report_of_removed(name)) {
         Some(forward) => Response::Forward(Box::new(forwards.detail(forward))),
         None => {
             let error = format!("the daemon has no forward {name:?}");

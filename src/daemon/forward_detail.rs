@@ -13,15 +13,10 @@ use crate::tunnel::{State, Tunnel};
 impl ForwardSnapshot {
     /// Returns the sessions and connections of the forward of this report.
     pub(super) fn detail(&self, forward: ForwardReport) -> ForwardDetail {
-        let running = self.running.iter();
-        let running = running.map(|info| (&info.settings.name, &info.connections));
-        let finishing = self.finishing.iter();
-        let finishing = finishing.map(|finishing| (&finishing.name, &finishing.connections));
-        let of_name = finishing
-            .chain(running)
-            .filter(|(name, _)| forward.name == **name);
-        let tables: Vec<&Arc<ConnectionTable>> =
-            of_name.filter_map(|(_, table)| table.as_ref()).collect();
+        let of_name = self.all().filter(|info| forward.name == *info.name());
+        let tables: Vec<&Arc<ConnectionTable>> = of_name
+            .filter_map(|info| info.connections.as_ref())
+            .collect();
         let max = ForwardDetail::MAX_LISTED;
         let mut detail = ForwardDetail {
             forward,
@@ -57,12 +52,7 @@ impl ForwardSnapshot {
 
     /// Resets a connection, and returns the response for the operator.
     pub(super) fn close(&self, id: u64) -> Response {
-        let running = self.running.iter().map(|info| &info.connections);
-        let finishing = self
-            .finishing
-            .iter()
-            .map(|finishing| &finishing.connections);
-        let mut tables = running.chain(finishing).flatten();
+        let mut tables = self.all().filter_map(|info| info.connections.as_ref());
         match tables.any(|table| table.close(id)) {
             true => Response::Closed { connection: id },
             false => error_response(

@@ -8,6 +8,7 @@
 //!
 //! A changed forward takes over the listeners of its predecessor, so no client is refused in
 //! between. The predecessor keeps its connections, with its settings, until the last one has ended.
+//! Forwards of one name share their totals, so counters continue.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,10 +22,11 @@ use tracing::error;
 use super::StartError;
 use super::aws_clients::AwsClients;
 use super::running::{Active, RunningForward};
-use super::status::{FinishingForward, ForwardInfo, ForwardSnapshot};
+use super::status::{ForwardInfo, ForwardSnapshot};
 use crate::clock;
 use crate::config;
 use crate::forward::{Context, Forward, Listeners, ShutdownPhase};
+use crate::telemetry::{ForwardState, ForwardTotals};
 
 /// All forwards of a daemon.
 #[derive(Debug, Default)]
@@ -38,7 +40,7 @@ pub(super) struct Forwards {
 
 #[derive(Debug)]
 struct ReleasedForward {
-    finishing: FinishingForward,
+    info: Arc<ForwardInfo>,
     stop: watch::Sender<ShutdownPhase>,
 }
 
@@ -65,8 +67,20 @@ pub(super) struct PlanOptions {
     pub(super) strict: bool,
 }
 
-/// The settings of a forward, and its listeners unless it is disabled or failing.
-type PreviousForward = (Arc<ForwardInfo>, Option<Listeners>);
+/// What a plan and a new attempt to bind need to know of the forwards.
+#[derive(Debug, Default)]
+pub(super) struct PreviousForwards {
+    /// Each forward, and its listeners unless it is disabled or failing.
+    running: Vec<(Arc<ForwardInfo>, Option<Listeners>)>,
+    /// Of each name, also of removed forwards whose connections have not ended.
+    totals: BTreeMap<String, Arc<ForwardTotals>>,
+}
+
+impl PreviousForwards {
+    fn totals(&self, name: &str) -> Arc<ForwardTotals> {
+        self.totals.get(name).cloned().unwrap_or_default()
+    }
+}
 
 impl ForwardsPlan {
     /// Binds new and changed forwards. Nothing changes before [`Forwards::commit`], and nothing may
@@ -78,7 +92,7 @@ impl ForwardsPlan {
     /// The error of the first forward that cannot start: of any if the plan is strict, else only if
     /// none can start.
     pub(super) async fn new(
-        previous: &[PreviousForward],
+        previous: &PreviousForwards,
         settings: Vec<config::Forward>,
         context: &Context,
         aws: &AwsClients,
@@ -88,7 +102,7 @@ impl ForwardsPlan {
         let goes_on = |one: &config::Forward, other: &config::Forward| {
             !options.aws_changed && one.equal_ignoring_line(other)
         };
-        for (info, bound) in previous {
+        for (info, bound) in &previous.running {
             if let Some(bound) = bound
                 && !settings.iter().any(|s| goes_on(s, &info.settings))
             {
@@ -98,6 +112,7 @@ impl ForwardsPlan {
         let mut plan = Vec::new();
         for settings in settings {
             let mut named = previous
+                .running
                 .iter()
                 .filter(|(f, _)| f.settings.name == settings.name);
             let step = match named.next() {
@@ -106,7 +121,8 @@ impl ForwardsPlan {
                 predecessor => {
                     let own = predecessor.and_then(|(_, bound)| bound.clone());
                     let own = own.unwrap_or_default();
-                    match Box::pin(bind(&settings, context, aws, own, released)).await {
+                    let totals = previous.totals(&settings.name);
+                    match Box::pin(bind(&settings, context, aws, own, released, totals)).await {
                         Ok(forward) => PlannedStep::Start(Box::new(forward)),
                         Err(error) if options.strict => return Err(error),
                         Err(error) => PlannedStep::Fail(error),
@@ -142,22 +158,32 @@ impl ForwardsPlan {
 }
 
 impl Forwards {
-    /// Returns what a plan needs to know of the running forwards.
-    pub(super) fn previous(&self) -> Vec<PreviousForward> {
+    /// Returns what a plan needs to know.
+    pub(super) fn previous(&self) -> PreviousForwards {
         let running = self.running.iter();
-        let previous = running.map(|RunningForward { info, active, .. }| {
+        let running = running.map(|RunningForward { info, active, .. }| {
             let bound = active.as_ref().map(|active| active.bound.clone());
             (Arc::clone(info), bound)
         });
-        previous.collect()
+        let snapshot = self.snapshot();
+        let totals = snapshot.all().map(|info| {
+            let totals = Arc::clone(&info.metrics.totals);
+            (info.name().to_owned(), totals)
+        });
+        PreviousForwards {
+            running: running.collect(),
+            totals: totals.collect(),
+        }
     }
 
     pub(super) fn commit(&mut self, ForwardsPlan(plan): ForwardsPlan) -> ReloadSummary {
+        let known = self.previous();
         let previous = std::mem::take(&mut self.running).into_iter();
         let mut previous: BTreeMap<String, RunningForward> =
             previous.map(|r| (r.settings().name.clone(), r)).collect();
         let mut change = ReloadSummary::default();
         for (settings, step) in plan {
+            let totals = known.totals(&settings.name);
             let predecessor = previous.remove(&settings.name);
             let equal_ignoring_line = predecessor
                 .as_ref()
@@ -186,13 +212,13 @@ impl Forwards {
                     None
                 }
                 (PlannedStep::Fail(error), predecessor) => {
-                    let mut failing = RunningForward::idle(settings);
+                    let mut failing = RunningForward::idle(settings, totals);
                     failing.handle_failure(&error);
                     self.running.push(failing);
                     predecessor
                 }
                 (PlannedStep::Disable, predecessor) => {
-                    let disabled = RunningForward::idle(settings);
+                    let disabled = RunningForward::idle(settings, totals);
                     if equal_ignoring_line != Some(true) {
                         disabled.announce_disabled();
                     }
@@ -243,14 +269,9 @@ impl Forwards {
                 continue;
             };
             stop.send_replace(ShutdownPhase::Released);
-            self.finishing.push(ReleasedForward {
-                finishing: FinishingForward {
-                    name: info.settings.name.clone(),
-                    metrics: Arc::clone(&info.metrics),
-                    connections: info.connections.clone(),
-                },
-                stop,
-            });
+            let state = ForwardState::Stopping;
+            info.observation.record_state(clock::now(), state);
+            self.finishing.push(ReleasedForward { info, stop });
         }
     }
 
@@ -287,7 +308,7 @@ impl Forwards {
         let finishing = self.finishing.iter().filter(|f| !f.stop.is_closed());
         ForwardSnapshot {
             running: self.running.iter().map(|r| Arc::clone(&r.info)).collect(),
-            finishing: finishing.map(|f| f.finishing.clone()).collect(),
+            finishing: finishing.map(|f| Arc::clone(&f.info)).collect(),
         }
     }
 
@@ -296,6 +317,9 @@ impl Forwards {
         let now = clock::now();
         for running in &self.running {
             running.info.observe(now);
+        }
+        for finishing in &self.finishing {
+            finishing.info.observe_bytes(now);
         }
     }
 
@@ -316,11 +340,13 @@ pub(super) async fn rebind(
     failing: Vec<config::Forward>,
     context: &Context,
     aws: &AwsClients,
+    previous: &PreviousForwards,
 ) -> Rebound {
     let mut rebound = Vec::new();
     for settings in failing {
         let (own, mut released) = (Listeners::default(), Listeners::default());
-        let bound = Box::pin(bind(&settings, context, aws, own, &mut released)).await;
+        let totals = previous.totals(&settings.name);
+        let bound = Box::pin(bind(&settings, context, aws, own, &mut released, totals)).await;
         rebound.push((settings, bound));
     }
     Rebound(rebound)
@@ -333,9 +359,10 @@ async fn bind(
     aws: &AwsClients,
     own: Listeners,
     released: &mut Listeners,
+    totals: Arc<ForwardTotals>,
 ) -> Result<Forward, StartError> {
     let context = aws.context(settings, context)?;
-    let bound = Forward::bind(settings.clone(), context, own, released).await;
+    let bound = Forward::bind(settings.clone(), context, own, released, totals).await;
     bound.map_err(|source| StartError::Listen {
         name: settings.name.clone(),
         line: settings.line,

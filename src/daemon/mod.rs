@@ -172,7 +172,9 @@ impl Daemon {
             aws_changed: false,
             strict,
         };
-        let plan = ForwardsPlan::new(&[], forwards, &context, &aws, options, released).await?;
+        let previous = running.previous();
+        let plan =
+            ForwardsPlan::new(&previous, forwards, &context, &aws, options, released).await?;
         let mut servers = Servers::default();
         let served;
         (served, servers.http) = plan_http(

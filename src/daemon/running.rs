@@ -10,6 +10,7 @@ use super::StartError;
 use super::status::ForwardInfo;
 use crate::config;
 use crate::forward::{Forward, Listeners, Liveness, ShutdownPhase};
+use crate::telemetry::{ForwardMetrics, ForwardTotals};
 
 /// A forward of the configuration.
 #[derive(Debug)]
@@ -60,13 +61,13 @@ impl RunningForward {
         }
     }
 
-    /// Creates the entry of a forward that does not listen.
-    pub(super) fn idle(settings: config::Forward) -> Self {
+    /// Creates the entry of a forward that does not listen, and continues these totals.
+    pub(super) fn idle(settings: config::Forward, totals: Arc<ForwardTotals>) -> Self {
         let addresses = settings.listen.clone();
         let info = ForwardInfo {
             settings,
             addresses,
-            metrics: Arc::default(),
+            metrics: Arc::new(ForwardMetrics::new(totals)),
             connections: None,
             observation: Arc::default(),
         };

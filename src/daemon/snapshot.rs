@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 
 use super::aws_clients::AwsClients;
 use super::credentials;
-use super::status::{DaemonStats, ForwardInfo, ForwardSnapshot, LastReload};
+use super::status::{DaemonStats, ForwardInfo, ForwardSnapshot, Gauges, LastReload};
 use crate::session::{ApiCallCount, api_calls};
-use crate::telemetry::{ForwardMetrics, StatusReport};
+use crate::telemetry::{ForwardTotals, StatusReport};
 
 /// Sender of a snapshot; the receiver may have been dropped.
 pub(super) type SnapshotSender = oneshot::Sender<Snapshot>;
@@ -19,7 +19,7 @@ pub(super) type SnapshotSender = oneshot::Sender<Snapshot>;
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) report: StatusReport,
-    /// In the order of the report.
+    /// In the order of the report; then those that a reload removed and that still finish.
     pub(super) forwards: Vec<ForwardSample>,
     /// When the daemon was ready.
     pub(super) started: SystemTime,
@@ -27,13 +27,22 @@ pub(super) struct Snapshot {
     pub(super) api_calls: Vec<ApiCallCount>,
 }
 
-/// What the report of a forward does not contain.
+/// What the metrics of a forward are read from.
 #[derive(Debug)]
 pub(super) struct ForwardSample {
-    pub(super) metrics: Arc<ForwardMetrics>,
+    info: Arc<ForwardInfo>,
+    pub(super) gauges: Gauges,
+    /// `None` if a reload removed the forward.
+    pub(super) configured: Option<ConfiguredSample>,
+}
+
+/// What only a forward of the configuration has.
+#[derive(Debug)]
+pub(super) struct ConfiguredSample {
     pub(super) max_connections: usize,
     /// It listens: clients can connect.
     pub(super) listens: bool,
+    pub(super) is_failing: bool,
     /// When its credentials expire, if they are known and do.
     pub(super) credentials_expiry: Option<SystemTime>,
 }
@@ -46,18 +55,38 @@ impl Snapshot {
         forwards: &ForwardSnapshot,
         aws: &AwsClients,
     ) -> Self {
-        let sample = |info: &Arc<ForwardInfo>| ForwardSample {
-            metrics: Arc::clone(&info.metrics),
-            max_connections: info.settings.max_connections,
-            listens: info.connections.is_some(),
-            credentials_expiry: credentials::expiry(aws, &info.settings),
+        let sample = |info: &Arc<ForwardInfo>, configured| ForwardSample {
+            info: Arc::clone(info),
+            gauges: forwards.gauges(info.name()),
+            configured,
         };
+        let running = forwards.running.iter().map(|info| {
+            let configured = ConfiguredSample {
+                max_connections: info.settings.max_connections,
+                listens: info.connections.is_some(),
+                is_failing: info.metrics.failure().is_some(),
+                credentials_expiry: credentials::expiry(aws, &info.settings),
+            };
+            sample(info, Some(configured))
+        });
+        let removed = forwards.removed().into_iter();
+        let removed = removed.map(|info| sample(info, None));
         Self {
             report,
-            forwards: forwards.running.iter().map(sample).collect(),
+            forwards: running.chain(removed).collect(),
             started: stats.started,
             last_reload: stats.last_reload,
             api_calls: api_calls(),
         }
+    }
+}
+
+impl ForwardSample {
+    pub(super) fn name(&self) -> &str {
+        self.info.name()
+    }
+
+    pub(super) fn totals(&self) -> &ForwardTotals {
+        &self.info.metrics.totals
     }
 }

@@ -1,4 +1,7 @@
 //! Status of the daemon: a line for the service manager, and a report for admin and HTTP clients.
+//!
+//! A forward that a reload changed is shown with its predecessors: their connections and sessions
+//! are those of the forward, until they have ended.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,27 +30,68 @@ pub(super) struct ForwardInfo {
     pub(super) observation: Arc<Observation>,
 }
 
-/// All forwards at one moment; those that only finish their connections by name. Cheap to clone.
+/// All forwards at one moment. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ForwardSnapshot {
     pub(super) running: Vec<Arc<ForwardInfo>>,
-    pub(super) finishing: Vec<FinishingForward>,
+    /// Those that a reload replaced or removed, and that only finish their connections.
+    pub(super) finishing: Vec<Arc<ForwardInfo>>,
 }
 
-/// A forward that only finishes its connections. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(super) struct FinishingForward {
-    pub(super) name: String,
-    pub(super) metrics: Arc<ForwardMetrics>,
-    pub(super) connections: Option<Arc<ConnectionTable>>,
+/// What the forwards of one name have now: the running one, and those that finish.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Gauges {
+    /// Connections that have a session.
+    pub(super) connections: usize,
+    /// Those of them that were accepted before a reload.
+    pub(super) finishing: usize,
+    pub(super) waiting: usize,
+    pub(super) sessions: usize,
+    pub(super) sessions_ready: usize,
 }
 
 impl ForwardSnapshot {
     /// Returns the number of connections that have a session.
     pub(super) fn connections(&self) -> usize {
-        let running = self.running.iter().map(|info| &info.metrics);
-        let metrics = running.chain(self.finishing.iter().map(|finishing| &finishing.metrics));
-        metrics.map(|metrics| metrics.open.get()).sum()
+        self.all().map(|info| info.metrics.open.get()).sum()
+    }
+
+    /// Returns every forward; those that finish first, as their connections are older.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<ForwardInfo>> {
+        self.finishing.iter().chain(&self.running)
+    }
+
+    /// Returns the last forward of each name that a reload removed and whose connections have not
+    /// ended.
+    pub(super) fn removed(&self) -> Vec<&Arc<ForwardInfo>> {
+        let is = |one: &Arc<ForwardInfo>, other: &Arc<ForwardInfo>| one.name() == other.name();
+        let mut removed = Vec::<&Arc<ForwardInfo>>::new();
+        for info in self.finishing.iter().rev() {
+            if !self
+                .running
+                .iter()
+                .chain(removed.iter().copied())
+                .any(|known| is(known, info))
+            {
+                removed.push(info);
+            }
+        }
+        removed
+    }
+
+    /// Returns what the forwards of this name have now.
+    pub(super) fn gauges(&self, name: &str) -> Gauges {
+        let mut gauges = Gauges::default();
+        for info in self.finishing.iter().filter(|info| info.name() == name) {
+            gauges.finishing += info.metrics.open.get();
+        }
+        for info in self.all().filter(|info| info.name() == name) {
+            gauges.connections += info.metrics.open.get();
+            gauges.waiting += info.metrics.waiting.get();
+            gauges.sessions += info.metrics.sessions.load(Relaxed);
+            gauges.sessions_ready += info.metrics.ready.load(Relaxed);
+        }
+        gauges
     }
 
     fn enabled(&self) -> usize {
@@ -70,8 +114,24 @@ impl ForwardSnapshot {
 
     /// Returns the current report of every forward.
     pub(super) fn reports(&self) -> Vec<ForwardReport> {
-        let now = clock::now();
-        self.running.iter().map(|f| f.report(now, false)).collect()
+        self.reports_at(clock::now(), false)
+    }
+
+    fn reports_at(&self, now: Instant, stopping: bool) -> Vec<ForwardReport> {
+        let report = |f: &Arc<ForwardInfo>| f.report(now, stopping, self.gauges(f.name()));
+        self.running.iter().map(report).collect()
+    }
+
+    /// Returns the report of a forward that a reload removed and whose connections have not ended.
+    pub(super) fn report_of_removed(&self, name: &str) -> Option<ForwardReport> {
+        let removed = self
+            .removed()
+            .into_iter()
+            .find(|info| info.name() == name)?;
+        let report = removed.report(clock::now(), true, self.gauges(name));
+        // It no longer listens.
+        let listen = Vec::new();
+        Some(ForwardReport { listen, ..report })
     }
 
     /// Returns a summary in one line.
@@ -98,6 +158,10 @@ impl ForwardSnapshot {
 }
 
 impl ForwardInfo {
+    pub(super) fn name(&self) -> &str {
+        &self.settings.name
+    }
+
     /// Records a start error.
     pub(super) fn handle_failure(&self, error: &StartError) {
         let now = clock::now();
@@ -110,11 +174,16 @@ impl ForwardInfo {
         });
     }
 
+    /// Observes rates.
+    pub(super) fn observe_bytes(&self, now: Instant) {
+        let totals = &self.metrics.totals;
+        let (sent, received) = (totals.sent.load(Relaxed), totals.received.load(Relaxed));
+        self.observation.record_bytes(now, sent, received);
+    }
+
     /// Observes state and rates.
     pub(super) fn observe(&self, now: Instant) {
-        let sent = self.metrics.sent.load(Relaxed);
-        let received = self.metrics.received.load(Relaxed);
-        self.observation.record_bytes(now, sent, received);
+        self.observe_bytes(now);
         if self.settings.enabled {
             self.observation.record_state(now, self.state());
         }
@@ -137,7 +206,7 @@ impl ForwardInfo {
         }
     }
 
-    pub(super) fn report(&self, now: Instant, stopping: bool) -> ForwardReport {
+    fn report(&self, now: Instant, stopping: bool, gauges: Gauges) -> ForwardReport {
         let Self {
             settings,
             addresses,
@@ -150,6 +219,7 @@ impl ForwardInfo {
             (true, false) => self.state(),
         };
         let since = self.observation.record_state(now, state);
+        let totals = &metrics.totals;
         let (sent_per_second, received_per_second) = self.observation.rates(now);
         ForwardReport {
             name: settings.name.as_str().into(),
@@ -159,19 +229,19 @@ impl ForwardInfo {
             destination: metrics.destination(),
             state,
             state_seconds: now.saturating_duration_since(since).as_secs(),
-            connections: metrics.open.get(),
-            waiting: metrics.waiting.get(),
-            accepted: metrics.accepted.load(Relaxed),
-            sent: metrics.sent.load(Relaxed),
-            received: metrics.received.load(Relaxed),
+            connections: gauges.connections,
+            waiting: gauges.waiting,
+            accepted: totals.accepted.load(Relaxed),
+            sent: totals.sent.load(Relaxed),
+            received: totals.received.load(Relaxed),
             sent_per_second,
             received_per_second,
-            sessions: metrics.sessions.load(Relaxed),
-            sessions_ready: metrics.ready.load(Relaxed),
-            sessions_started: metrics.started.load(Relaxed),
-            sessions_failed: metrics.failed.load(Relaxed),
-            resumes: metrics.resumed.load(Relaxed),
-            failures: metrics
+            sessions: gauges.sessions,
+            sessions_ready: gauges.sessions_ready,
+            sessions_started: totals.started.load(Relaxed),
+            sessions_failed: totals.failed.load(Relaxed),
+            resumes: totals.resumed.load(Relaxed),
+            failures: totals
                 .failures()
                 .into_iter()
                 .map(|(class, count)| (class.name().into(), count))
@@ -276,7 +346,7 @@ impl DaemonStats {
     ) -> StatusReport {
         let now = clock::now();
         let finishing = snapshot.finishing.iter().map(|finishing| DrainingForward {
-            name: finishing.name.as_str().into(),
+            name: finishing.name().into(),
             connections: finishing.metrics.open.get(),
         });
         StatusReport {
@@ -293,11 +363,7 @@ impl DaemonStats {
             log_lines_dropped: dropped_log_lines(),
             connections: snapshot.connections(),
             failing_servers: self.failing_servers.clone(),
-            forwards: snapshot
-                .running
-                .iter()
-                .map(|f| f.report(now, stopping))
-                .collect(),
+            forwards: snapshot.reports_at(now, stopping),
             finishing: finishing.collect(),
         }
     }

@@ -45,7 +45,7 @@ impl ByteCounters {
 
     pub(super) fn add_sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Relaxed);
-        self.metrics.sent.fetch_add(bytes as u64, Relaxed);
+        self.metrics.totals.sent.fetch_add(bytes as u64, Relaxed);
     }
 
     pub(super) fn add_received(&self, bytes: usize) {
@@ -56,7 +56,10 @@ impl ByteCounters {
                 self.metrics.record_first_byte(time);
             }
         }
-        self.metrics.received.fetch_add(bytes as u64, Relaxed);
+        self.metrics
+            .totals
+            .received
+            .fetch_add(bytes as u64, Relaxed);
     }
 
     /// Bytes read from the client, whether the stream took them or not.

@@ -87,7 +87,7 @@ impl ConnectionTable {
             current: Mutex::default(),
             close: Notify::new(),
         });
-        self.metrics.accepted.fetch_add(1, Relaxed);
+        self.metrics.totals.accepted.fetch_add(1, Relaxed);
         self.lock().insert(connection.id, Arc::clone(&connection));
         TrackedConnection {
             table: Arc::clone(self),

@@ -77,7 +77,7 @@ pub use self::stdio_forward::{CloseReason, StdioError, StdioForward, StdioStage}
 use crate::config;
 use crate::network::shortage;
 use crate::panics::{self, Panic, caught};
-use crate::telemetry::ForwardMetrics;
+use crate::telemetry::{ForwardMetrics, ForwardTotals};
 
 /// A forward whose local addresses are bound.
 #[derive(Debug)]
@@ -91,8 +91,8 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Binds the local addresses of a forward, except those already bound in `own` (listeners of
-    /// its predecessor) or `released` (of others). Connections wait in the backlog until it runs.
+    /// Binds the local addresses of a forward that continues `totals`, except those bound in `own`
+    /// (by its predecessor) or `released` (by others). Connections wait in the backlog until it runs.
     ///
     /// # Errors
     ///
@@ -102,6 +102,7 @@ impl Forward {
         context: Context,
         own: Listeners,
         released: &mut Listeners,
+        totals: Arc<ForwardTotals>,
     ) -> Result<Self, ListenError> {
         let bound = Listeners::bind((&settings).into(), &context.passed, own, released).await?;
         let settings = Arc::new(settings);
@@ -114,7 +115,7 @@ impl Forward {
         let lingering = settings.max_connections.min(context.max_waiting / 2).max(1);
         let accept_permits = Arc::new(Semaphore::new(accept_permits));
         let dump_connections = context.dump_connections.clone();
-        let metrics = Arc::new(ForwardMetrics::default());
+        let metrics = Arc::new(ForwardMetrics::new(totals));
         let (pool, pool_task) = PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
         let connections = Arc::new(ConnectionTable::new(
             Arc::clone(pool.sessions()),

@@ -120,8 +120,8 @@ pub(super) fn tunnel_options(
         triggered: context.triggered.clone(),
         reorder_budget: context.reorder_budget.clone(),
         messages: proto::MessageCounters {
-            sent: Arc::clone(&metrics.messages_sent),
-            retransmitted: Arc::clone(&metrics.messages_retransmitted),
+            sent: Arc::clone(&metrics.totals.messages_sent),
+            retransmitted: Arc::clone(&metrics.totals.messages_retransmitted),
         },
     }
 }

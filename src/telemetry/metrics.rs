@@ -1,14 +1,13 @@
-//! Per-forward metrics. Cheap to read at any time from any thread.
+//! Per-forward metrics: what a forward has and is now, and the totals that it shares with its
+//! predecessors. Cheap to read at any time from any thread.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::connection::{ConnectionRecord, EndReason, Stage, StageTimes};
-use super::timings::Timings;
+use super::connection::{ConnectionRecord, Stage, StageTimes};
+use super::totals::ForwardTotals;
 use crate::error_class::ErrorClass;
 use crate::printable::Printable;
 
@@ -19,28 +18,12 @@ pub struct ForwardMetrics {
     pub waiting: Gauge,
     /// Connections that have a session.
     pub open: Gauge,
-    /// Connections accepted since its start.
-    pub accepted: AtomicU64,
-    /// Bytes read from clients.
-    pub sent: AtomicU64,
-    /// Bytes written to clients.
-    pub received: AtomicU64,
     /// Established sessions, including those whose websocket is being replaced.
     pub sessions: AtomicUsize,
     /// Of these, sessions that wait for a connection and can carry data now.
     pub ready: AtomicUsize,
-    /// Sessions started by AWS since its start.
-    pub started: AtomicU64,
-    /// Failed attempts to establish a session.
-    pub failed: AtomicU64,
-    /// Websockets that replaced a broken one.
-    pub resumed: AtomicU64,
-    /// Messages sent to the agent for the first time.
-    pub messages_sent: Arc<AtomicU64>,
-    /// Messages sent to the agent again.
-    pub messages_retransmitted: Arc<AtomicU64>,
-    /// How long connecting, connections and stalls take.
-    pub timings: Timings,
+    /// Counters and histograms.
+    pub totals: Arc<ForwardTotals>,
     /// Past successes and failures.
     past: Mutex<Past>,
 }
@@ -52,12 +35,6 @@ struct Past {
     failure: Option<FailureStatus>,
     /// Failure to reach the destination.
     refusal: Option<FailureStatus>,
-    /// Number of failures of each class.
-    counts: BTreeMap<ErrorClass, u64>,
-    /// Number of failed sessions of each class.
-    sessions: BTreeMap<ErrorClass, u64>,
-    /// Number of connections that ended for each reason.
-    ends: BTreeMap<EndReason, u64>,
     /// Destination reported by the agent, if it is not the configured one.
     destination: Option<Printable>,
 }
@@ -78,6 +55,14 @@ pub struct FailureStatus {
 }
 
 impl ForwardMetrics {
+    /// Creates the metrics of a forward that continues these totals.
+    pub fn new(totals: Arc<ForwardTotals>) -> Self {
+        Self {
+            totals,
+            ..Self::default()
+        }
+    }
+
     /// Records an established session; clears the failure to establish one.
     pub fn handle_success(&self) {
         let mut past = self.past();
@@ -87,15 +72,13 @@ impl ForwardMetrics {
 
     /// Records a failed session start or forward start. An ongoing failure keeps its beginning.
     pub fn record_failure(&self, failure: FailureStatus) {
-        let past = &mut *self.past();
-        *past.counts.entry(failure.class).or_default() += 1;
-        failure.follow(&mut past.failure);
+        self.totals.count_failure(failure.class);
+        failure.follow(&mut self.past().failure);
     }
 
     /// Records a failed session start.
     pub fn record_session_failure(&self, failure: FailureStatus) {
-        self.failed.fetch_add(1, Relaxed);
-        *self.past().sessions.entry(failure.class).or_default() += 1;
+        self.totals.count_failed_session(failure.class);
         self.record_failure(failure);
     }
 
@@ -113,30 +96,23 @@ impl ForwardMetrics {
 
     /// Records that the destination could not be reached through an established session.
     pub fn record_refusal(&self, refusal: FailureStatus) {
-        let past = &mut *self.past();
-        *past.counts.entry(refusal.class).or_default() += 1;
-        refusal.follow(&mut past.refusal);
+        self.totals.count_failure(refusal.class);
+        refusal.follow(&mut self.past().refusal);
     }
 
     /// Records a connection that can carry data now.
     pub fn record_opened(&self, stages: &StageTimes) {
-        self.timings.record_opened(stages);
+        self.totals.timings.record_opened(stages);
     }
 
     /// Records the time from the open stream to the first byte of the destination.
     pub fn record_first_byte(&self, time: Duration) {
-        self.timings.record_stage(Stage::FirstByte, time);
+        self.totals.timings.record_stage(Stage::FirstByte, time);
     }
 
     /// Records a connection that has ended.
     pub fn record_end(&self, record: &ConnectionRecord) {
-        self.timings.record_end(record);
-        *self.past().ends.entry(record.reason).or_default() += 1;
-    }
-
-    /// Returns the number of connections that ended for each reason.
-    pub fn ends(&self) -> BTreeMap<EndReason, u64> {
-        self.past().ends.clone()
+        self.totals.record_end(record);
     }
 
     /// Records data from the destination; clears the failure to reach it. `shared` is the beginning
@@ -153,16 +129,6 @@ impl ForwardMetrics {
     pub fn failure(&self) -> Option<FailureStatus> {
         let past = self.past();
         past.failure.clone().or_else(|| past.refusal.clone())
-    }
-
-    /// Returns the number of failures of each class that occurred.
-    pub fn failures(&self) -> BTreeMap<ErrorClass, u64> {
-        self.past().counts.clone()
-    }
-
-    /// Returns the number of failed sessions of each class that occurred.
-    pub fn session_failures(&self) -> BTreeMap<ErrorClass, u64> {
-        self.past().sessions.clone()
     }
 
     /// Records the destination that the agent reported; `None` if it is the configured one. Returns
@@ -228,6 +194,7 @@ impl Drop for Count<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::*;
@@ -271,11 +238,29 @@ mod tests {
             (ErrorClass::AccessDenied, 1),
             (ErrorClass::EndpointUnreachable, 1),
         ];
-        assert_eq!(metrics.failures(), BTreeMap::from(counted));
+        assert_eq!(metrics.totals.failures(), BTreeMap::from(counted));
         assert!(!metrics.was_ready());
         metrics.handle_success();
         assert_eq!(metrics.failure(), None);
         assert!(metrics.was_ready());
+    }
+
+    #[test]
+    fn a_successor_continues_the_totals_but_not_the_state() {
+        let old = ForwardMetrics::default();
+        old.record_session_failure(failure(ErrorClass::AccessDenied, clock::now()));
+        let new = ForwardMetrics::new(Arc::clone(&old.totals));
+        let _open = old.open.count();
+
+        old.totals.sent.fetch_add(5, Relaxed);
+        new.totals.sent.fetch_add(7, Relaxed);
+
+        assert_eq!(new.totals.sent.load(Relaxed), 12);
+        assert_eq!(
+            new.totals.failures().get(&ErrorClass::AccessDenied),
+            Some(&1)
+        );
+        assert_eq!((new.open.get(), new.failure()), (0, None));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod log;
 mod metrics;
 mod status;
 mod timings;
+mod totals;
 
 pub use self::connection::{ConnectionRecord, EndReason, Party, Phase, Stage, StageTimes};
 pub use self::forward_detail::{ConnectionReport, ForwardDetail, SessionReport};
@@ -17,3 +18,4 @@ pub use self::status::{
     Listening, StatusReport,
 };
 pub use self::timings::Timings;
+pub use self::totals::ForwardTotals;

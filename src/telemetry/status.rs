@@ -75,15 +75,15 @@ pub struct ForwardReport {
     /// Seconds since it is in this state.
     #[serde(default)]
     pub state_seconds: u64,
-    /// Connections that have a session.
+    /// Connections that have a session, including those from before a reload that changed it.
     pub connections: usize,
     /// Connections that wait for a session.
     pub waiting: usize,
-    /// Connections accepted since its start.
+    /// Connections accepted; this and the totals below continue when a reload changes the forward.
     pub accepted: u64,
-    /// Bytes read from clients since its start.
+    /// Bytes read from clients.
     pub sent: u64,
-    /// Bytes written to clients since its start.
+    /// Bytes written to clients.
     pub received: u64,
     /// Bytes per second read from clients, on average over the last seconds.
     #[serde(default)]
@@ -95,13 +95,13 @@ pub struct ForwardReport {
     pub sessions: usize,
     /// Of these, sessions that wait for a connection and can carry data now.
     pub sessions_ready: usize,
-    /// Sessions started by AWS since its start.
+    /// Sessions started by AWS.
     pub sessions_started: u64,
     /// Failed attempts to establish a session.
     pub sessions_failed: u64,
     /// Sessions resumed over another websocket after theirs broke.
     pub resumes: u64,
-    /// Number of failures since its start, by class.
+    /// Number of failures, by class.
     #[serde(default)]
     pub failures: BTreeMap<Printable, u64>,
     /// Credentials of its sessions, once AWS was called.

@@ -1,5 +1,7 @@
 //! Text of `status`: a table of forwards, failures, and credentials.
 
+use std::collections::BTreeMap;
+
 use crate::cli::terminal;
 use crate::quantity::{rate, time};
 use crate::telemetry::{CredentialsReport, ForwardReport, StatusReport};
@@ -33,12 +35,32 @@ pub(super) fn summary(report: &StatusReport) -> String {
         let (what, hint) = terminal::tagged(&what, &failing.hint, &failing.code);
         text += &format!("\n{what}\n{}", hint_line(&hint));
     }
-    for finishing in &report.finishing {
-        let (name, connections) = (&finishing.name, finishing.connections);
-        let plural = if connections == 1 { "" } else { "s" };
-        text += &format!("{name}, before a reload: {connections} connection{plural} still open\n");
-    }
+    text += &finishing(report);
     text
+}
+
+/// Returns a line for each forward with connections from before a reload.
+fn finishing(report: &StatusReport) -> String {
+    let mut by_name = BTreeMap::<&str, usize>::new();
+    for finishing in &report.finishing {
+        *by_name.entry(&finishing.name).or_default() += finishing.connections;
+    }
+    let lines = by_name.iter().filter(|(_, connections)| **connections > 0);
+    let lines = lines.map(|(name, connections)| {
+        let (plural, have) = match connections {
+            1 => ("", "has"),
+            _ => ("s", "have"),
+        };
+        match report.forwards.iter().any(|forward| forward.name == **name) {
+            true => format!(
+                "{name}: {connections} connection{plural} {have} the settings from before a reload\n"
+            ),
+            false => {
+                format!("{name}, removed by a reload: {connections} connection{plural} still open\n")
+            }
+        }
+    });
+    lines.collect()
 }
 
 /// Returns a table of these forwards, and their failures.

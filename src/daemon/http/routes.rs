@@ -115,7 +115,10 @@ pub(super) fn render(page: Page, snapshot: Snapshot) -> Response {
         Page::ForwardReadiness(name) => {
             let mut forwards = report.forwards.iter().zip(&snapshot.forwards);
             match forwards.find(|(forward, _)| forward.name.as_str() == name) {
-                Some((forward, sample)) => readiness_of(forward, sample.listens),
+                Some((forward, sample)) => {
+                    let configured = sample.configured.as_ref();
+                    readiness_of(forward, configured.is_some_and(|own| own.listens))
+                }
                 None => plain(StatusCode::NOT_FOUND, "no forward has this name\n"),
             }
         }

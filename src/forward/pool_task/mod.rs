@@ -260,7 +260,7 @@ impl PoolTask {
                 }
             }
             TunnelEvent::SessionStarted(tunnel) => {
-                self.metrics.started.fetch_add(1, Relaxed);
+                self.metrics.totals.started.fetch_add(1, Relaxed);
                 self.with(id, |record| {
                     record.session.handle_started(tunnel.clone());
                     record.tunnel = Some(tunnel);

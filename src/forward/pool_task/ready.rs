@@ -26,11 +26,11 @@ impl PoolTask {
     }
 
     pub(super) fn handle_resumed(&mut self, now: Instant, id: TunnelId) {
-        self.metrics.resumed.fetch_add(1, Relaxed);
+        self.metrics.totals.resumed.fetch_add(1, Relaxed);
         let record = self.tunnels.get_mut(&id);
         if let Some(broke) = record.and_then(|record| record.disconnected.take()) {
             let stall = now.saturating_duration_since(broke);
-            self.metrics.timings.record_stall(stall);
+            self.metrics.totals.timings.record_stall(stall);
         }
         self.pool.handle_resumed(now, id);
     }

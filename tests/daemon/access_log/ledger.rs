@@ -1,7 +1,8 @@
-//! The records of many connections with random faults add up to the metrics and to the ledger of the
-//! simulator.
+//! The records of many connections with random faults and reloads add up to the metrics and to the
+//! ledger of the simulator.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::thread::{self, JoinHandle};
@@ -49,7 +50,7 @@ async fn the_records_of_random_connections_add_up_to_the_metrics_and_the_ledger(
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| thread::spawn(move || run(address, Rng::with_seed(SEED + client))))
         .collect();
-    disturb(&fixture.simulator, &clients).await;
+    disturb(&fixture, &clients).await;
     let received: u64 = clients
         .into_iter()
         .map(|client| client.join().unwrap())
@@ -96,8 +97,12 @@ async fn the_records_of_random_connections_add_up_to_the_metrics_and_the_ledger(
     let opened = records
         .iter()
         .filter(|record| record["session"].is_string());
+    let ledger = fixture.simulator.ledger();
     for (series, records) in [
         ("accepted_total", ALL),
+        ("sessions_started_total", ledger.sessions.len() as u64),
+        ("connections", 0),
+        ("waiting", 0),
         ("connection_duration_seconds_count", ALL),
         ("connect_duration_seconds_count", opened.count() as u64),
         ("sent_bytes_total", total("sent")),
@@ -106,7 +111,8 @@ async fn the_records_of_random_connections_add_up_to_the_metrics_and_the_ledger(
         let value = metrics[&format!("ssm_proxyd_{series}{{forward=\"f\"}}")];
         assert_eq!(value, records as f64, "{series}");
     }
-    let ledger = fixture.simulator.ledger();
+    let reloads = metrics["ssm_proxyd_reloads_total{outcome=\"done\"}"];
+    assert!(reloads > 5.0, "{reloads}");
     let mut seen = BTreeSet::new();
     for record in &records {
         let Some(id) = record["session"].as_str() else {
@@ -212,8 +218,10 @@ fn run(address: SocketAddr, mut rng: Rng) -> u64 {
     received
 }
 
-/// Injects faults until the clients are done.
-async fn disturb(simulator: &Simulator, clients: &[JoinHandle<u64>]) {
+/// Injects faults and changes the forward until the clients are done.
+async fn disturb(fixture: &Fixture, clients: &[JoinHandle<u64>]) {
+    let simulator = &fixture.simulator;
+    let original = fs::read_to_string(fixture.file.path()).unwrap();
     let mut rng = Rng::with_seed(SEED);
     while !clients.iter().all(JoinHandle::is_finished) {
         tokio::time::sleep(Duration::from_millis(rng.u64(50..300))).await;
@@ -228,6 +236,14 @@ async fn disturb(simulator: &Simulator, clients: &[JoinHandle<u64>]) {
                 let code = "AccessDeniedException".to_owned();
                 let times = Some(1);
                 simulator.fail(Operation::StartSession, ApiFault { code, times });
+            }
+            8..12 => {
+                let keys = format!("max_connections = {}\nconnect_timeout", rng.u8(20..60));
+                let text = original.replace("connect_timeout", &keys);
+                let other = fixture.file.directory().join("other.toml");
+                fs::write(&other, text).unwrap();
+                fs::rename(other, fixture.file.path()).unwrap();
+                fixture.daemon.signal("HUP");
             }
             2..8 => drop(simulator.inject(None, OneOffFault::KillAgent)),
             _ => {

@@ -20,7 +20,7 @@ async fn every_metric_has_a_help_text_and_an_idle_daemon_counts_nothing() {
     for (name, value) in [
         (build.as_str(), 1.0),
         ("ssm_proxyd_stopping", 0.0),
-        ("ssm_proxyd_finishing_connections", 0.0),
+        ("ssm_proxyd_finishing_connections{forward=\"f\"}", 0.0),
         ("ssm_proxyd_internal_errors_total", 0.0),
         ("ssm_proxyd_reloads_total{outcome=\"done\"}", 0.0),
         ("ssm_proxyd_reloads_total{outcome=\"failed\"}", 0.0),
@@ -32,7 +32,7 @@ async fn every_metric_has_a_help_text_and_an_idle_daemon_counts_nothing() {
     assert!(all.contains_key("ssm_proxyd_uptime_seconds"));
     let families = page.families.iter();
     let of_forward = families.filter(|family| family.labels.contains(&"forward".to_owned()));
-    assert_eq!(of_forward.count(), 19);
+    assert_eq!(of_forward.count(), 20);
     let mut counts = all.iter().filter(|(name, _)| name.contains("forward="));
     let counted = counts.find(|(name, value)| **value != 0.0 && !name.contains("max_connections"));
     assert_eq!(counted, None);
@@ -93,9 +93,12 @@ async fn events_are_counted() {
     fixture.ends();
 }
 
-/// The counters of an unchanged forward continue; those of a changed forward restart.
+/// Series of the forward `f`, without its prefix.
+pub(super) const CLOSED_BY_OPERATOR: &str =
+    "connections_closed_total{forward=\"f\",reason=\"closed_by_operator\"}";
+
 #[tokio::test(flavor = "multi_thread")]
-async fn reloads_are_counted_and_keep_the_counters_of_unchanged_forwards() {
+async fn reloads_are_counted_and_keep_the_counters_of_a_forward() {
     let mut fixture = Fixture::new("").await;
     let http = super::serving(fixture.http);
     let mut client = connect(fixture.forward);
@@ -123,8 +126,8 @@ async fn reloads_are_counted_and_keep_the_counters_of_unchanged_forwards() {
     fixture.reload("reloaded: ");
 
     let all = fixture.metrics();
-    assert_eq!(all["ssm_proxyd_finishing_connections"], 1);
-    assert_eq!(all["ssm_proxyd_received_bytes_total{forward=\"f\"}"], 0);
+    assert_eq!(all["ssm_proxyd_finishing_connections{forward=\"f\"}"], 1);
+    assert_eq!(all["ssm_proxyd_received_bytes_total{forward=\"f\"}"], 5);
     assert!(!all.keys().any(|name| name.contains("\"g\"")), "{all:#?}");
     assert_echo(&mut client, b"still here");
     drop(client);
@@ -132,7 +135,7 @@ async fn reloads_are_counted_and_keep_the_counters_of_unchanged_forwards() {
 }
 
 impl Fixture {
-    fn metrics(&self) -> BTreeMap<String, u64> {
+    pub(super) fn metrics(&self) -> BTreeMap<String, u64> {
         let page = Exposition::parse(&self.get("/metrics").body);
         let integer = |(name, value): (String, f64)| {
             let number = format!("{value}").parse().ok()?;
@@ -141,9 +144,15 @@ impl Fixture {
         page.samples.into_iter().filter_map(integer).collect()
     }
 
-    /// One metric of the forward `f`.
-    fn of_f(&self, name: &str) -> u64 {
-        self.metrics()[&format!("ssm_proxyd_{name}{{forward=\"f\"}}")]
+    /// One metric of the forward `f`; with all labels, or with no other.
+    pub(super) fn of_f(&self, name: &str) -> u64 {
+        let series = match name.contains('{') {
+            true => format!("ssm_proxyd_{name}"),
+            false => format!("ssm_proxyd_{name}{{forward=\"f\"}}"),
+        };
+        let all = self.metrics();
+        *all.get(&series)
+            .unwrap_or_else(|| panic!("no {series}: {all:#?}"))
     }
 
     fn counters(&self) -> [u64; 5] {

@@ -33,15 +33,6 @@ pub(super) const ALL: &[Family<Snapshot>] = &[
         samples: |s| Sample::only(s.report.stopping),
     },
     Family {
-        name: "ssm_proxyd_finishing_connections",
-        kind: Gauge,
-        help: "Connections of forwards removed or replaced by a reload",
-        samples: |s| {
-            let finishing = s.report.finishing.iter();
-            Sample::only(finishing.map(|forward| forward.connections).sum::<usize>())
-        },
-    },
-    Family {
         name: "ssm_proxyd_log_lines_dropped_total",
         kind: Counter,
         help: "Log lines dropped because the log's reader was too slow",

@@ -1,34 +1,40 @@
-//! Metrics of each forward of the configuration.
+//! Metrics of each forward: of the configuration, and removed ones that still have connections.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use prometheus_client::metrics::MetricType::{self, Counter, Gauge, Histogram};
 
 use super::family::{Family, Sample, Value};
-use crate::daemon::snapshot::{ForwardSample, Snapshot};
+use crate::daemon::snapshot::{ConfiguredSample, ForwardSample, Snapshot};
 use crate::error_class::ErrorClass;
-use crate::telemetry::{EndReason, ForwardReport, Stage};
+use crate::telemetry::{EndReason, ForwardTotals, Stage};
 
 /// All of them.
 pub(super) const ALL: &[Family<Snapshot>] = &[
     gauge(
         "ssm_proxyd_connections",
         "Connections with a session",
-        |s| of_report(s, |f| f.connections.into()),
+        |s| each(s, |f| f.gauges.connections.into()),
+    ),
+    gauge(
+        "ssm_proxyd_finishing_connections",
+        "Those of them that were accepted before a reload that replaced or removed the forward",
+        |s| each(s, |f| f.gauges.finishing.into()),
     ),
     gauge(
         "ssm_proxyd_waiting",
         "Connections waiting for a session",
-        |s| of_report(s, |f| f.waiting.into()),
+        |s| each(s, |f| f.gauges.waiting.into()),
     ),
     gauge(
         "ssm_proxyd_max_connections",
         "Configured limit of connections with a session",
-        |s| each(s, |f| f.max_connections.into()),
+        |s| configured(s, |f| Some(f.max_connections.into())),
     ),
     counter("ssm_proxyd_accepted_total", "Connections accepted", |s| {
-        of_report(s, |f| f.accepted.into())
+        total(s, |t| &t.accepted)
     }),
     counter(
         "ssm_proxyd_connections_closed_total",
@@ -38,7 +44,7 @@ pub(super) const ALL: &[Family<Snapshot>] = &[
     histogram(
         "ssm_proxyd_connect_duration_seconds",
         "Time from accept until the connection can carry data",
-        |s| each(s, |f| (&f.metrics.timings.connect).into()),
+        |s| each(s, |f| (&f.totals().timings.connect).into()),
     ),
     histogram(
         "ssm_proxyd_connect_stage_duration_seconds",
@@ -48,77 +54,77 @@ pub(super) const ALL: &[Family<Snapshot>] = &[
     histogram(
         "ssm_proxyd_connection_duration_seconds",
         "Time from accept to the end of a connection",
-        |s| each(s, |f| (&f.metrics.timings.connection).into()),
+        |s| each(s, |f| (&f.totals().timings.connection).into()),
     ),
     gauge(
         "ssm_proxyd_sessions",
         "Established sessions, also while one is resumed",
-        |s| of_report(s, |f| f.sessions.into()),
+        |s| each(s, |f| f.gauges.sessions.into()),
     ),
     gauge(
         "ssm_proxyd_sessions_ready",
         "Established sessions that wait for a connection and can carry data now",
-        |s| of_report(s, |f| f.sessions_ready.into()),
+        |s| each(s, |f| f.gauges.sessions_ready.into()),
     ),
     counter(
         "ssm_proxyd_sessions_started_total",
         "Sessions started by AWS",
-        |s| of_report(s, |f| f.sessions_started.into()),
+        |s| total(s, |t| &t.started),
     ),
     counter(
         "ssm_proxyd_sessions_failed_total",
         "Failed attempts to start a session",
-        |s| of_report(s, |f| f.sessions_failed.into()),
+        |s| total(s, |t| &t.failed),
     ),
     counter(
         "ssm_proxyd_session_failures_total",
         "Failed attempts to start a session, by class",
-        |s| by_class(s, |f| f.metrics.session_failures()),
+        |s| by_class(s, |f| f.totals().session_failures()),
     ),
     counter(
         "ssm_proxyd_resumes_total",
         "Sessions resumed over a new websocket",
-        |s| of_report(s, |f| f.resumes.into()),
+        |s| total(s, |t| &t.resumed),
     ),
     histogram(
         "ssm_proxyd_resume_stall_seconds",
         "Time from the break of a websocket until another one carries its session",
-        |s| each(s, |f| (&f.metrics.timings.stall).into()),
+        |s| each(s, |f| (&f.totals().timings.stall).into()),
     ),
     counter(
         "ssm_proxyd_messages_sent_total",
         "Data messages sent to agents for the first time",
-        |s| each(s, |f| f.metrics.messages_sent.load(Relaxed).into()),
+        |s| total(s, |t| &t.messages_sent),
     ),
     counter(
         "ssm_proxyd_messages_retransmitted_total",
         "Data messages sent to agents again",
-        |s| each(s, |f| f.metrics.messages_retransmitted.load(Relaxed).into()),
+        |s| total(s, |t| &t.messages_retransmitted),
     ),
     counter(
         "ssm_proxyd_sent_bytes_total",
         "Bytes received from clients and sent to destinations",
-        |s| of_report(s, |f| f.sent.into()),
+        |s| total(s, |t| &t.sent),
     ),
     counter(
         "ssm_proxyd_received_bytes_total",
         "Bytes received from destinations and written to clients",
-        |s| of_report(s, |f| f.received.into()),
+        |s| total(s, |t| &t.received),
     ),
     gauge(
         "ssm_proxyd_forward_failing",
         "1 while the forward cannot start, its sessions fail to start, or its destination refuses connections",
-        |s| of_report(s, |f| f.failure.is_some().into()),
+        |s| configured(s, |f| Some(f.is_failing.into())),
     ),
     counter(
         "ssm_proxyd_failures_total",
         "Failed attempts to start the forward, a session or a connection to the destination, and refused connections, by class",
-        |s| by_class(s, |f| f.metrics.failures()),
+        |s| by_class(s, |f| f.totals().failures()),
     ),
     gauge(
         "ssm_proxyd_credentials_expiry_timestamp_seconds",
         "Time at which the credentials in use expire, in seconds since 1970; absent if they do not",
-        credentials_expiry,
+        |s| configured(s, |f| f.credentials_expiry.map(Value::from)),
     ),
 ];
 
@@ -152,18 +158,7 @@ const fn family(
 
 /// Returns each forward and its name.
 fn named(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &ForwardSample)> {
-    let names = snapshot.report.forwards.iter().map(|f| f.name.as_str());
-    names.zip(&snapshot.forwards)
-}
-
-/// Returns one sample per forward, from its report.
-fn of_report<'a>(
-    snapshot: &'a Snapshot,
-    value: impl Fn(&'a ForwardReport) -> Value<'a>,
-) -> Vec<Sample<'a>> {
-    let forwards = snapshot.report.forwards.iter();
-    let sample = |f: &'a ForwardReport| Sample::new([("forward", f.name.as_str())], value(f));
-    forwards.map(sample).collect()
+    snapshot.forwards.iter().map(|f| (f.name(), f))
 }
 
 /// Returns one sample per forward.
@@ -173,6 +168,26 @@ fn each<'a>(
 ) -> Vec<Sample<'a>> {
     let sample = |(name, forward)| Sample::new([("forward", name)], value(forward));
     named(snapshot).map(sample).collect()
+}
+
+/// Returns one counter per forward.
+fn total<'a>(
+    snapshot: &'a Snapshot,
+    counter: impl Fn(&'a ForwardTotals) -> &'a AtomicU64,
+) -> Vec<Sample<'a>> {
+    each(snapshot, |f| counter(f.totals()).load(Relaxed).into())
+}
+
+/// Returns one sample per forward of the configuration that has the value.
+fn configured<'a>(
+    snapshot: &'a Snapshot,
+    value: impl Fn(&'a ConfiguredSample) -> Option<Value<'a>>,
+) -> Vec<Sample<'a>> {
+    let samples = named(snapshot).filter_map(|(name, f)| {
+        let value = value(f.configured.as_ref()?)?;
+        Some(Sample::new([("forward", name)], value))
+    });
+    samples.collect()
 }
 
 /// Returns the failures of each forward. Classes that did not occur are left out.
@@ -193,7 +208,7 @@ fn by_class(
 /// first occurrence is an increase.
 fn closed(snapshot: &Snapshot) -> Vec<Sample<'_>> {
     let samples = named(snapshot).flat_map(|(name, forward)| {
-        let ends = forward.metrics.ends();
+        let ends = forward.totals().ends();
         EndReason::ALL.iter().map(move |reason| {
             let count = ends.get(reason).copied().unwrap_or_default();
             Sample::new([("forward", name), ("reason", reason.name())], count)
@@ -207,15 +222,8 @@ fn stages(snapshot: &Snapshot) -> Vec<Sample<'_>> {
     let samples = named(snapshot).flat_map(|(name, forward)| {
         Stage::ALL.into_iter().map(move |stage| {
             let labels = [("forward", name), ("stage", stage.name())];
-            Sample::new(labels, forward.metrics.timings.of_stage(stage))
+            Sample::new(labels, forward.totals().timings.of_stage(stage))
         })
     });
-    samples.collect()
-}
-
-/// Returns the expiry of the credentials of each forward whose credentials expire.
-fn credentials_expiry(snapshot: &Snapshot) -> Vec<Sample<'_>> {
-    let samples = named(snapshot)
-        .filter_map(|(name, f)| Some(Sample::new([("forward", name)], f.credentials_expiry?)));
     samples.collect()
 }

@@ -5,9 +5,9 @@
 //! ```
 //!
 //! Label values are names of configured forwards, members of enums, and constants of this program,
-//! so their number is bounded. A family reads the forwards of the snapshot, so the series of a
-//! removed forward end. The counters of a forward restart at zero when a reload changes it, which
-//! Prometheus treats as a restart.
+//! so their number is bounded. The counters of a forward continue when a reload changes it, and its
+//! gauges include the connections and sessions of its predecessors. A family reads the forwards of
+//! the snapshot, so the series of a removed forward end with its last connection.
 
 mod daemon_families;
 mod family;
