@@ -208,7 +208,7 @@ fn a_profile_of_a_forward_without_credentials_does_not_fall_back_to_the_environm
     assert_reset(connect(daemon.address()));
 
     let line = daemon.process.stderr.wait_for("WARN");
-    assert_names(&line, &["\"empty\" has none", "hint="]);
+    assert_names(&line, &[r#"\"empty\" has none"#, "hint="]);
 }
 
 /// The binary with a profile that has no credentials.

@@ -67,7 +67,10 @@ async fn the_log_names_the_destination_once() {
         DATABASE,
     ];
     assert_names(lines().next().unwrap(), &expected);
-    assert_names(&log, &["listening", "destination=document Our-Database"]);
+    assert_names(
+        &log,
+        &["listening", "destination=\"document Our-Database\""],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

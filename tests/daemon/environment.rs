@@ -203,7 +203,7 @@ async fn a_profile_without_credentials_is_reported() {
     assert_reset(connect(daemon.address()));
     let line = daemon.process.stderr.wait_for("hint=");
 
-    assert_names(&line, &["WARN", "\"empty\"", ":2: neither a section"]);
+    assert_names(&line, &["WARN", r#"\"empty\""#, ":2: neither a section"]);
 }
 
 #[test]

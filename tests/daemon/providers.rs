@@ -118,7 +118,11 @@ async fn a_credential_process_that_hangs_is_reported_as_the_cause_of_the_reset()
     assert_reset(connect(daemon.address()));
 
     let line = daemon.process.stderr.wait_for("connection reset");
-    for text in ["the credential provider", "\"default\"", "has run for 2 s"] {
+    for text in [
+        "the credential provider",
+        r#"\"default\""#,
+        "has run for 2 s",
+    ] {
         assert!(line.contains(text), "{line}");
     }
     assert!(!line.contains("StartSession"), "{line}");

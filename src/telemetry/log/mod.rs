@@ -11,6 +11,7 @@ mod filter;
 mod journal;
 mod line;
 mod stderr;
+mod text_fields;
 mod writer;
 
 use std::path::Path;
@@ -32,6 +33,7 @@ pub use self::filter::{FilterError, Verbosity};
 use self::journal::Journal;
 use self::stderr::Lines;
 pub use self::stderr::write_to_stderr;
+use self::text_fields::TextFields;
 use self::writer::Writer;
 
 /// Log settings of the command line and the environment. Flags take precedence over the
@@ -103,7 +105,8 @@ impl Log {
         let colour = self.colour;
         let json = lines(Lines::Json).json();
         let json = json.flatten_event(true).with_current_span(false);
-        let text = lines(Lines::Text { colour }).with_ansi(colour);
+        let text = lines(Lines::Text { colour }).fmt_fields(TextFields);
+        let text = text.with_ansi(colour);
         let mut layers = vec![
             format_layer.only(Format::Text, text),
             format_layer.only(Format::Json, json.with_target(true)),

@@ -2,15 +2,18 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use serde_json::Value;
-use ssm_proxyd::sim::{Options, ServerKind};
+use ssm_proxyd::sim::{Options, ServerKind, Simulator};
 
 use super::Fixture;
+use crate::cli::ended;
 use crate::support::daemon_process::{
-    DaemonProcess, assert_echo, assert_names, connect, forward_to,
+    DaemonProcess, File, assert_echo, assert_names, caller, connect, forward_to,
 };
 use crate::support::in_process::{TARGET, destination, unpaced};
+use crate::support::process::Process;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_has_the_peer_the_session_and_the_stages() {
@@ -163,4 +166,42 @@ async fn the_text_format_has_the_same_fields() {
         &line,
         &["serving{forward=\"f\"}", "connection ended by the client"],
     );
+}
+
+/// A program chooses its own name.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_a_client_cannot_forge_fields_of_the_text_format() {
+    let echo = destination(ServerKind::Echo).await;
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db.sock");
+    let port = echo.address().port();
+    let tables = format!(
+        "[[forward]]\nname = \"f\"\nlisten = \"unix:{}\"\ntarget = \"{TARGET}\"\nremote = {port}\n",
+        path.display()
+    );
+    let text = format!(
+        "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n[log]\nlevel = \"debug\"\n\
+         [shutdown]\ndrain_timeout = \"0s\"\n{tables}",
+        simulator.endpoint()
+    );
+    let file = File::new(&text);
+    let mut command = caller(&simulator);
+    let mut daemon = Process::start(command.arg("run").arg("--config").arg(file.path()));
+    daemon.stderr.wait_for("ready: 1 forward");
+    let client = "import socket, sys\n\
+        open('/proc/self/comm', 'w').write('a\" sent=9 b\\\\')\n\
+        client = socket.socket(socket.AF_UNIX)\n\
+        client.connect(sys.argv[1])\n\
+        client.sendall(b'hello')\n\
+        client.recv(5)\n";
+    let mut python = Command::new("python3");
+    let (code, _, output) = ended(python.args(["-c", client]).arg(&path));
+    assert_eq!(code, 0, "{output}");
+
+    let line = daemon.stderr.wait_for("ended_by=");
+
+    assert_names(&line, &[r#"(a\" sent=9 b\\)" node="#, " sent=5 "]);
+    daemon.signal("TERM");
+    assert_eq!(daemon.exit_code(), 0);
 }

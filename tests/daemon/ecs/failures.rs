@@ -17,7 +17,7 @@ const CASES: &[Case] = &[
         &[
             "class=TaskNotRunning",
             "ClusterNotFoundException",
-            "the service \"web\" in the ECS cluster \"dev\"",
+            r#"the service \"web\" in the ECS cluster \"dev\""#,
             "us-east-1",
             "aws ecs list-clusters",
         ],

@@ -53,7 +53,14 @@ async fn a_missing_bundle_of_a_profile_stops_only_its_own_forwards_until_it_exis
     let cause = "No such file";
     assert_names(
         &line,
-        &["WARN", "\"bad\"", "profile \"with\"", &path, cause, "hint="],
+        &[
+            "WARN",
+            "\"bad\"",
+            r#"profile \"with\""#,
+            &path,
+            cause,
+            "hint=",
+        ],
     );
     fixture.logged("listening");
     assert_echo(&mut connect(good), b"hello");

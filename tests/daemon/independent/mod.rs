@@ -97,7 +97,7 @@ async fn a_profile_that_does_not_exist_stops_only_its_own_forward_until_it_exist
 
     assert_names(
         &line,
-        &["\"bad\"", "\"misspelt\"", "does not exist", "other"],
+        &["\"bad\"", r#"\"misspelt\""#, "does not exist", "other"],
     );
     assert_echo(&mut connect(good), b"hello");
     assert_eq!(fixture.states(), ["good ready", "bad failing"]);
