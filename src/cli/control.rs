@@ -192,9 +192,9 @@ fn missing(report: &StatusReport, names: &[String]) -> WaitResult {
                 let hint = "remove `enabled = false` from the forward, and reload";
                 return WaitResult::NotYet(format!("{name}: disabled"), hint.to_owned());
             }
-            // The failure is older than the circuit breaker stays open: the current state is
-            // unknown.
-            (_, Some(failure)) if failure.seen_seconds >= FAILURE_TTL => {}
+            // The failure is older than the circuit breaker stays open, and only a connection can
+            // show whether it still exists.
+            (_, Some(failure)) if failure.may_be_over(FAILURE_TTL) => {}
             (_, Some(failure)) => {
                 let what = format!("{name}: {}", failure.error);
                 let (what, hint) = terminal::tagged(&what, &failure.hint, &failure.code);
@@ -297,11 +297,54 @@ pub(super) fn unexpected_response(response: &Response) -> Exit {
     )
 }
 
-/// Seconds for which a failure counts if there was no attempt since: the longest time that the
-/// circuit breaker stays open.
+/// Seconds for which a failure counts if nothing was tried since: the longest time that the circuit
+/// breaker stays open. A failure of what the daemon itself tries again counts until it succeeds.
 const FAILURE_TTL: u64 = 15;
 
 /// Maximum for `--timeout`, so that the deadline is representable.
 const MAX_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Returns whether `wait f` ends.
+    fn is_ready(failure: serde_json::Value) -> bool {
+        let forward = json!({
+            "name": "f", "listen": [], "target": "i", "remote": "r:1", "state": "failing",
+            "connections": 0, "waiting": 0, "accepted": 0, "sent": 0, "received": 0,
+            "sessions": 0, "sessions_ready": 0, "sessions_started": 0, "sessions_failed": 0,
+            "resumes": 0, "failure": failure,
+        });
+        let report = json!({
+            "version": "1", "pid": 1, "uptime_seconds": 1, "stopping": false, "alive": true,
+            "reloads": 0, "failed_reloads": 0, "log": "info", "connections": 0,
+            "forwards": [forward], "finishing": [],
+        });
+        let report = serde_json::from_value(report).unwrap();
+        matches!(missing(&report, &["f".to_owned()]), WaitResult::Ready)
+    }
+
+    fn failure(seen: u64, retried: bool) -> serde_json::Value {
+        json!({
+            "code": "TargetNotConnected", "error": "offline", "hint": "",
+            "since_seconds": 9000, "seen_seconds": seen, "retried": retried,
+        })
+    }
+
+    #[test]
+    fn a_failure_that_only_a_connection_can_clear_ends_with_time() {
+        assert!(!is_ready(failure(FAILURE_TTL - 1, false)));
+        assert!(is_ready(failure(FAILURE_TTL, false)));
+    }
+
+    #[test]
+    fn a_failure_of_what_is_tried_again_lasts_until_it_succeeds() {
+        assert!(!is_ready(failure(0, true)));
+        assert!(!is_ready(failure(9000, true)));
+    }
+}

@@ -194,14 +194,25 @@ impl ForwardInfo {
         Some(format!("{} {}", self.settings.name, failure.class))
     }
 
+    /// Returns the number of warm sessions to keep.
+    fn warm(&self) -> usize {
+        match self.settings.sessions {
+            SessionMode::PerConnection { warm, .. } => warm,
+            SessionMode::Shared { .. } => 0,
+        }
+    }
+
+    /// Returns true if the daemon itself tries again, without a connection: to bind the addresses,
+    /// or to start a missing warm session.
+    fn is_retried(&self) -> bool {
+        let misses_warm = self.metrics.ready.load(Relaxed) < self.warm();
+        self.connections.is_none() || (misses_warm && self.metrics.cannot_start())
+    }
+
     fn state(&self) -> ForwardState {
-        let is_to_warm = matches!(
-            self.settings.sessions,
-            SessionMode::PerConnection { warm: 1.., .. }
-        );
         match (self.metrics.failure(), self.metrics.was_ready()) {
             (Some(_), _) => ForwardState::Failing,
-            (None, false) if is_to_warm => ForwardState::Warming,
+            (None, false) if self.warm() > 0 => ForwardState::Warming,
             (None, _) => ForwardState::Ready,
         }
     }
@@ -249,17 +260,18 @@ impl ForwardInfo {
             credentials: None,
             failure: metrics
                 .failure()
-                .map(|failure| failure_report(failure, now)),
+                .map(|failure| failure_report(failure, now, self.is_retried())),
         }
     }
 }
 
-fn failure_report(failure: FailureStatus, now: Instant) -> FailureReport {
+fn failure_report(failure: FailureStatus, now: Instant, retried: bool) -> FailureReport {
     let ago = |at| now.saturating_duration_since(at).as_secs();
     FailureReport {
         code: failure.class.name().into(),
         since_seconds: ago(failure.since),
         seen_seconds: ago(failure.seen),
+        retried,
         error: failure.error,
         hint: failure.hint,
     }

@@ -131,6 +131,11 @@ impl ForwardMetrics {
         past.failure.clone().or_else(|| past.refusal.clone())
     }
 
+    /// Returns true if the current failure is one to establish a session or to start the forward.
+    pub fn cannot_start(&self) -> bool {
+        self.past().failure.is_some()
+    }
+
     /// Records the destination that the agent reported; `None` if it is the configured one. Returns
     /// true if it differs from that of the session before.
     pub fn record_destination(&self, destination: Option<Printable>) -> bool {

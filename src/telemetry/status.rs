@@ -171,6 +171,17 @@ pub struct FailureReport {
     pub since_seconds: u64,
     /// Seconds since it was last observed.
     pub seen_seconds: u64,
+    /// True while the daemon itself tries again: it lasts until an attempt succeeds. Otherwise only
+    /// the next connection shows whether it still exists.
+    #[serde(default)]
+    pub retried: bool,
+}
+
+impl FailureReport {
+    /// Returns true if it may be over: it was not observed for `seconds`, in which nothing was tried.
+    pub fn may_be_over(&self, seconds: u64) -> bool {
+        !self.retried && self.seen_seconds >= seconds
+    }
 }
 
 /// A forward that only finishes its connections.

@@ -150,7 +150,7 @@ fn readiness_of(forward: &ForwardReport, listens: bool) -> Response {
     let reason = match (forward.state, &forward.failure) {
         (ForwardState::Ready, _) => return plain(StatusCode::OK, "ready\n"),
         (ForwardState::Failing, Some(failure))
-            if listens && failure.seen_seconds >= MAX_FAILURE_AGE =>
+            if listens && failure.may_be_over(MAX_FAILURE_AGE) =>
         {
             let text = format!(
                 "ready\nnot tried since: {}: {}\n",
@@ -211,8 +211,8 @@ const ROUTES: &[(&str, Route)] = &[
 /// Before the name of a forward.
 const FORWARD_READINESS: &str = "/readiness/";
 
-/// Seconds for which a failure counts without another one: longer than the time between two
-/// attempts to start a warm session.
+/// Seconds for which a failure counts without another one, unless the daemon itself tries again:
+/// then until it succeeds.
 const MAX_FAILURE_AGE: u64 = 120;
 
 #[cfg(test)]
@@ -263,24 +263,25 @@ mod tests {
 
     #[test]
     fn a_failure_counts_until_nothing_was_tried_for_long() {
-        let status = |seen: u64, listens| {
+        let status = |seen: u64, listens, retried| {
             let forward = serde_json::json!({
                 "name": "f", "listen": [], "target": "i", "remote": "r:1", "state": "failing",
                 "connections": 0, "waiting": 0, "accepted": 0, "sent": 0, "received": 0,
                 "sessions": 0, "sessions_ready": 0, "sessions_started": 0, "sessions_failed": 0,
                 "resumes": 0, "failure": {
                     "code": "DestinationRefused", "error": "refused", "hint": "",
-                    "since_seconds": 9000, "seen_seconds": seen,
+                    "since_seconds": 9000, "seen_seconds": seen, "retried": retried,
                 },
             });
             let forward = serde_json::from_value(forward).unwrap();
             readiness_of(&forward, listens).status().as_u16()
         };
 
-        assert_eq!(status(0, true), 503);
-        assert_eq!(status(MAX_FAILURE_AGE - 1, true), 503);
-        assert_eq!(status(MAX_FAILURE_AGE, true), 200);
-        assert_eq!(status(MAX_FAILURE_AGE, false), 503, "it does not listen");
+        assert_eq!(status(0, true, false), 503);
+        assert_eq!(status(MAX_FAILURE_AGE - 1, true, false), 503);
+        assert_eq!(status(MAX_FAILURE_AGE, true, false), 200);
+        assert_eq!(status(9000, false, false), 503, "it does not listen");
+        assert_eq!(status(9000, true, true), 503, "the daemon tries again");
     }
 
     #[test]

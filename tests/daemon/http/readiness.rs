@@ -1,6 +1,8 @@
 //! `/readiness/NAME`: one forward.
 
-use super::{Fixture, curl, serving};
+use serde_json::Value;
+
+use super::{Fixture, curl, serving, until};
 use crate::support::daemon_process::{assert_reset, connect, forward};
 use crate::support::in_process::TARGET;
 
@@ -38,6 +40,16 @@ async fn a_forward_whose_warm_sessions_cannot_be_started_is_not_ready() {
     let warming = fixture.get("/readiness/w");
 
     assert_eq!(warming.status, 503, "{}", warming.body);
+    fixture.refuse_next();
+    assert_reset(connect(fixture.forward));
+    until("the warm session has failed", || {
+        let status = fixture.get("/status").body;
+        let status: Value = serde_json::from_str(&status).unwrap();
+        let retried = |index: usize| status["forwards"][index]["failure"]["retried"].clone();
+        assert_eq!(retried(0), false, "only a connection shows");
+        retried(1) == true
+    })
+    .await;
     fixture.ends();
 }
 
