@@ -92,7 +92,8 @@ impl ControlPlane {
             }
             Event::Snapshot(reply) => {
                 let report = self.report(forwards, is_stopping);
-                let snapshot = Snapshot::new(report, &self.stats, forwards, &self.aws);
+                let rejections = self.http.rejections();
+                let snapshot = Snapshot::new(report, &self.stats, forwards, &self.aws, rejections);
                 // The client may have gone.
                 let _gone = reply.send(snapshot);
             }

@@ -24,6 +24,7 @@ mod event_loop;
 mod fd_limit;
 mod forward_detail;
 mod forwards;
+mod gauges;
 mod handed_over;
 mod http;
 #[cfg(test)]

@@ -7,7 +7,9 @@ use tokio::sync::oneshot;
 
 use super::aws_clients::AwsClients;
 use super::credentials;
-use super::status::{DaemonStats, ForwardInfo, ForwardSnapshot, Gauges, LastReload};
+use super::gauges::Gauges;
+use super::http::Rejection;
+use super::status::{DaemonStats, ForwardInfo, ForwardSnapshot, LastReload};
 use crate::session::{ApiCallCount, api_calls};
 use crate::telemetry::{ForwardTotals, StatusReport};
 
@@ -25,6 +27,8 @@ pub(super) struct Snapshot {
     pub(super) started: SystemTime,
     pub(super) last_reload: LastReload,
     pub(super) api_calls: Vec<ApiCallCount>,
+    /// What the HTTP server has rejected.
+    pub(super) http_rejections: Vec<(Rejection, u64)>,
 }
 
 /// What the metrics of a forward are read from.
@@ -54,6 +58,7 @@ impl Snapshot {
         stats: &DaemonStats,
         forwards: &ForwardSnapshot,
         aws: &AwsClients,
+        http_rejections: Vec<(Rejection, u64)>,
     ) -> Self {
         let sample = |info: &Arc<ForwardInfo>, configured| ForwardSample {
             info: Arc::clone(info),
@@ -77,6 +82,7 @@ impl Snapshot {
             started: stats.started,
             last_reload: stats.last_reload,
             api_calls: api_calls(),
+            http_rejections,
         }
     }
 }

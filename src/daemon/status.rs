@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::StartError;
+use super::gauges::Gauges;
 use super::observation::Observation;
 use crate::clock;
 use crate::config::{self, Listen, SessionMode};
@@ -36,18 +37,6 @@ pub(super) struct ForwardSnapshot {
     pub(super) running: Vec<Arc<ForwardInfo>>,
     /// Those that a reload replaced or removed, and that only finish their connections.
     pub(super) finishing: Vec<Arc<ForwardInfo>>,
-}
-
-/// What the forwards of one name have now: the running one, and those that finish.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Gauges {
-    /// Connections that have a session.
-    pub(super) connections: usize,
-    /// Those of them that were accepted before a reload.
-    pub(super) finishing: usize,
-    pub(super) waiting: usize,
-    pub(super) sessions: usize,
-    pub(super) sessions_ready: usize,
 }
 
 impl ForwardSnapshot {
@@ -81,17 +70,13 @@ impl ForwardSnapshot {
 
     /// Returns what the forwards of this name have now.
     pub(super) fn gauges(&self, name: &str) -> Gauges {
-        let mut gauges = Gauges::default();
-        for info in self.finishing.iter().filter(|info| info.name() == name) {
-            gauges.finishing += info.metrics.open.get();
-        }
-        for info in self.all().filter(|info| info.name() == name) {
-            gauges.connections += info.metrics.open.get();
-            gauges.waiting += info.metrics.waiting.get();
-            gauges.sessions += info.metrics.sessions.load(Relaxed);
-            gauges.sessions_ready += info.metrics.ready.load(Relaxed);
-        }
-        gauges
+        let of_name = |info: &&Arc<ForwardInfo>| info.name() == name;
+        let running = self.running.iter().filter(of_name);
+        let finishing = self.finishing.iter().filter(of_name);
+        Gauges::sum(
+            running.map(|info| &*info.metrics),
+            finishing.map(|info| &*info.metrics),
+        )
     }
 
     fn enabled(&self) -> usize {

@@ -11,6 +11,7 @@
 
 mod host;
 mod prometheus;
+mod rejections;
 mod routes;
 mod server;
 
@@ -22,8 +23,10 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use self::host::AllowedHosts;
+pub(super) use self::rejections::Rejection;
+use self::rejections::Rejections;
 pub(super) use self::server::MAX_CONNECTIONS;
-use self::server::{SHUTDOWN_TIMEOUT, serve};
+use self::server::{Policy, SHUTDOWN_TIMEOUT, serve};
 use super::StartError;
 use super::clients::Clients;
 use super::snapshot::SnapshotSender;
@@ -32,7 +35,10 @@ use crate::forward::{ActivatedSockets, ListenSpec, Listeners};
 
 /// The HTTP server, if there is one.
 #[derive(Debug, Default)]
-pub(super) struct Http(Option<Served>);
+pub(super) struct Http {
+    served: Option<Served>,
+    rejections: Rejections,
+}
 
 /// Settings and listeners of the server, if there is one. A clone keeps them bound too.
 #[derive(Clone, Debug, Default)]
@@ -95,7 +101,7 @@ impl HttpSockets {
 impl Http {
     /// Returns the settings and listeners.
     pub(super) fn sockets(&self) -> HttpSockets {
-        let served = self.0.as_ref();
+        let served = self.served.as_ref();
         served.map(|s| s.sockets.clone()).unwrap_or_default()
     }
 
@@ -103,15 +109,17 @@ impl Http {
     pub(super) fn commit(&mut self, plan: HttpPlan) -> impl Future<Output = ()> + use<> {
         let mut previous = JoinSet::new();
         if let HttpPlan::Other(wanted) = plan {
-            previous = std::mem::take(self).stop_accepting();
-            self.0 = wanted.map(|(settings, bound)| Served::start(settings, bound));
+            previous = self.stop_accepting();
+            let rejections = &self.rejections;
+            self.served =
+                wanted.map(|(settings, bound)| Served::start(settings, bound, rejections));
         }
         finish(previous)
     }
 
     /// Waits for the next request. Cancel safe.
     pub(super) async fn next_request(&mut self) -> SnapshotSender {
-        let call = match &mut self.0 {
+        let call = match &mut self.served {
             Some(served) => served.calls.recv().await,
             None => None,
         };
@@ -122,21 +130,30 @@ impl Http {
     }
 
     /// Stops accepting; pending requests are answered with an error.
-    pub(super) async fn close(self) {
+    pub(super) async fn close(mut self) {
         finish(self.stop_accepting()).await;
     }
 
     /// Makes the accept loops end before they accept again, and returns them.
-    fn stop_accepting(self) -> JoinSet<()> {
-        self.0.map(|served| served.listeners).unwrap_or_default()
+    fn stop_accepting(&mut self) -> JoinSet<()> {
+        let served = self.served.take();
+        served.map(|served| served.listeners).unwrap_or_default()
+    }
+
+    /// Returns what was rejected.
+    pub(super) fn rejections(&self) -> Vec<(Rejection, u64)> {
+        self.rejections.counts().to_vec()
     }
 }
 
 impl Served {
-    fn start(settings: config::Http, bound: Listeners) -> Self {
+    fn start(settings: config::Http, bound: Listeners, rejections: &Rejections) -> Self {
         let (requests, calls) = mpsc::channel(1);
         let clients = Clients::new("http", MAX_CONNECTIONS);
-        let names = Arc::new(AllowedHosts::new(&settings.hosts));
+        let policy = Arc::new(Policy {
+            names: AllowedHosts::new(&settings.hosts),
+            rejections: rejections.clone(),
+        });
         let mut listeners = JoinSet::new();
         if let Err(error) = bound.set_mode(MODE) {
             warn!(%error, "cannot change the permissions of a socket");
@@ -145,8 +162,8 @@ impl Served {
             if let Ok(address) = listener.address() {
                 info!(local_address = %address, "serving HTTP");
             }
-            let (listener, names) = (Arc::clone(listener), Arc::clone(&names));
-            listeners.spawn(serve(listener, clients.clone(), names, requests.clone()));
+            let (listener, policy) = (Arc::clone(listener), Arc::clone(&policy));
+            listeners.spawn(serve(listener, clients.clone(), policy, requests.clone()));
         }
         Self {
             sockets: HttpSockets(Some((settings, bound))),

@@ -179,6 +179,20 @@ fn liveness(report: &StatusReport) -> Response {
     }
 }
 
+/// Removes profiles, roles and accounts, for clients on other machines: also the messages of
+/// failures, which name them. Classes stay, and the expiry, which is in the metrics as well.
+pub(super) fn remove_identities(report: &mut StatusReport) {
+    for forward in &mut report.forwards {
+        if let Some(own) = &mut forward.credentials {
+            (own.profile, own.role_arn, own.account) = (None, None, None);
+        }
+        if let Some(failure) = &mut forward.failure {
+            failure.error = "the message is shown to clients on this machine only".into();
+            failure.hint = "".into();
+        }
+    }
+}
+
 fn status(report: &StatusReport) -> Response {
     match serde_json::to_string(report) {
         Ok(json) => typed("application/json", json + "\n"),
@@ -282,6 +296,35 @@ mod tests {
         assert_eq!(status(MAX_FAILURE_AGE, true, false), 200);
         assert_eq!(status(9000, false, false), 503, "it does not listen");
         assert_eq!(status(9000, true, true), 503, "the daemon tries again");
+    }
+
+    #[test]
+    fn a_status_without_identity_has_no_profile_role_or_account() {
+        let forward = serde_json::json!({
+            "name": "f", "listen": [], "target": "i", "remote": "r:1", "state": "ready",
+            "connections": 0, "waiting": 0, "accepted": 0, "sent": 0, "received": 0,
+            "sessions": 0, "sessions_ready": 0, "sessions_started": 0, "sessions_failed": 0,
+            "resumes": 0, "failure": {
+                "code": "AccessDenied", "error": "arn:aws:iam::111122223333:role/r is not authorized",
+                "hint": "profile prod", "since_seconds": 1, "seen_seconds": 1,
+            }, "credentials": {
+                "profile": "prod", "role_arn": "arn:aws:iam::111122223333:role/r",
+                "account": "111122223333", "expires_seconds": 60,
+            },
+        });
+        let mut report = report();
+        report
+            .forwards
+            .push(serde_json::from_value(forward).unwrap());
+
+        remove_identities(&mut report);
+
+        let text = serde_json::to_string(&report).unwrap();
+        assert!(text.contains("\"expires_seconds\":60"), "{text}");
+        assert!(text.contains("AccessDenied"), "{text}");
+        for identity in ["prod", "111122223333", "role/r"] {
+            assert!(!text.contains(identity), "{text}");
+        }
     }
 
     #[test]

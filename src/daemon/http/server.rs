@@ -22,23 +22,40 @@ use tracing::{debug, error};
 
 use super::host::AllowedHosts;
 use super::prometheus::{Format, ProcessStats};
-use super::routes::{self, Page, Response, Route};
+use super::rejections::{Rejection, Rejections};
+use super::routes::{self, Page, Response, Route, RouteError};
 use crate::daemon::clients::{AdmittedClient, ClientKey, Clients};
 use crate::daemon::snapshot::{Snapshot, SnapshotSender};
 use crate::forward::{AcceptedSocket, Listener};
 use crate::network::shortage;
 use crate::panics::{self, caught};
 
-/// Accepts and serves connections until the receiver of requests is closed. `names` are the host
-/// names accepted over TCP; a web page cannot reach a Unix socket.
+/// What is served, and to whom.
+#[derive(Debug, Default)]
+pub(super) struct Policy {
+    /// Host names accepted over TCP; a web page cannot reach a Unix socket.
+    pub(super) names: AllowedHosts,
+    pub(super) rejections: Rejections,
+}
+
+/// Where a client is.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    /// It is connected over TCP, so its requests name a host.
+    is_tcp: bool,
+    /// It is on this machine, so it may see the identity of the credentials.
+    is_local: bool,
+}
+
+/// Accepts and serves connections until the receiver of requests is closed.
 pub(super) async fn serve(
     listener: Arc<Listener>,
     clients: Clients,
-    names: Arc<AllowedHosts>,
+    policy: Arc<Policy>,
     requests: mpsc::Sender<SnapshotSender>,
 ) {
     let mut tasks = JoinSet::new();
-    while let Err(panic) = caught(accept(&listener, &clients, &names, &requests, &mut tasks)).await
+    while let Err(panic) = caught(accept(&listener, &clients, &policy, &requests, &mut tasks)).await
     {
         error!(%panic, "an HTTP listener failed; restarting it");
         sleep(ACCEPT_PAUSE).await;
@@ -50,7 +67,7 @@ pub(super) async fn serve(
 async fn accept(
     listener: &Listener,
     clients: &Clients,
-    names: &Arc<AllowedHosts>,
+    policy: &Arc<Policy>,
     requests: &mpsc::Sender<SnapshotSender>,
     tasks: &mut JoinSet<()>,
 ) {
@@ -75,17 +92,25 @@ async fn accept(
             continue;
         };
         let Some(client) = clients.admit(peer).await else {
-            debug!("rejected an HTTP connection: all connections are handling requests");
+            policy.rejections.record(Rejection::Busy);
             continue;
         };
-        let (names, requests) = (Arc::clone(names), requests.clone());
+        let origin = Origin {
+            is_tcp: !matches!(stream, AcceptedSocket::Unix(_)),
+            is_local: is_local(peer),
+        };
+        let (policy, requests) = (Arc::clone(policy), requests.clone());
         tasks.spawn(async move {
             match stream {
-                AcceptedSocket::Tcp(tcp) => serve_client(tcp, client, Some(&names), requests).await,
-                AcceptedSocket::Unix(unix) => serve_client(unix, client, None, requests).await,
+                AcceptedSocket::Tcp(tcp) => {
+                    serve_client(tcp, client, origin, &policy, requests).await;
+                }
+                AcceptedSocket::Unix(unix) => {
+                    serve_client(unix, client, origin, &policy, requests).await;
+                }
                 #[cfg(test)]
                 AcceptedSocket::Virtual(stream) => {
-                    serve_client(stream, client, Some(&names), requests).await;
+                    serve_client(stream, client, origin, &policy, requests).await;
                 }
             }
         });
@@ -105,16 +130,25 @@ fn peer_of(stream: &AcceptedSocket) -> Option<ClientKey> {
     }
 }
 
+/// Returns true if a client is on this machine.
+fn is_local(peer: ClientKey) -> bool {
+    match peer {
+        ClientKey::Local => true,
+        ClientKey::Address(address) => address.is_loopback(),
+    }
+}
+
 /// Serves one client until it ends, is replaced, or reaches a limit.
 async fn serve_client(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     client: AdmittedClient,
-    names: Option<&AllowedHosts>,
+    origin: Origin,
+    policy: &Policy,
     requests: mpsc::Sender<SnapshotSender>,
 ) {
     let service = service_fn(|request| async {
         let _answering = client.answering();
-        answer(request, names, &requests).await
+        answer(request, origin, policy, &requests).await
     });
     let mut builder = http1::Builder::new();
     builder
@@ -150,16 +184,25 @@ fn log_end(ended: hyper::Result<()>) {
 
 async fn answer(
     request: Request<Incoming>,
-    names: Option<&AllowedHosts>,
+    origin: Origin,
+    policy: &Policy,
     requests: &mpsc::Sender<SnapshotSender>,
 ) -> Result<Response, Infallible> {
-    if let Some(Err(error)) = names.map(|names| names.check(&request)) {
-        debug!(?error, "rejected an HTTP request because of its host");
+    if origin.is_tcp
+        && let Err(error) = policy.names.check(&request)
+    {
+        policy.rejections.record(Rejection::Host);
         return Ok(routes::misdirected(error));
     }
     let page = match routes::route(request.method(), request.uri().path()) {
         Ok(page) => page,
-        Err(refusal) => return Ok(routes::render_error(refusal)),
+        Err(error) => {
+            policy.rejections.record(match error {
+                RouteError::Unknown => Rejection::Path,
+                RouteError::ReadOnly => Rejection::Method,
+            });
+            return Ok(routes::render_error(error));
+        }
     };
     let page = match page {
         Route::Startup => return Ok(routes::startup()),
@@ -170,7 +213,12 @@ async fn answer(
         Route::Metrics => Page::Metrics(accepted(&request), ProcessStats::read().await),
     };
     Ok(match timeout(RESPONSE_TIMEOUT, snapshot(requests)).await {
-        Ok(Some(snapshot)) => routes::render(page, snapshot),
+        Ok(Some(mut snapshot)) => {
+            if !origin.is_local {
+                routes::remove_identities(&mut snapshot.report);
+            }
+            routes::render(page, snapshot)
+        }
         Ok(None) => routes::stopped(),
         Err(_) => routes::busy(),
     })
@@ -219,6 +267,28 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 mod tests {
     use super::*;
 
+    const UNIX: Origin = Origin {
+        is_tcp: false,
+        is_local: true,
+    };
+
+    #[test]
+    fn only_clients_on_this_machine_are_local() {
+        for (address, expected) in [
+            ("127.0.0.1", true),
+            ("127.8.0.1", true),
+            ("::1", true),
+            ("192.0.2.1", false),
+            ("10.0.0.1", false),
+            ("0.0.0.0", false),
+            ("2001:db8::1", false),
+        ] {
+            let peer = ClientKey::Address(address.parse().unwrap());
+            assert_eq!(is_local(peer), expected, "{address}");
+        }
+        assert!(is_local(ClientKey::Local));
+    }
+
     #[tokio::test]
     async fn a_client_that_sends_no_request_is_disconnected_long_before_the_maximum_age() {
         let client = Clients::new("test", 1)
@@ -230,7 +300,7 @@ mod tests {
 
         let ended = timeout(
             MAX_CONNECTION_AGE / 2,
-            serve_client(stream, client, None, requests),
+            serve_client(stream, client, UNIX, &Policy::default(), requests),
         )
         .await;
 

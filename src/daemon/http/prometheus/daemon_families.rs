@@ -3,6 +3,7 @@
 use prometheus_client::metrics::MetricType::{Counter, Gauge, Info};
 
 use super::family::{Family, Sample};
+use crate::daemon::http::Rejection;
 use crate::daemon::snapshot::Snapshot;
 use crate::error_class::ErrorClass;
 
@@ -79,6 +80,17 @@ pub(super) const ALL: &[Family<Snapshot>] = &[
             let servers = ["http", "admin"].into_iter();
             let sample = |server| Sample::new([("server", server)], fails(server));
             servers.map(sample).collect()
+        },
+    },
+    Family {
+        name: "ssm_proxyd_http_rejected_total",
+        kind: Counter,
+        help: "Requests and connections that the HTTP server rejected, by reason",
+        samples: |s| {
+            let rejections = s.http_rejections.iter();
+            let sample =
+                |(kind, count): &(Rejection, u64)| Sample::new([("reason", kind.name())], *count);
+            rejections.map(sample).collect()
         },
     },
     Family {
