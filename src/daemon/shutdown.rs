@@ -6,7 +6,7 @@
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::admin::{ErrorKind, error_response};
 use super::binder::Binder;
@@ -136,7 +136,11 @@ impl Stopping {
         forwards.stop(ShutdownPhase::Aborting);
         tokio::select! {
             ended = timeout(limits.forwards, forwards.ended()) => if ended.is_err() {
-                warn!("some connections did not close in time");
+                // Sessions need longer if their agents do not answer, and are terminated below.
+                match snapshot.connections() {
+                    0 => debug!("some sessions did not close in time"),
+                    connections => warn!(connections, "some connections did not close in time"),
+                }
             },
             _ = forced.wait_for(|shutdown_mode| *shutdown_mode == ShutdownMode::Forced) => {}
         }

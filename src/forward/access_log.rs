@@ -1,7 +1,7 @@
 //! Access log: one line per connection that has ended (docs/access-log.md).
 //!
-//! Failures are warnings, but the same failure to get a session only once a minute. Other
-//! connections that carried bytes are logged at `info`, those without a byte at `debug`.
+//! Failures are warnings, but the same failure to get a session or to reach the destination only once
+//! a minute. Other connections that carried bytes are logged at `info`, those without a byte at `debug`.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::telemetry::{ConnectionRecord, EndReason, Phase, Stage};
 pub(super) struct End {
     pub(super) reason: EndReason,
     pub(super) failure: Option<EndFailure>,
-    /// How many failures to get a session were not logged before this one; `None` if the same was
-    /// logged recently.
+    /// How many failures to get a session, or to reach the destination, were not logged before this
+    /// one; `None` if the same was logged recently.
     pub(super) omitted: Option<u64>,
     /// The session that it was waiting for, if it had none and that is known.
     pub(super) timeline: Option<SessionTimeline>,
@@ -62,6 +62,17 @@ impl End {
         let failure = EndFailure {
             class,
             error: Printable::of(panic),
+            hint: class.remedy().into(),
+        };
+        Self::failed(EndReason::InternalError, failure)
+    }
+
+    /// The end of a connection whose task was aborted although no stop was requested.
+    pub(super) fn aborted() -> Self {
+        let class = ErrorClass::InternalError;
+        let failure = EndFailure {
+            class,
+            error: "the task of the connection was aborted".into(),
             hint: class.remedy().into(),
         };
         Self::failed(EndReason::InternalError, failure)
@@ -115,7 +126,7 @@ impl Drop for Conclusion {
 /// Logs a record in one line.
 fn log(record: &ConnectionRecord, omitted: Option<u64>, is_answered: bool) {
     let is_connecting = matches!(record.phase, Phase::Connecting(_));
-    let was_logged = is_connecting && omitted.is_none();
+    let was_logged = omitted.is_none();
     macro_rules! line {
         ($level:ident) => {{
             let seconds = |stage| record.stages.get(stage).map(seconds);

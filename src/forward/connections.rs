@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The task of a connection calls [`TrackedConnection::record`]. If the task is aborted, dropping
-//! the guard writes the record.
+//! the guard writes the record: of a stop if one was requested, else of an internal error.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,6 +23,7 @@ use super::first_bytes::FirstBytes;
 use super::peer::Peer;
 use super::pool_handle::Lease;
 use super::session_table::SessionTable;
+use super::shutdown::ShutdownWatch;
 use super::timeline::SessionTimeline;
 use crate::clock;
 use crate::config;
@@ -75,7 +76,7 @@ impl ConnectionTable {
     }
 
     /// Adds and counts a connection that was just accepted.
-    pub(super) fn add(self: &Arc<Self>, peer: Peer) -> TrackedConnection {
+    pub(super) fn add(self: &Arc<Self>, peer: Peer, stop: ShutdownWatch) -> TrackedConnection {
         let connection = Arc::new(ActiveConnection {
             id: NEXT_ID.fetch_add(1, Relaxed),
             peer,
@@ -93,6 +94,7 @@ impl ConnectionTable {
             table: Arc::clone(self),
             connection,
             is_recorded: AtomicBool::new(false),
+            stop,
             span: Span::current(),
         }
     }
@@ -282,6 +284,7 @@ pub(super) struct TrackedConnection {
     table: Arc<ConnectionTable>,
     connection: Arc<ActiveConnection>,
     is_recorded: AtomicBool,
+    stop: ShutdownWatch,
     /// Span of the forward.
     span: Span,
 }
@@ -379,7 +382,11 @@ impl TrackedConnection {
 
 impl Drop for TrackedConnection {
     fn drop(&mut self) {
-        self.record(End::new(EndReason::Stopped));
+        let is_stopping = self.stop.is_stopping() && !std::thread::panicking();
+        self.record(match is_stopping {
+            true => End::new(EndReason::Stopped),
+            false => End::aborted(),
+        });
     }
 }
 

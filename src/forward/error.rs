@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::pool::Severity;
@@ -207,7 +207,7 @@ impl LogDedup {
     pub(super) fn handle_failure(
         &mut self,
         now: Instant,
-        failure: &ConnectFailure,
+        failure: &impl fmt::Display,
         cost: u64,
     ) -> Option<u64> {
         self.outage.get_or_insert((now, 0)).1 += cost;
@@ -227,6 +227,17 @@ impl LogDedup {
         let (since, cost) = std::mem::take(self).outage?;
         Some((now.saturating_duration_since(since), cost))
     }
+}
+
+/// Suppresses repeated log lines of the connections of a forward.
+#[derive(Debug, Default)]
+pub(super) struct RepeatedLines {
+    /// About a limit of connections.
+    pub(super) limit: Mutex<LogDedup>,
+    /// About requests that clients of a proxy should not make.
+    pub(super) request: Mutex<LogDedup>,
+    /// About a destination that the agent cannot reach.
+    pub(super) refusal: Mutex<LogDedup>,
 }
 
 /// Interval at which the same failure is logged again.

@@ -17,7 +17,7 @@ use super::access_log::End;
 use super::byte_counters::ByteCounters;
 use super::client::Connection;
 use super::connections::{ActiveConnection, ConnectionTable, TrackedConnection};
-use super::error::{ConnectFailure, LogDedup, refusal};
+use super::error::{ConnectFailure, RepeatedLines, refusal};
 use super::explainer::Explainer;
 use super::opening::{OpenConnection, first_stream, within};
 use super::outcome::Outcome;
@@ -46,10 +46,7 @@ pub(super) struct Handler {
     pub(super) accept_permits: Arc<Semaphore>,
     /// Limits the ended connections whose client has not read its last bytes yet.
     pub(super) lingering: Semaphore,
-    /// Suppresses repeated log lines about a limit of connections.
-    pub(super) limit_log: Mutex<LogDedup>,
-    /// Suppresses repeated log lines about requests that clients of a proxy should not make.
-    pub(super) request_log: Mutex<LogDedup>,
+    pub(super) repeats: RepeatedLines,
     /// Makes every connection log one line (dump of open connections).
     pub(super) dump_connections: TriggerReceiver,
     pub(super) metrics: Arc<ForwardMetrics>,
@@ -165,8 +162,8 @@ impl Handler {
     /// Returns the refusal of a permit or a request. The same one is a warning once a minute.
     pub(super) fn deduplicated(&self, refusal: SlotRefusal) -> SlotRefusal {
         let log = match &refusal.failure {
-            ConnectFailure::LimitReached(_) => &self.limit_log,
-            ConnectFailure::Denied(_) | ConnectFailure::BadRequest(_) => &self.request_log,
+            ConnectFailure::LimitReached(_) => &self.repeats.limit,
+            ConnectFailure::Denied(_) | ConnectFailure::BadRequest(_) => &self.repeats.request,
             ConnectFailure::Session(_)
             | ConnectFailure::KeyNotPushed(_)
             | ConnectFailure::Tunnel(_)
@@ -212,10 +209,10 @@ impl Handler {
         drop(stream);
         let failure = lease.tunnel().failure();
         let destination = self.connections.destination(active);
-        self.record_answer_or_refusal(&outcome, active, &destination);
+        let omitted = self.record_answer_or_refusal(&outcome, active, &destination);
         let undelivered = delivered.err();
         let end = outcome.end(failure.as_deref(), undelivered.as_deref(), &destination);
-        let conclusion = tracked.conclude(end);
+        let conclusion = tracked.conclude(End { omitted, ..end });
         drop(lease);
         drop(permits);
         match ended {
@@ -288,25 +285,39 @@ impl Handler {
         }
     }
 
-    /// Records in the metrics whether the destination answered or refused.
+    /// Records in the metrics whether the destination answered or refused. Returns how many
+    /// refusals were not logged as warnings before; `None` if this one must not be one either.
     fn record_answer_or_refusal(
         &self,
         outcome: &Outcome,
         active: &ActiveConnection,
         destination: &Printable,
-    ) {
+    ) -> Option<u64> {
+        let (now, is_proxy) = (clock::now(), self.settings.is_proxy());
+        let log = || {
+            self.repeats
+                .refusal
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
         if active.counters.received() > 0 {
             let is_shared = matches!(self.settings.sessions, config::SessionMode::Shared { .. });
             self.metrics
                 .record_answer(is_shared.then_some(active.accepted()));
+            if !is_proxy && let Some((after, connections_reset)) = log().handle_success(now) {
+                info!(?after, connections_reset, "the destination answers again");
+            }
         } else if let Outcome::StreamLost(Reason::Refused) = outcome {
-            let refusal = refusal(destination, clock::now());
-            match self.settings.is_proxy() {
+            let refusal = refusal(destination, now);
+            let omitted = log().handle_failure(now, &refusal.error, 1);
+            match is_proxy {
                 // It says nothing about other destinations.
                 true => self.metrics.count_failure(refusal.class),
                 false => self.metrics.record_refusal(refusal),
             }
+            return omitted;
         }
+        Some(0)
     }
 }
 
@@ -376,5 +387,6 @@ async fn stop_grace_over(stop: &mut ShutdownWatch) {
 /// A connection without traffic for this long is idle.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// How long a stop waits for the upload of a client that has already disconnected.
-const UPLOAD_GRACE: Duration = Duration::from_secs(1);
+/// How long a stop waits for the upload of a client that has already disconnected. Less than the
+/// time that connections have to close in the shortest stop: one second.
+const UPLOAD_GRACE: Duration = Duration::from_millis(800);

@@ -44,7 +44,7 @@ mod tunnel_task;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -57,6 +57,7 @@ use self::client::Connection;
 pub use self::client::Stdio;
 pub use self::connections::{ConnectionInfo, ConnectionTable};
 pub use self::context::Context;
+use self::error::RepeatedLines;
 use self::explainer::Explainer;
 pub use self::first_tunnel::{FirstFailure, FirstTunnel};
 use self::handler::Handler;
@@ -132,8 +133,7 @@ impl Forward {
             all_permits,
             accept_permits,
             lingering: Semaphore::new(lingering),
-            limit_log: Mutex::default(),
-            request_log: Mutex::default(),
+            repeats: RepeatedLines::default(),
             dump_connections,
             metrics,
         });
@@ -300,7 +300,7 @@ async fn accept_until_released(
                 (pause, failures) = (ACCEPT_PAUSE, 0);
                 let peer = connection.peer();
                 let span = error_span!("connection", %peer, session = Empty, stream = Empty);
-                let tracked = serve.connections.add(peer);
+                let tracked = serve.connections.add(peer, stop.clone());
                 let task = Arc::clone(serve).run(tracked, connection, slot, stop.clone());
                 let mut task = Box::pin(task.instrument(span));
                 match first_step(task.as_mut()).await {

@@ -29,6 +29,8 @@ impl SessionEntry {
         }
     }
 
+    /// Reads the state of the tunnel. Its lock is held for the comparison or replacement of one
+    /// value and no other is acquired under it, so this may be called with the table locked.
     fn is_opening(&self) -> bool {
         self.tunnel.as_ref().is_none_or(Tunnel::is_opening)
     }
@@ -50,7 +52,7 @@ impl SessionTable {
             let sessions = self.lock();
             sessions.values().find(|entry| entry.is_opening()).cloned()
         };
-        // Not while locked: the tunnel has a lock of its own.
+        // Not while locked: the lock of the core is held while it handles messages.
         opening.map(|entry| entry.timeline()).unwrap_or_default()
     }
 

@@ -29,6 +29,11 @@ impl ShutdownWatch {
         Self(stop)
     }
 
+    /// Returns true if connections may be aborted: a stop was requested, or the owner is gone.
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.0.borrow() >= ShutdownPhase::Draining || self.0.has_changed().is_err()
+    }
+
     /// Waits until nothing more must be accepted.
     pub(super) async fn released(&mut self) {
         #[cfg(test)]

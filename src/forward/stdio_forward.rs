@@ -8,7 +8,7 @@
 //! ```
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -20,7 +20,7 @@ use super::Context;
 use super::access_log::End;
 use super::client::{Connection, Stdio, StdioIoError, StdioIoErrors};
 use super::connections::ConnectionTable;
-use super::error::ConnectFailure;
+use super::error::{ConnectFailure, RepeatedLines};
 use super::explainer::Explainer;
 use super::handler::{Handler, timeouts};
 use super::outcome::Outcome;
@@ -85,8 +85,7 @@ impl StdioForward {
             all_permits,
             accept_permits: Arc::new(Semaphore::new(1)),
             lingering: Semaphore::new(1),
-            limit_log: Mutex::default(),
-            request_log: Mutex::default(),
+            repeats: RepeatedLines::default(),
             dump_connections,
             metrics,
         };
@@ -136,7 +135,7 @@ async fn serve(
     mut stop: ShutdownWatch,
     progress: &watch::Sender<StdioStage>,
 ) -> CloseReason {
-    let tracked = handler.connections.add(connection.peer());
+    let tracked = handler.connections.add(connection.peer(), stop.clone());
     let active = tracked.active();
     let Ok(slot) = Arc::clone(&handler.accept_permits)
         .acquire_owned()

@@ -116,16 +116,21 @@ fn hint_line(hint: &str) -> String {
     }
 }
 
-/// Returns a line for each distinct identity, with the forwards that use it.
+/// Returns a line for each distinct identity, with the forwards that use it. They may have requested
+/// their credentials at different times; the first expiry is shown.
 fn credentials(forwards: &[ForwardReport]) -> String {
-    let mut identities: Vec<(&CredentialsReport, Vec<&str>)> = Vec::new();
+    let mut identities: Vec<(CredentialsReport, Vec<&str>)> = Vec::new();
     for forward in forwards {
         let Some(own) = &forward.credentials else {
             continue;
         };
-        match identities.iter_mut().find(|(known, _)| *known == own) {
-            Some((_, names)) => names.push(&forward.name),
-            None => identities.push((own, vec![&forward.name])),
+        match identities.iter_mut().find(|(known, _)| is_same(known, own)) {
+            Some((known, names)) => {
+                let expiries = [known.expires_seconds, own.expires_seconds];
+                known.expires_seconds = expiries.into_iter().flatten().min();
+                names.push(&forward.name);
+            }
+            None => identities.push((own.clone(), vec![&forward.name])),
         }
     }
     let lines = identities.iter().map(|(own, names)| {
@@ -142,6 +147,17 @@ fn credentials(forwards: &[ForwardReport]) -> String {
         true => lines,
         false => format!("\n{lines}"),
     }
+}
+
+fn is_same(one: &CredentialsReport, other: &CredentialsReport) -> bool {
+    let identity = |own: &CredentialsReport| {
+        (
+            own.profile.clone(),
+            own.role_arn.clone(),
+            own.account.clone(),
+        )
+    };
+    identity(one) == identity(other)
 }
 
 /// Returns an identity in words.

@@ -1,6 +1,7 @@
 //! What a record contains, and how it is logged.
 
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
@@ -10,7 +11,8 @@ use ssm_proxyd::sim::{Options, ServerKind, Simulator};
 use super::Fixture;
 use crate::cli::ended;
 use crate::support::daemon_process::{
-    DaemonProcess, File, assert_echo, assert_names, caller, connect, forward_to,
+    DaemonProcess, File, assert_echo, assert_names, assert_reset, caller, connect, forward_to,
+    free_address,
 };
 use crate::support::in_process::{TARGET, destination, unpaced};
 use crate::support::process::Process;
@@ -108,6 +110,40 @@ async fn connections_beyond_a_limit_are_one_warning() {
     let levels = records.map(|record| record["level"].clone());
     assert_eq!(levels, ["WARN", "DEBUG", "DEBUG"]);
     drop((first, beyond));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_destination_is_one_warning_until_it_answers() {
+    let address = free_address();
+    let keys = format!("remote = {}", address.port());
+    let mut fixture = Fixture::new(unpaced(), &keys).await;
+    let mut refused = |fixture: &mut Fixture| {
+        assert_reset(connect(fixture.address));
+        let record = fixture.record();
+        assert_eq!(record["reason"], "destination_unreachable", "{record:#}");
+        record
+    };
+
+    let levels = [(); 3].map(|()| refused(&mut fixture)["level"].clone());
+
+    assert_eq!(levels, ["WARN", "DEBUG", "DEBUG"]);
+    let listener = TcpListener::bind(address).unwrap();
+    let client = connect(fixture.address);
+    let (mut accepted, _) = listener.accept().unwrap();
+    accepted.write_all(b"hello").unwrap();
+    drop((accepted, listener));
+    let line = fixture
+        .daemon
+        .stderr
+        .wait_for("the destination answers again");
+    assert_names(&line, &["\"connections_reset\":3"]);
+    drop(client);
+    fixture.record();
+    let record = refused(&mut fixture);
+    assert_eq!(
+        (&record["level"], &record["omitted"]),
+        (&"WARN".into(), &Value::Null)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
