@@ -6,6 +6,7 @@
 mod ad_hoc;
 mod admin_socket_path;
 mod aws_options;
+mod cells;
 mod check;
 mod completions;
 mod connect;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::terminal;
+use super::{cells, terminal};
 use crate::clock;
 use crate::printable::printable_lines;
 use crate::quantity;
@@ -37,7 +37,7 @@ impl ProgressLine {
             return;
         }
         let width = terminal::width(io::stderr()).unwrap_or(80);
-        let line: String = printable_lines(text).chars().take(width - 1).collect();
+        let line = cells::cut(&printable_lines(text), width - 1);
         // The line of a prompt is not overwritten.
         if unless_prompting(|| write_to_stderr(&format!("{CLEAR}{line}\r"))) {
             text.clone_into(&mut self.shown);

@@ -258,6 +258,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ("toml", At(&["config/document"])),
     ("tracing", AnywhereBut(&["wire", "config"])),
     ("tracing-subscriber", At(&["telemetry/log"])),
+    ("unicode-width", At(&["cli/cells"])),
     ("uuid", At(&["wire/message", "proto", "tunnel", "sim"])),
     ("std::env", At(&["cli"])),
 ];

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cli::terminal;
+use crate::cli::{cells, terminal};
 use crate::quantity::{rate, time};
 use crate::telemetry::{CredentialsReport, ForwardReport, StatusReport};
 
@@ -179,20 +179,17 @@ pub(super) fn identity(own: &CredentialsReport) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// Aligns columns to their widest cell; the last column is not padded. The columns of `numbers` are
+/// Aligns columns to their widest entry; the last column is not padded. The columns of `numbers` are
 /// aligned to the right.
 pub(super) fn table(head: &[&str], numbers: &[usize], rows: &[Vec<String>]) -> String {
     let titles = head.iter().map(ToString::to_string).collect();
     let rows: Vec<&Vec<String>> = [&titles].into_iter().chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let width = |column: usize| rows.iter().map(|row| cells::width(&row[column])).max();
     let widths: Vec<usize> = (0..head.len()).map(|c| width(c).unwrap_or(0)).collect();
     let line = |row: &&Vec<String>| {
         let cells = row.iter().zip(&widths).enumerate();
         let cells: Vec<String> = cells
-            .map(|(column, (cell, width))| match numbers.contains(&column) {
-                true => format!("{cell:>width$}"),
-                false => format!("{cell:<width$}"),
-            })
+            .map(|(column, (cell, width))| cells::pad(cell, *width, numbers.contains(&column)))
             .collect();
         format!("{}\n", cells.join("  ").trim_end())
     };
@@ -216,3 +213,52 @@ const NUMBERS: &[usize] = &[2, 3, 4, 5, 6];
 
 /// Maximum number of forwards named with an identity.
 const MAX_NAMED: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_in_cells() {
+        let row = |name: &str, count: &str, last: &str| [name, count, last].map(str::to_owned).to_vec();
+
+        let text = table(
+            &["NAME", "OPEN", "LAST"],
+            &[1],
+            &[row("データ", "7", "a"), row("e\u{301}", "10", "b")],
+        );
+
+        assert_eq!(
+            text,
+            "NAME    OPEN  LAST\nデータ     7  a\ne\u{301}         10  b\n"
+        );
+    }
+
+    #[test]
+    fn forwards_with_the_same_identity_are_one_line_with_the_first_expiry() {
+        let forward = |name: &str, profile: &str, expires: Option<u64>| {
+            let forward = serde_json::json!({
+                "name": name, "listen": [], "target": "i", "remote": "r:1", "state": "ready",
+                "connections": 0, "waiting": 0, "accepted": 0, "sent": 0, "received": 0,
+                "sessions": 0, "sessions_ready": 0, "sessions_started": 0, "sessions_failed": 0,
+                "resumes": 0, "failure": null, "credentials": {
+                    "profile": profile, "role_arn": null, "account": null,
+                    "expires_seconds": expires,
+                },
+            });
+            serde_json::from_value(forward).unwrap()
+        };
+
+        let text = credentials(&[
+            forward("a", "prod", Some(125)),
+            forward("b", "test", None),
+            forward("c", "prod", Some(60)),
+        ]);
+
+        assert_eq!(
+            text,
+            "\ncredentials of a, c: profile prod, expire in 1m\n\
+             credentials of b: profile test, do not expire\n"
+        );
+    }
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::{StatusArgs, request, text};
+use crate::cli::cells;
 use crate::cli::control::{AskError, ask, ask_quietly, sent, unexpected_response};
 use crate::cli::exit::Exit;
 use crate::cli::stdout::{self, StdoutClosed};
@@ -74,7 +75,7 @@ fn draw(text: &str) -> Result<(), StdoutClosed> {
     let mut screen = String::from(HOME);
     // The last line stays free, so that nothing scrolls.
     for line in text.lines().take(height.saturating_sub(1)) {
-        screen.extend(line.chars().take(width));
+        screen += &cells::cut(line, width);
         screen += NEXT;
     }
     stdout::print(screen + REST)

@@ -117,7 +117,7 @@ async fn an_unreachable_destination_is_one_warning_until_it_answers() {
     let address = free_address();
     let keys = format!("remote = {}", address.port());
     let mut fixture = Fixture::new(unpaced(), &keys).await;
-    let mut refused = |fixture: &mut Fixture| {
+    let refused = |fixture: &mut Fixture| {
         assert_reset(connect(fixture.address));
         let record = fixture.record();
         assert_eq!(record["reason"], "destination_unreachable", "{record:#}");
