@@ -50,6 +50,12 @@ impl ForwardSnapshot {
         detail
     }
 
+    /// Returns the number of connections whose client has not closed.
+    pub(super) fn with_client(&self) -> usize {
+        let tables = self.all().filter_map(|info| info.connections.as_ref());
+        tables.map(|table| table.with_client()).sum()
+    }
+
     /// Resets a connection, and returns the response for the operator.
     pub(super) fn close(&self, id: u64) -> Response {
         let mut tables = self.all().filter_map(|info| info.connections.as_ref());

@@ -172,7 +172,8 @@ impl HandedOver {
             ..self.forward.clone()
         };
         let (context, own) = (self.context.clone(), Listeners::default());
-        let forward = Forward::bind(settings, context, own, &mut Listeners::default()).await?;
+        let released = &mut Listeners::default();
+        let forward = Forward::bind(settings, context, own, released, Arc::default()).await?;
         let listening = Listening {
             addresses: forward.addresses(),
             metrics: Arc::clone(forward.metrics()),

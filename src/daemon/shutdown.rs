@@ -136,9 +136,10 @@ impl Stopping {
         forwards.stop(ShutdownPhase::Aborting);
         tokio::select! {
             ended = timeout(limits.forwards, forwards.ended()) => if ended.is_err() {
-                // Sessions need longer if their agents do not answer, and are terminated below.
-                match snapshot.connections() {
-                    0 => debug!("some sessions did not close in time"),
+                // Each upload of a client that has closed is recorded, and sessions whose agents do
+                // not answer are terminated below.
+                match snapshot.with_client() {
+                    0 => debug!("some uploads or sessions did not end in time"),
                     connections => warn!(connections, "some connections did not close in time"),
                 }
             },

@@ -6,21 +6,22 @@
 //! ```
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tracing::{Span, debug, info};
+use tracing::{Span, info};
 
 use super::access_log::End;
 use super::byte_counters::ByteCounters;
 use super::client::Connection;
+use super::closing::close;
 use super::connections::{ActiveConnection, ConnectionTable, TrackedConnection};
 use super::error::{ConnectFailure, RepeatedLines, refusal};
 use super::explainer::Explainer;
 use super::opening::{OpenConnection, first_stream, within};
-use super::outcome::Outcome;
+use super::outcome::{Outcome, STOPPING};
 use super::pool_handle::{AcceptPermit, Lease, PoolHandle, SlotRefusal};
 use super::relay::{ENDED_EARLY, NOT_TAKEN, RelayTimeouts, classify, flush_upload, relay};
 use super::shutdown::ShutdownWatch;
@@ -211,24 +212,31 @@ impl Handler {
         let destination = self.connections.destination(active);
         let omitted = self.record_answer_or_refusal(&outcome, active, &destination);
         let undelivered = delivered.err();
-        let end = outcome.end(failure.as_deref(), undelivered.as_deref(), &destination);
-        let conclusion = tracked.conclude(End { omitted, ..end });
-        drop(lease);
-        drop(permits);
+        let end = |outcome: &Outcome| End {
+            omitted,
+            ..outcome.end(failure.as_deref(), undelivered.as_deref(), &destination)
+        };
         match ended {
             Some(connection) if is_explained => {
-                drop(open);
+                let conclusion = tracked.conclude(end(&outcome));
+                drop((lease, permits, open));
                 let first = active.first_bytes.take();
                 let explain = self
                     .explainer
                     .explain(conclusion, connection, first, &mut stop);
                 Box::pin(explain).await;
             }
+            // Others may use the session and the permits while the client reads.
             Some(connection) => {
-                drop(conclusion);
-                self.finish(connection, stop).await;
+                drop((lease, permits));
+                let record = |delivered| tracked.record(end(&delivered));
+                let closing = close(&outcome, connection, active, &self.lingering, stop, record);
+                closing.await;
             }
-            None => {}
+            None => {
+                tracked.record(end(&outcome));
+                drop((lease, permits));
+            }
         }
         (outcome, failure)
     }
@@ -255,7 +263,7 @@ impl Handler {
                 }
                 tokio::select! {
                     delivered = flush_upload(stream, self.timeouts.flush_idle) => delivered,
-                    () = stop_grace_over(stop) => Err("stopping".to_owned()),
+                    () = stop_grace_over(stop) => Err(STOPPING.to_owned()),
                     () = active.close_requested() => return (Outcome::ClosedByOperator, Ok(())),
                     () = sleep_or_pending(self.timeouts.flush_total) => Err(NOT_TAKEN.to_owned()),
                 }
@@ -265,24 +273,6 @@ impl Handler {
             Outcome::StreamLost(_) | Outcome::Stopped | Outcome::ClosedByOperator => Ok(()),
         };
         (outcome, delivered)
-    }
-
-    /// Closes a connection gracefully. A client that does not read its last bytes delays this, so
-    /// the number of such connections is limited; for the others, the kernel keeps delivering for
-    /// some minutes.
-    pub(super) async fn finish(&self, connection: Connection, mut stop: ShutdownWatch) {
-        let Ok(_permit) = self.lingering.try_acquire() else {
-            debug!(
-                "too many clients do not read their final bytes; closing this connection without waiting; the kernel delivers the rest"
-            );
-            return connection.close_without_waiting();
-        };
-        // The close first: it begins with FIN, and dropped before that it would be a reset.
-        tokio::select! {
-            biased;
-            () = connection.close_gracefully() => {}
-            () = stop.aborting() => {}
-        }
     }
 
     /// Records in the metrics whether the destination answered or refused. Returns how many
@@ -387,6 +377,5 @@ async fn stop_grace_over(stop: &mut ShutdownWatch) {
 /// A connection without traffic for this long is idle.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// How long a stop waits for the upload of a client that has already disconnected. Less than the
-/// time that connections have to close in the shortest stop: one second.
-const UPLOAD_GRACE: Duration = Duration::from_millis(800);
+/// How long a stop waits for the upload of a client that has already disconnected.
+const UPLOAD_GRACE: Duration = Duration::from_secs(1);

@@ -14,6 +14,7 @@
 mod access_log;
 mod byte_counters;
 mod client;
+mod closing;
 mod connections;
 mod context;
 mod error;
@@ -107,7 +108,6 @@ impl Forward {
     ) -> Result<Self, ListenError> {
         let bound = Listeners::bind((&settings).into(), &context.passed, own, released).await?;
         let settings = Arc::new(settings);
-        let permits = Semaphore::new(settings.max_connections);
         let all_permits = Arc::clone(&context.permits);
         // Each listener holds one slot while it waits in accept.
         let accept_permits =
@@ -127,9 +127,9 @@ impl Forward {
             connections,
             explainer: Explainer::new(&settings, lingering),
             timeouts: handler::timeouts(&settings),
+            permits: Semaphore::new(settings.max_connections),
             settings,
             pool,
-            permits,
             all_permits,
             accept_permits,
             lingering: Semaphore::new(lingering),

@@ -97,3 +97,6 @@ fn undelivered_failure(why: &str) -> EndFailure {
         hint: Printable::default(),
     }
 }
+
+/// Reason why the last bytes of a client may be lost: a stop did not wait for them.
+pub(super) const STOPPING: &str = "stopping";

@@ -16,6 +16,7 @@ use tokio::time::{timeout, timeout_at};
 
 use super::access_log::End;
 use super::client::Connection;
+use super::closing::close_answered;
 use super::connections::{ActiveConnection, TrackedConnection};
 use super::error::ConnectFailure;
 use super::handler::Handler;
@@ -148,7 +149,7 @@ impl Handler {
         }
         tracked.record(end);
         if let Some(connection) = connection {
-            self.finish(connection, stop).await;
+            close_answered(connection, &self.lingering, stop).await;
         }
     }
 }

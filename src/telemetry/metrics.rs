@@ -84,13 +84,12 @@ impl ForwardMetrics {
 
     /// Counts a failure that says nothing about other connections.
     pub fn count_failure(&self, class: ErrorClass) {
-        *self.past().counts.entry(class).or_default() += 1;
+        self.totals.count_failure(class);
     }
 
     /// Counts a failed session start that says nothing about other connections.
     pub fn count_session_failure(&self, class: ErrorClass) {
-        self.failed.fetch_add(1, Relaxed);
-        *self.past().sessions.entry(class).or_default() += 1;
+        self.totals.count_failed_session(class);
         self.count_failure(class);
     }
 

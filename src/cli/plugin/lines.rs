@@ -91,14 +91,14 @@ pub(super) fn ended(session: &str, why: &Printable) -> String {
 /// Returns if stdout takes nothing.
 pub(super) async fn report_connections(metrics: Arc<ForwardMetrics>, session: &str) -> Option<()> {
     let unreachable = || {
-        let ends = metrics.ends();
+        let ends = metrics.totals.ends();
         ends.get(&EndReason::DestinationUnreachable)
             .copied()
             .unwrap_or_default()
     };
     let (mut has_accepted, mut refused) = (false, 0);
     loop {
-        if !has_accepted && metrics.accepted.load(Relaxed) > 0 {
+        if !has_accepted && metrics.totals.accepted.load(Relaxed) > 0 {
             has_accepted = true;
             printed(format!("\nConnection accepted for session [{session}]\n")).await?;
         }

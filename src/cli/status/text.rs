@@ -220,7 +220,8 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_in_cells() {
-        let row = |name: &str, count: &str, last: &str| [name, count, last].map(str::to_owned).to_vec();
+        let row =
+            |name: &str, count: &str, last: &str| [name, count, last].map(str::to_owned).to_vec();
 
         let text = table(
             &["NAME", "OPEN", "LAST"],

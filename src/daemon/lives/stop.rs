@@ -133,7 +133,9 @@ impl Life {
         match response {
             Some(Response::Stopped {
                 sessions_left: Some(0),
-            }) if open > 0 => Err(format!("`stop` reports 0 sessions left of {open}")),
+            }) if open > 0 && !self.may_leave_sessions => {
+                Err(format!("`stop` reports 0 sessions left of {open}"))
+            }
             Some(Response::Stopped { .. }) | None => Ok(()),
             Some(other) => Err(format!("unexpected response to `stop`: {other:?}")),
         }

@@ -182,6 +182,25 @@ impl Connection {
         }
     }
 
+    /// Sends FIN, and waits until the client has what was written. Then
+    /// [`Connection::close_gracefully`] must be called.
+    pub(super) async fn deliver(&self) -> Delivery {
+        match self {
+            Self::Tcp(socket) => socket.deliver().await,
+            // What was written stays readable after the close.
+            Self::Unix(_) | Self::Stdio(_) => Delivery::Complete,
+            #[cfg(test)]
+            Self::Virtual(_) => Delivery::Complete,
+        }
+    }
+
+    /// Resets a connection that [`Connection::deliver`] has ended.
+    pub(super) fn reset(self) {
+        if let Self::Tcp(socket) = &self {
+            socket.reset_on_drop();
+        }
+    }
+
     /// Closes the connection gracefully: sends FIN and gives the client time to read what was
     /// written. What it still sends is discarded.
     pub(super) async fn close_gracefully(self) {
@@ -217,6 +236,17 @@ impl Connection {
             Self::Virtual(socket) => socket.close_without_waiting(),
         }
     }
+}
+
+/// Whether a client has received everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// It has everything, as far as its kernel says.
+    Complete,
+    /// It closed or reset the connection before.
+    ClientClosed,
+    /// It does not read; the kernel keeps trying for a while.
+    LeftToKernel,
 }
 
 /// Delivers urgent ("out-of-band") bytes in line with the others; the kernel would skip them

@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::fmt::{self, Debug, Write};
+use std::iter;
 
 use tracing::field::{Field, Visit};
 use tracing_subscriber::field::RecordFields;
@@ -75,16 +76,11 @@ impl Visit for TextVisitor<'_> {
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
         self.record(field.name(), format_args!("{value}"), needs_quotes);
-        let mut sources = String::new();
-        let mut source = value.source();
-        while let Some(error) = source {
-            let separator = if sources.is_empty() { "" } else { ": " };
-            self.result = self.result.and(write!(sources, "{separator}{error}"));
-            source = error.source();
-        }
+        let sources = iter::successors(value.source(), |&error| error.source());
+        let sources: Vec<String> = sources.map(ToString::to_string).collect();
         if !sources.is_empty() {
             let name = format!("{}.sources", field.name());
-            self.record(&name, format_args!("{sources}"), |_| true);
+            self.record(&name, format_args!("{}", sources.join(": ")), |_| true);
         }
     }
 
@@ -221,7 +217,7 @@ mod tests {
     #[test]
     fn the_sources_of_an_error_are_one_value() {
         let inner = io::Error::other("no a=b");
-        let outer = io::Error::new(io::ErrorKind::Other, Outer(inner));
+        let outer = io::Error::other(Outer(inner));
         let line = logged(false, || {
             info!(error = &outer as &(dyn Error + 'static), "failed");
         });

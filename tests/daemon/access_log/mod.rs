@@ -1,6 +1,7 @@
 //! The access log: exactly one record for each accepted connection, with every reason.
 
 mod content;
+mod endings;
 mod ledger;
 mod proxy_reasons;
 mod reasons;

@@ -33,6 +33,7 @@ async fn each_forward_has_a_page_that_says_why_it_is_not_ready() {
 async fn a_forward_whose_warm_sessions_cannot_be_started_is_not_ready() {
     let mut fixture = Fixture::new("").await;
     let node = "i-00000000000000bad";
+    fixture.simulator.set_offline(node, true);
     let warm = forward("w", "remote = 1\nwarm = 1").replace(TARGET, node);
     fixture.write(&serving(fixture.http), &(fixture.forward_with("") + &warm));
     fixture.reload("reloaded: ");

@@ -6,29 +6,30 @@
 //! ```
 //!
 //! The task of a connection calls [`TrackedConnection::record`]. If the task is aborted, dropping
-//! the guard writes the record: of a stop if one was requested, else of an internal error.
+//! the guard writes the record: of a stop if one was requested, which may have cut the upload of a
+//! client that has closed; else of an internal error.
+
+mod tracked;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tracing::Span;
 
-use super::access_log::{Conclusion, End};
-use super::byte_counters::ByteCounters;
-use super::first_bytes::FirstBytes;
-use super::peer::Peer;
-use super::pool_handle::Lease;
-use super::session_table::SessionTable;
-use super::shutdown::ShutdownWatch;
-use super::timeline::SessionTimeline;
+pub(super) use self::tracked::TrackedConnection;
 use crate::clock;
 use crate::config;
+use crate::forward::byte_counters::ByteCounters;
+use crate::forward::first_bytes::FirstBytes;
+use crate::forward::peer::Peer;
+use crate::forward::pool_handle::Lease;
+use crate::forward::session_table::SessionTable;
+use crate::forward::shutdown::ShutdownWatch;
 use crate::printable::Printable;
-use crate::telemetry::{ConnectionRecord, EndReason, ForwardMetrics, Phase, Stage, StageTimes};
+use crate::telemetry::{ForwardMetrics, Phase, Stage, StageTimes};
 use crate::tunnel::Tunnel;
 
 /// The open and pending connections of a forward. Bounded by the permits to accept.
@@ -90,13 +91,7 @@ impl ConnectionTable {
         });
         self.metrics.totals.accepted.fetch_add(1, Relaxed);
         self.lock().insert(connection.id, Arc::clone(&connection));
-        TrackedConnection {
-            table: Arc::clone(self),
-            connection,
-            is_recorded: AtomicBool::new(false),
-            stop,
-            span: Span::current(),
-        }
+        TrackedConnection::new(Arc::clone(self), connection, stop)
     }
 
     /// Resets a connection. Returns false if there is none of this number.
@@ -119,6 +114,13 @@ impl ConnectionTable {
         let waiting = Phase::Connecting(self.sessions.opening().stage());
         let list = first.iter().map(|connection| connection.info(now, waiting));
         (list.collect(), count)
+    }
+
+    /// Returns the number of connections whose client has not closed.
+    pub fn with_client(&self) -> usize {
+        let connections = self.lock();
+        let with_client = connections.values().filter(|one| !one.is_flushing());
+        with_client.count()
     }
 
     /// Returns the number of connections of each session.
@@ -241,6 +243,11 @@ impl ActiveConnection {
         self.close.notified().await;
     }
 
+    /// Returns true if the client has closed and its last bytes are being delivered.
+    fn is_flushing(&self) -> bool {
+        matches!(self.current().position, Position::Open(Phase::Flushing))
+    }
+
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -278,120 +285,11 @@ impl ActiveConnection {
     }
 }
 
-/// A connection, owned by its task.
-#[derive(Debug)]
-pub(super) struct TrackedConnection {
-    table: Arc<ConnectionTable>,
-    connection: Arc<ActiveConnection>,
-    is_recorded: AtomicBool,
-    stop: ShutdownWatch,
-    /// Span of the forward.
-    span: Span,
-}
-
-impl TrackedConnection {
-    /// Returns the connection.
-    pub(super) fn active(&self) -> &ActiveConnection {
-        &self.connection
-    }
-
-    /// Finds the program of the client, if that is possible.
-    pub(super) async fn find_command(&self) {
-        if let Some(command) = self.connection.peer.command().await {
-            // Set once.
-            let _same = self.connection.command.set(command);
-        }
-    }
-
-    /// Writes its record, unless it has one, and removes it from the table.
-    pub(super) fn record(&self, end: End) {
-        drop(self.conclude(end));
-    }
-
-    /// Counts its end, unless it was counted, and removes it from the table. Dropping the result
-    /// writes its record.
-    pub(super) fn conclude(&self, end: End) -> Option<Conclusion> {
-        if self.is_recorded.swap(true, Relaxed) {
-            return None;
-        }
-        self.table.lock().remove(&self.connection.id);
-        let (omitted, is_answered) = (end.omitted, end.is_answered);
-        let record = self.finished(end);
-        self.table.metrics.record_end(&record);
-        let span = self.span.clone();
-        Some(Conclusion::new(record, omitted, is_answered, span))
-    }
-
-    fn finished(&self, end: End) -> ConnectionRecord {
-        let connection = &self.connection;
-        let now = clock::now();
-        let (position, opened) = {
-            let current = connection.current();
-            (current.position, current.opened.clone())
-        };
-        let (phase, mut stages) = match (position, &opened) {
-            (Position::Open(phase), Some(opened)) => (phase, opened.stages),
-            (Position::Queued, _) => self.connecting(SessionTimeline::default(), now),
-            (Position::Waiting | Position::Open(_), _) => {
-                let opening = || self.table.sessions.opening();
-                self.connecting(end.timeline.unwrap_or_else(opening), now)
-            }
-        };
-        if let (Some(opened), Some(at)) = (&opened, connection.counters.first_received()) {
-            stages.set(Stage::FirstByte, at.saturating_duration_since(opened.at));
-        }
-        let settings = &self.table.settings;
-        let tunnel = opened.as_ref().map(|opened| &opened.tunnel);
-        let reported = tunnel.and_then(Tunnel::destination);
-        let reported = reported.filter(|_| !settings.is_proxy());
-        let failure = end.failure;
-        ConnectionRecord {
-            id: connection.id,
-            reason: end.reason,
-            phase,
-            class: failure.as_ref().map(|failure| failure.class),
-            sent: connection.counters.sent(),
-            received: connection.counters.received(),
-            duration: now.saturating_duration_since(connection.accepted),
-            stages,
-            resumes: opened.as_ref().map_or(0, |opened| {
-                opened.tunnel.resumes().saturating_sub(opened.resumes)
-            }),
-            longest_stall: opened.as_ref().map_or(Duration::ZERO, |opened| {
-                opened.tunnel.longest_outage(opened.at)
-            }),
-            peer: connection.peer(),
-            target: Printable::of(&settings.target),
-            node: tunnel.map(|tunnel| tunnel.node().into()),
-            destination: reported.unwrap_or_else(|| self.table.destination(connection)),
-            session: tunnel.map(|tunnel| tunnel.session_id().into()),
-            hint: failure
-                .as_ref()
-                .map(|failure| failure.hint.clone())
-                .unwrap_or_default(),
-            error: failure.map(|failure| failure.error),
-            explained: None,
-        }
-    }
-
-    fn connecting(&self, timeline: SessionTimeline, now: Instant) -> (Phase, StageTimes) {
-        let times = timeline.times(self.connection.accepted, now);
-        (Phase::Connecting(timeline.stage()), times)
-    }
-}
-
-impl Drop for TrackedConnection {
-    fn drop(&mut self) {
-        let is_stopping = self.stop.is_stopping() && !std::thread::panicking();
-        self.record(match is_stopping {
-            true => End::new(EndReason::Stopped),
-            false => End::aborted(),
-        });
-    }
-}
-
 /// Destination of a connection whose client has requested none.
 const NOT_REQUESTED: &str = "-";
 
 /// Number of the next connection of this process.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+#[cfg(test)]
+mod tests;

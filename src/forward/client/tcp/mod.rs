@@ -1,0 +1,222 @@
+//! A TCP connection. `SO_LINGER` of zero makes a plain close a reset.
+//!
+//! A client on another machine can disappear without FIN or RST. Keep-alive detects that, so that
+//! it does not hold its connection, permit and session indefinitely. `TCP_USER_TIMEOUT` is not set:
+//! on Linux it also ends connections whose client is alive but reads nothing for a while. The
+//! kernel drops connections with unacknowledged bytes after about 15 minutes (`tcp_retries2`).
+
+use std::future::pending;
+use std::io;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use super::{
+    CLOSE_TIMEOUT, Delivery, FIRST_PAUSE, MAX_PAUSE, READ_BUFFER, take_urgent_bytes_as_others,
+};
+use crate::clock;
+use crate::forward::peer::TcpPeer;
+
+/// An accepted TCP socket.
+#[derive(Debug)]
+pub(in crate::forward) struct TcpSocket {
+    stream: TcpStream,
+    peer: TcpPeer,
+}
+
+impl TcpSocket {
+    pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
+        let (local, address) = (stream.local_addr()?, stream.peer_addr()?);
+        Self::of_peer(stream, TcpPeer::new(local, address))
+    }
+
+    /// Sets the options of the socket, which depend on where the client is.
+    fn of_peer(stream: TcpStream, peer: TcpPeer) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+        take_urgent_bytes_as_others(&stream);
+        probe(&stream, &peer)?;
+        Ok(Self { stream, peer })
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    pub(super) fn peer(&self) -> TcpPeer {
+        self.peer
+    }
+
+    pub(super) async fn read(&self) -> io::Result<Vec<u8>> {
+        loop {
+            self.stream.readable().await?;
+            // Allocated when there is something to read: an idle connection holds no buffer.
+            let mut buffer = Vec::with_capacity(READ_BUFFER);
+            match self.stream.try_read_buf(&mut buffer) {
+                Ok(_) => return Ok(buffer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Returns true if the client has closed both directions, or the connection has failed: a
+    /// reset, or unanswered keep-alive, which no read reports after end of file.
+    pub(super) fn is_closed(&self) -> bool {
+        let failed = !matches!(self.stream.take_error(), Ok(None));
+        failed || self.peer.is_closed()
+    }
+
+    /// Sends FIN, and waits until the client's kernel has acknowledged everything. What the client
+    /// still sends is discarded.
+    pub(super) async fn deliver(&self) -> Delivery {
+        self.deliver_within(MAX_STALL).await
+    }
+
+    /// Like [`TcpSocket::deliver`]; gives up when nothing was acknowledged for `max_stall`.
+    async fn deliver_within(&self, max_stall: Duration) -> Delivery {
+        if self.finish().is_err() {
+            return Delivery::ClientClosed;
+        }
+        let (mut left, mut since) = (u32::MAX, clock::now());
+        let (mut pause, mut has_ended) = (FIRST_PAUSE, false);
+        loop {
+            match self.peer.unacknowledged() {
+                0 => break,
+                now if now < left => (left, since) = (now, clock::now()),
+                _ if clock::since(since) >= max_stall => return Delivery::LeftToKernel,
+                _ => {}
+            }
+            match has_ended {
+                true => sleep(pause).await,
+                false => match timeout(pause, self.discard()).await {
+                    Ok(Ok(())) => has_ended = true,
+                    Ok(Err(_)) => return Delivery::ClientClosed,
+                    Err(_) => {}
+                },
+            }
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+        // A socket that was reset has nothing to acknowledge either.
+        match self.stream.take_error() {
+            Ok(None) => Delivery::Complete,
+            Ok(Some(_)) | Err(_) => Delivery::ClientClosed,
+        }
+    }
+
+    /// Makes the close a reset, also after [`TcpSocket::deliver`].
+    pub(super) fn reset_on_drop(&self) {
+        // It fails on a socket that is closed already.
+        let _closed = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        let socket = SockRef::from(&self.stream);
+        socket.set_linger(None)?;
+        socket.shutdown(Shutdown::Write)
+    }
+
+    /// Closing with unread input would reset the client before it has read our last byte, so its
+    /// input is discarded for a while. A client that has not read everything yet has an hour for
+    /// its next bytes: the kernel alone would give up after some minutes.
+    pub(super) async fn close_gracefully(self) {
+        self.close_with_interval(CLOSE_TIMEOUT).await;
+    }
+
+    /// Like [`TcpSocket::close_gracefully`], checking for progress every `interval`.
+    async fn close_with_interval(self, interval: Duration) {
+        if self.finish().is_err() {
+            return;
+        }
+        let (mut left, mut stalled) = (u32::MAX, 0);
+        while timeout(interval, self.discard()).await.is_err() {
+            match self.peer.unacknowledged() {
+                0 => return,
+                now if now < left => (left, stalled) = (now, 0),
+                _ => stalled += 1,
+            }
+            if stalled >= MAX_STALLED {
+                debug!(
+                    "client does not read its final bytes; leaving their delivery to the kernel"
+                );
+                return;
+            }
+        }
+    }
+
+    /// Sends FIN and discards input, but at most `max` bytes; then the client's writes block. Returns
+    /// when the client has closed, and never after that many bytes.
+    pub(super) async fn close_discarding(self, mut max: usize) {
+        let socket = SockRef::from(&self.stream);
+        let ended = socket
+            .set_linger(None)
+            .and_then(|()| socket.shutdown(Shutdown::Write));
+        if ended.is_err() {
+            return;
+        }
+        while max > 0 {
+            match self.read().await {
+                Ok(bytes) if !bytes.is_empty() => max = max.saturating_sub(bytes.len()),
+                Ok(_) | Err(_) => return,
+            }
+        }
+        pending::<()>().await;
+    }
+
+    /// Closes without waiting. Unread input would cause a reset, so buffered input is discarded.
+    pub(super) fn close_without_waiting(self) {
+        let ended = self.finish();
+        let mut buffer = [0; 4096];
+        let mut taken = 0;
+        while ended.is_ok() && taken < MAX_DISCARDED {
+            match self.stream.try_read(&mut buffer) {
+                Ok(0) | Err(_) => return,
+                Ok(len) => taken += len,
+            }
+        }
+    }
+
+    /// Discards input until end of file.
+    async fn discard(&self) -> io::Result<()> {
+        while !self.read().await?.is_empty() {}
+        Ok(())
+    }
+}
+
+/// Enables keep-alive for a client that can disappear: one on another machine, or one whose
+/// socket was not found at accept. The kernel of a client that is gone answers with a reset.
+fn probe(stream: &TcpStream, peer: &TcpPeer) -> io::Result<()> {
+    let idle = match (peer.is_loopback(), peer.is_known()) {
+        (true, true) => return Ok(()),
+        (true, false) => IDLE_ON_LOOPBACK,
+        (false, _) => IDLE,
+    };
+    let keepalive = TcpKeepalive::new()
+        .with_time(idle)
+        .with_interval(PROBE_INTERVAL)
+        .with_retries(PROBES);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// Limit of the input discarded without waiting: as much as the kernel buffers.
+const MAX_DISCARDED: usize = 8 * 1024 * 1024;
+
+/// How long the client's kernel may acknowledge no byte before the delivery is left to the kernel.
+const MAX_STALL: Duration = Duration::from_secs(3600);
+
+/// Turns of [`CLOSE_TIMEOUT`] in which the client's kernel acknowledges no byte: one hour.
+const MAX_STALLED: u32 = 720;
+
+/// Idle time of a remote client before it is probed, probe interval, and number of unanswered
+/// probes: it is dropped after two minutes.
+const IDLE: Duration = Duration::from_secs(60);
+const IDLE_ON_LOOPBACK: Duration = Duration::from_secs(1);
+const PROBE_INTERVAL: Duration = Duration::from_secs(20);
+const PROBES: u32 = 3;
+
+#[cfg(test)]
+mod tests;
