@@ -15,6 +15,7 @@
 //!   panics      panics: reported, caught, counted
 //!   wire        layout of messages
 //!   proto       sequence numbers, acknowledgements, streams, deadlines; no I/O
+//!   bundle      many connections over several byte streams, to a relay on the target; no I/O
 //!   network     byte streams to remote hosts
 //!   session     AWS: starts and terminates sessions, signs their websocket upgrade
 //!   tunnel      websocket and wakers of a tunnel
@@ -31,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blocking;
+pub mod bundle;
 pub mod cli;
 pub mod clock;
 pub mod config;

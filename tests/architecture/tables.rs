@@ -36,6 +36,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
         ],
     ),
     ("proto", &["clock", "error_class", "wire", "printable"]),
+    ("bundle", &["clock", "printable"]),
     (
         "tunnel",
         &[
@@ -294,6 +295,7 @@ pub(super) const PURE: &[&str] = &[
     "quantity",
     "wire",
     "proto",
+    "bundle",
     "network/certificate",
     "network/connect_response",
     "session/rate_limiter",
@@ -363,6 +365,8 @@ pub(super) const LINT_EXEMPT: &[&str] = &["clock", "cli/terminal"];
 /// come from outside, or `&'static str`, which cannot.
 pub(super) const DISPLAYED: &[&str] = &[
     "network/connect_response",
+    "bundle/error",
+    "bundle/event",
     "proto/error",
     "proto/event",
     "proto/state",

@@ -1,0 +1,10 @@
+//! Tests of both ends together, over simulated byte streams in virtual time.
+
+mod apps;
+mod ends;
+mod faults;
+mod hostile;
+mod invariants;
+mod latency;
+mod link;
+mod world;
