@@ -1,8 +1,8 @@
 //! Decoders and cores with hostile input.
 //!
-//! Each target is a function of `targets.rs`, `tunnel.rs` or `agent.rs` and a folder of `corpus`. A
-//! run replays the corpus, then some thousand mutations of it, the same ones each time. To search
-//! further:
+//! Each target is a function of `targets.rs`, `bundle.rs`, `tunnel.rs` or `agent.rs` and a folder
+//! of `corpus`. A run replays the corpus, then some thousand mutations of it, the same ones each
+//! time. To search further:
 //!
 //! ```text
 //!   FUZZ_SEED=7 FUZZ_ROUNDS=1000000 cargo test --test all fuzz::
@@ -12,6 +12,7 @@
 //! folder and a test; one with state reads its steps from a `ByteSource`.
 
 mod agent;
+mod bundle;
 mod byte_source;
 mod mutate;
 mod targets;
@@ -95,6 +96,26 @@ fn a_tunnel_without_a_mux_survives_every_agent() {
 #[test]
 fn an_agent_survives_every_client() {
     fuzz_for(SCENARIOS, "agent", agent::agent);
+}
+
+#[test]
+fn records_of_a_bundle_are_found_in_any_fragmentation() {
+    fuzz("bundle_records", bundle::records);
+}
+
+#[test]
+fn decoding_handshakes_of_stripes_never_panics() {
+    fuzz("bundle_handshake", bundle::handshake);
+}
+
+#[test]
+fn a_relay_survives_every_daemon() {
+    fuzz_for(SCENARIOS, "bundle_relay", bundle::relay);
+}
+
+#[test]
+fn a_daemon_survives_every_relay() {
+    fuzz_for(SCENARIOS, "bundle_daemon", bundle::daemon);
 }
 
 fn fuzz(target: &'static str, run: fn(&[u8])) {
