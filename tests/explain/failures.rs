@@ -238,7 +238,11 @@ async fn clients_of_unix_sockets_get_the_message() {
 async fn the_record_has_the_true_reason_and_that_it_was_explained() {
     let simulator = ssm_proxyd::sim::Simulator::start(unpaced()).await.unwrap();
     let forwards = forward("f", &format!("remote = {}\n{REDIS}", free_address().port()));
-    let mut daemon = DaemonProcess::start(&simulator, &forwards);
+    // The second failure is not a warning.
+    let log = "info,ssm_proxyd::forward::access_log=debug";
+    let mut daemon = DaemonProcess::with(&simulator, &forwards, |command| {
+        command.env("SSM_PROXYD_LOG", log)
+    });
 
     let (answer, _) = request(daemon.address(), PING);
     let explained = daemon.process.stderr.wait_for("ended_by");

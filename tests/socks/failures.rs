@@ -27,7 +27,7 @@ async fn a_name_that_the_target_cannot_resolve_is_a_failure_of_that_name_alone()
     let log = daemon.stop(&simulator);
     assert!(log.contains("destination=nowhere.internal:7"), "{log}");
     assert_eq!(
-        log.matches("error=the session was terminated").count(),
+        log.matches("error=\"the session was terminated").count(),
         1,
         "{log}"
     );
