@@ -132,6 +132,10 @@ fn parse(response: &[u8]) -> io::Result<Option<SocketEntry>> {
     };
     let kind = response.get(4..6).ok_or_else(malformed)?;
     if kind == SOCK_DIAG_BY_FAMILY.to_ne_bytes() {
+        // If the connection is gone, the kernel answers with the listener of its address.
+        if response.get(STATE) == Some(&LISTENING) {
+            return Ok(None);
+        }
         return Ok(Some(SocketEntry {
             unacknowledged: integer(WRITE_QUEUE)?,
             inode: integer(INODE)?,
@@ -167,6 +171,12 @@ const SEQUENCE: Range<usize> = 8..12;
 /// `nlmsghdr` and `inet_diag_req_v2`.
 const REQUEST_LEN: u16 = 72;
 
+/// `idiag_state`, after the family.
+const STATE: usize = HEADER_LEN + 1;
+
+/// `TCP_LISTEN`.
+const LISTENING: u8 = 10;
+
 /// `idiag_wqueue` and `idiag_inode`, after the header, four bytes, the addresses (48), and other
 /// numbers.
 const WRITE_QUEUE: usize = HEADER_LEN + 4 + 48 + 8;
@@ -181,6 +191,24 @@ const MAX_LATE: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_listener_is_not_taken_for_a_connection_that_is_gone() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = listener.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(own).unwrap();
+        let other = client.local_addr().unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(find(own, other).unwrap().is_some());
+
+        // A reset leaves no connection, not even one that waits.
+        socket2::SockRef::from(&client)
+            .set_linger(Some(std::time::Duration::ZERO))
+            .unwrap();
+        drop((client, accepted));
+
+        assert_eq!(find(own, other).unwrap(), None);
+    }
 
     #[test]
     fn a_request_has_its_length() {
