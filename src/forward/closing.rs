@@ -29,7 +29,11 @@ pub(super) async fn close(
     let ended = tokio::select! {
         biased;
         delivery = connection.deliver() => match delivery {
-            Delivery::Complete | Delivery::LeftToKernel => outcome.clone(),
+            Delivery::Complete => outcome.clone(),
+            Delivery::LeftToKernel => {
+                record(outcome.clone());
+                return connection.close_without_waiting();
+            }
             Delivery::ClientClosed => Outcome::ClientClosed,
         },
         () = active.close_requested() => Outcome::ClosedByOperator,

@@ -229,7 +229,10 @@ impl Handler {
             // Others may use the session and the permits while the client reads.
             Some(connection) => {
                 drop((lease, permits));
-                let record = |delivered| tracked.record(end(&delivered));
+                let record = |delivered| {
+                    tracked.record(end(&delivered));
+                    drop(open);
+                };
                 let closing = close(&outcome, connection, active, &self.lingering, stop, record);
                 closing.await;
             }
