@@ -5,7 +5,7 @@
 //! while it is replaced gets the previous content or the new one.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -123,9 +123,22 @@ pub fn replace_or_overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Overwrites an existing file.
+/// Overwrites an existing file. If that fails, its former content is written back.
 fn overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
+    let previous = fs::read(path)?;
     let mut file = OpenOptions::new().write(true).open(path)?;
+    let written = write_over(&mut file, content);
+    if let Err(error) = &written
+        && let Err(second) = write_over(&mut file, &previous)
+    {
+        let why = format!("{error}; its former content could not be written back: {second}");
+        return Err(io::Error::other(why));
+    }
+    written
+}
+
+fn write_over(file: &mut File, content: &[u8]) -> io::Result<()> {
+    file.rewind()?;
     file.write_all(content)?;
     file.set_len(content.len() as u64)?;
     file.sync_all()

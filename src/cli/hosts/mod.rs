@@ -149,6 +149,8 @@ fn failed(path: &Path, error: &io::Error, as_root: &str) -> Exit {
     let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
     let hint = match is_denied && !terminal::is_root() {
         true => as_root,
+        // The second error of a file that is overwritten in place.
+        false if error.kind() == io::ErrorKind::Other => "the file may be damaged: look at its end",
         false => "check the path, its permissions and the file system; the file was not changed",
     };
     terminal::fail(Exit::Failed, &text, hint)
