@@ -105,7 +105,7 @@ fn is_quoted(text: &str) -> bool {
     let inner = text
         .strip_prefix('"')
         .and_then(|text| text.strip_suffix('"'));
-    let Some(inner) = inner else {
+    let Some(inner) = inner.filter(|inner| inner.chars().all(is_printable)) else {
         return false;
     };
     let mut is_escaped = false;
