@@ -29,7 +29,11 @@ pub(super) async fn serve(arguments: Arguments, purpose: Purpose, log: Log) -> E
         Err(exit) => return exit,
     };
     let output = Output::of(&arguments, purpose);
-    let config = blocking(move || Ok(configuration(arguments))).await;
+    let config = tokio::select! {
+        config = blocking(move || Ok(configuration(arguments))) => config,
+        // A configuration file on a file system that hangs.
+        () = signals.wait_for_stop() => return output.print(lines::TERMINATED.to_owned()).await,
+    };
     let config = match config {
         Ok(Ok(config)) => config,
         Ok(Err(BadConfiguration::Argument(error))) => return output.failed(&error).await,
