@@ -13,9 +13,9 @@ use crate::sim::SessionRecord;
 
 impl Life {
     /// Remembers the sessions whose websockets are dead from now on. While a client does not read,
-    /// its session is not tested.
+    /// its session is not tested. A session that a killed daemon has left is nobody's.
     pub(super) fn expect_resumes(&mut self) {
-        if self.has_slow_client(None) {
+        if self.has_slow_client(None) || self.may_leave_sessions {
             return;
         }
         let sessions = self.world.simulator.ledger().sessions;

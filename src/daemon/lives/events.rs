@@ -114,6 +114,10 @@ impl Life {
                     self.undo_after(MAX_WAKING, Undo::Awake);
                 }
                 virtual_time::set_wall_forward(Duration::from_secs(seconds));
+                // The credentials may have expired.
+                if !virtual_provider::is_good() {
+                    self.disturb(Disturbance::All);
+                }
             }
             Event::AgentCrash => inject(OneOffFault::KillAgent),
             Event::AgentAway(seconds) => {

@@ -60,6 +60,11 @@ pub fn set(condition: Condition) {
     CONDITION.set(condition);
 }
 
+/// Returns whether the provider answers at once.
+pub fn is_good() -> bool {
+    CONDITION.get() == Condition::Good
+}
+
 /// The daemon will ask for credentials, whatever it has.
 pub fn forget() {
     EXPIRY.set(None);
