@@ -44,11 +44,7 @@ pub(super) async fn close(
     if is_reset {
         return connection.reset();
     }
-    tokio::select! {
-        biased;
-        () = connection.close_gracefully() => {}
-        () = stop.aborting() => {}
-    }
+    close_unless_aborted(connection, &mut stop).await;
 }
 
 /// Closes a connection gracefully whose client got an answer instead of a session.
@@ -60,7 +56,11 @@ pub(super) async fn close_answered(
     let Some(_permit) = try_linger(lingering) else {
         return connection.close_without_waiting();
     };
-    // The close first: it begins with FIN, and dropped before that it would be a reset.
+    close_unless_aborted(connection, &mut stop).await;
+}
+
+/// The close first: it begins with FIN, and dropped before that it would be a reset.
+async fn close_unless_aborted(connection: Connection, stop: &mut ShutdownWatch) {
     tokio::select! {
         biased;
         () = connection.close_gracefully() => {}
