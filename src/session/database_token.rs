@@ -15,6 +15,7 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::domains::before_aws_domain;
 use super::error::{Error, ErrorKind};
 
 /// A user of a database.
@@ -32,13 +33,8 @@ impl DatabaseLogin {
     /// Returns the region in the name of an endpoint of RDS or Aurora: `….REGION.rds.amazonaws.com`,
     /// in China `….rds.REGION.amazonaws.com.cn`. `None` for other hosts.
     pub fn region(&self) -> Option<String> {
-        let mut domains = DOMAINS.iter();
         let name = self.host.strip_suffix('.').unwrap_or(&self.host);
-        let endpoint = domains.find_map(|domain| {
-            let at = name.len().checked_sub(domain.len())?;
-            let (endpoint, end) = name.split_at_checked(at)?;
-            end.eq_ignore_ascii_case(domain).then_some(endpoint)
-        })?;
+        let endpoint = before_aws_domain(name)?;
         let mut labels = endpoint.rsplit('.');
         let (last, previous) = (labels.next()?, labels.next()?);
         let is_service = |label: &str| label.eq_ignore_ascii_case(SERVICE_LABEL);
@@ -142,17 +138,6 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// The label beside the region in the names of endpoints.
 const SERVICE_LABEL: &str = "rds";
-
-/// Domains of the partitions of AWS.
-const DOMAINS: [&str; 7] = [
-    ".amazonaws.com",
-    ".amazonaws.com.cn",
-    ".amazonaws.eu",
-    ".c2s.ic.gov",
-    ".sc2s.sgov.gov",
-    ".csp.hci.ic.gov",
-    ".cloud.adc-e.uk",
-];
 
 #[cfg(test)]
 mod tests {

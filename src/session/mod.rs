@@ -16,6 +16,7 @@ mod aws;
 mod circuit_breaker;
 mod database_token;
 mod dispatcher;
+mod domains;
 mod error;
 mod journal;
 mod node_order;
@@ -57,6 +58,7 @@ pub use self::aws::{
 pub use self::circuit_breaker::{CircuitBreaker, Decision, HoldTime};
 pub use self::database_token::{DatabaseLogin, DatabaseToken};
 pub use self::dispatcher::{Dispatcher, RetryTrigger, Sessions, unix_seconds};
+pub use self::domains::before_aws_domain;
 pub use self::error::{Error, ErrorKind, Recovery};
 pub use self::journal::{Journal, JournalEntry, Origin};
 pub use self::priority::Priority;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::block::Entry;
 use crate::config::{Aws, Config, Forward, HostAddresses, Listen};
+use crate::session::before_aws_domain;
 
 /// The names of remote hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,8 +108,7 @@ fn reserved(name: &str, endpoints: &BTreeSet<String>) -> Option<&'static str> {
 /// Returns whether a name is that of a service of AWS that starting a session needs:
 /// `ssm.REGION.amazonaws.com`, `sts.amazonaws.com`, `vpce-….ssm.REGION.vpce.amazonaws.com`.
 fn is_aws_api(name: &str) -> bool {
-    let mut domains = DOMAINS.iter();
-    let Some(rest) = domains.find_map(|domain| name.strip_suffix(domain)) else {
+    let Some(rest) = before_aws_domain(name) else {
         return false;
     };
     let mut labels = rest
@@ -159,19 +159,6 @@ const LOCAL: [&str; 6] = [
     "ip6-localhost",
     "ip6-loopback",
     "broadcasthost",
-];
-
-/// Domains of the services of AWS, the longer ones first.
-const DOMAINS: [&str; 9] = [
-    ".amazonaws.com.cn",
-    ".amazonaws.com",
-    ".amazonaws.eu",
-    ".api.amazonwebservices.com.cn",
-    ".api.aws",
-    ".c2s.ic.gov",
-    ".sc2s.sgov.gov",
-    ".csp.hci.ic.gov",
-    ".cloud.adc-e.uk",
 ];
 
 /// Services that are called for sessions and for credentials.

@@ -17,6 +17,7 @@ use http::Uri;
 use http::uri::{Authority, Scheme};
 
 use crate::network::Endpoint;
+use crate::session::domains::AWS_DOMAINS;
 
 /// A stream URL that passed the checks.
 #[derive(Clone, PartialEq, Eq)]
@@ -248,8 +249,8 @@ fn is_session_manager(host: &str, region: &str) -> bool {
     SERVICES.iter().any(|service| {
         let public = labels.strip_prefix(&format!("{service}.{region}."));
         let private = labels.split_once(&format!(".{service}.{region}.vpce."));
-        public.is_some_and(|suffix| SUFFIXES.contains(&suffix))
-            || private.is_some_and(|(id, suffix)| is_label(id) && SUFFIXES.contains(&suffix))
+        public.is_some_and(|suffix| AWS_DOMAINS.contains(&suffix))
+            || private.is_some_and(|(id, suffix)| is_label(id) && AWS_DOMAINS.contains(&suffix))
     })
 }
 
@@ -261,24 +262,6 @@ fn is_label(id: &str) -> bool {
 }
 
 const SERVICES: &[&str] = &["ssmmessages", "ssmmessages-fips"];
-
-/// DNS and dual-stack suffixes of the partitions in the SDK's partition data.
-const SUFFIXES: &[&str] = &[
-    "amazonaws.com",
-    "api.aws",
-    "amazonaws.com.cn",
-    "api.amazonwebservices.com.cn",
-    "amazonaws.eu",
-    "api.amazonwebservices.eu",
-    "c2s.ic.gov",
-    "api.aws.ic.gov",
-    "sc2s.sgov.gov",
-    "api.aws.scloud",
-    "cloud.adc-e.uk",
-    "api.cloud-aws.adc-e.uk",
-    "csp.hci.ic.gov",
-    "api.aws.hci.ic.gov",
-];
 
 #[cfg(test)]
 mod tests;
