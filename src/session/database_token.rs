@@ -9,14 +9,12 @@ use std::net::Ipv6Addr;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{
-    SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign,
-};
-use aws_sigv4::sign::v4;
+use aws_sigv4::http_request::{SignatureLocation, SigningSettings};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::domains::before_aws_domain;
 use super::error::{Error, ErrorKind};
+use super::sigv4::sign_get;
 
 /// A user of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,22 +87,11 @@ pub(super) fn database_token(
     let mut settings = SigningSettings::default();
     settings.signature_location = SignatureLocation::QueryParams;
     settings.expires_in = Some(LIFETIME);
-    let identity = credentials.into();
-    let params = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(region)
-        .name(SERVICE)
-        .time(now)
-        .settings(settings)
-        .build()
-        .map_err(|error| unsignable(&error))?
-        .into();
     let mut token = login.url();
     let url = format!("https://{token}");
-    let request = SignableRequest::new("GET", &url, std::iter::empty(), SignableBody::Bytes(&[]));
-    let request = request.map_err(|error| unsignable(&error))?;
-    let signed = sign(request, &params).map_err(|error| unsignable(&error))?;
-    for (name, value) in signed.output().params() {
+    let signed = sign_get(&url, (region, SERVICE), settings, credentials, now);
+    let signed = signed.map_err(|error| unsignable(&error))?;
+    for (name, value) in signed.params() {
         token += &format!("&{name}={}", encoded(value));
     }
     Ok(DatabaseToken(token))

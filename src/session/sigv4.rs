@@ -8,7 +8,9 @@ use std::fmt;
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::http_request::{
+    SignableBody, SignableRequest, SigningInstructions, SigningSettings, sign,
+};
 use aws_sigv4::sign::v4;
 
 use super::error::{Error, ErrorKind};
@@ -95,26 +97,44 @@ fn headers(
     credentials: Credentials,
     now: SystemTime,
 ) -> Result<Vec<(String, String)>, Error> {
+    // The signer takes the host from the URL and omits a default port, as HTTP does; it knows only
+    // the default ports of HTTP schemes.
+    let url = url.replacen("ws", "http", 1);
+    let settings = SigningSettings::default();
+    let signed = sign_get(&url, (region, SERVICE), settings, credentials, now);
+    let signed = signed.map_err(|error| unsignable(&error))?;
+    let headers = signed.headers();
+    Ok(headers
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect())
+}
+
+/// Signs a GET request without a body, for a region and the signing name of a service.
+///
+/// # Errors
+///
+/// Returns why the signer rejects it.
+pub(super) fn sign_get(
+    url: &str,
+    (region, service): (&str, &str),
+    settings: SigningSettings,
+    credentials: Credentials,
+    now: SystemTime,
+) -> Result<SigningInstructions, String> {
     let identity = credentials.into();
     let params = v4::SigningParams::builder()
         .identity(&identity)
         .region(region)
-        .name(SERVICE)
+        .name(service)
         .time(now)
-        .settings(SigningSettings::default())
+        .settings(settings)
         .build()
-        .map_err(|error| unsignable(&error))?
+        .map_err(|error| error.to_string())?
         .into();
-    // The signer takes the host from the URL and omits a default port, as HTTP does; it knows only
-    // the default ports of HTTP schemes.
-    let url = url.replacen("ws", "http", 1);
-    let request = SignableRequest::new("GET", &url, std::iter::empty(), SignableBody::Bytes(&[]));
-    let request = request.map_err(|error| unsignable(&error))?;
-    let signed = sign(request, &params).map_err(|error| unsignable(&error))?;
-    let headers = signed.output().headers();
-    Ok(headers
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect())
+    let request = SignableRequest::new("GET", url, std::iter::empty(), SignableBody::Bytes(&[]));
+    let request = request.map_err(|error| error.to_string())?;
+    let signed = sign(request, &params).map_err(|error| error.to_string())?;
+    Ok(signed.into_parts().0)
 }
 
 /// The signing name of the data channel endpoint.
