@@ -1,15 +1,15 @@
 //! The real AWS CLI, which finds this program as its plugin.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use ssm_proxyd::sim::{Options, ServerKind};
 
+use super::stdio::assert_stdio_echo;
 use super::{Fixture, opened};
 use crate::support::daemon_process::{assert_echo, connect};
-use crate::support::in_process::{TARGET, destination};
+use crate::support::in_process::{TARGET, destination, resolving};
 use crate::support::process::Process;
 use crate::support::sshd::{Sshd, run};
 
@@ -67,12 +67,7 @@ async fn the_aws_cli_forwards_a_port() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_aws_cli_forwards_to_a_remote_host() {
     let echo = destination(ServerKind::Echo).await;
-    let mut options = Options::default();
-    let resolver = &mut options.resolver;
-    resolver
-        .insert("echo.internal", None, echo.address())
-        .unwrap();
-    let fixture = Fixture::new(options).await;
+    let fixture = Fixture::new(resolving("echo.internal", echo.address())).await;
     let document = "AWS-StartPortForwardingSessionToRemoteHost";
     let Some(mut command) = fixture.start_session(document, "host=echo.internal,portNumber=7")
     else {
@@ -95,21 +90,8 @@ async fn the_aws_cli_connects_stdin_and_stdout() {
     let Some(mut command) = fixture.start_session("AWS-StartSSHSession", &parameters) else {
         return;
     };
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let mut answer = [0; 5];
 
-    stdin.write_all(b"hello").unwrap();
-    let mut stdout = child.stdout.take().unwrap();
-    stdout.read_exact(&mut answer).unwrap();
-    drop((stdin, stdout));
-
-    assert_eq!(&answer, b"hello");
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_stdio_echo(&mut command);
     fixture.assert_clean();
 }
 

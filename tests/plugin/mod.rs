@@ -29,7 +29,7 @@ use ssm_proxyd::sim::{
 use tempfile::TempDir;
 
 use crate::support::daemon_process::{assert_clean, assert_echo, caller, connect};
-use crate::support::in_process::{TARGET, destination, until};
+use crate::support::in_process::{TARGET, destination, resolving, until};
 use crate::support::official_client::start_session_with;
 use crate::support::process::{Process, take_environment};
 
@@ -297,12 +297,7 @@ async fn a_connection_that_cannot_reach_its_destination_is_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_may_name_a_host_or_a_unix_socket() {
     let echo = destination(ServerKind::Echo).await;
-    let mut options = Options::default();
-    let resolver = &mut options.resolver;
-    resolver
-        .insert("echo.internal", None, echo.address())
-        .unwrap();
-    let fixture = Fixture::new(options).await;
+    let fixture = Fixture::new(resolving("echo.internal", echo.address())).await;
     let remote = json!({
         "Target": TARGET,
         "DocumentName": "AWS-StartPortForwardingSessionToRemoteHost",

@@ -1,7 +1,7 @@
 //! ssh sessions: stdout has the data and nothing else.
 
 use std::io::{Read, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use ssm_proxyd::sim::{Options, ServerKind};
@@ -50,17 +50,8 @@ async fn three_arguments_suffice() {
     let response = start_session_with(&fixture.simulator, &request).await;
     let mut command = fixture.call(&[&response.to_string(), "us-east-1", "StartSession"]);
     command.env("AWS_ENDPOINT_URL_SSM", fixture.simulator.endpoint());
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let mut answer = [0; 5];
 
-    stdin.write_all(b"hello").unwrap();
-    stdout.read_exact(&mut answer).unwrap();
-    drop((stdin, stdout));
-
-    assert_eq!(&answer, b"hello");
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_stdio_echo(&mut command);
     fixture.assert_clean();
 }
 
@@ -76,4 +67,19 @@ async fn a_failure_is_on_stderr_because_ssh_reads_stdout() {
     assert!(stderr.contains("refused"), "{stderr}");
     assert_eq!(output.status.code(), Some(0));
     fixture.assert_clean();
+}
+
+/// Asserts that stdin and stdout of a command lead to an echo server, and that it ends with them.
+pub(super) fn assert_stdio_echo(command: &mut Command) {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut answer = [0; 5];
+
+    stdin.write_all(b"hello").unwrap();
+    stdout.read_exact(&mut answer).unwrap();
+    drop((stdin, stdout));
+
+    assert_eq!(&answer, b"hello");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

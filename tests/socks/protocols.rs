@@ -3,13 +3,13 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use ssm_proxyd::sim::{Options, ServerKind};
+use ssm_proxyd::sim::ServerKind;
 
 use super::{
     answer, echo, exchange, http, open, patient, proxy, socks4a, socks5_name, socks5_reply,
 };
 use crate::support::daemon_process::assert_echo;
-use crate::support::in_process::{InProcess, destination};
+use crate::support::in_process::{InProcess, destination, resolving};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_protocol_reaches_names_and_addresses() {
@@ -175,11 +175,7 @@ async fn a_unix_socket_serves_too() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("proxy.sock");
     let echo = destination(ServerKind::Echo).await;
-    let mut options = Options::default();
-    let resolver = &mut options.resolver;
-    resolver
-        .insert("echo.internal", None, echo.address())
-        .unwrap();
+    let options = resolving("echo.internal", echo.address());
     let listen = format!("unix:{}", path.display());
     let tables = proxy("\"echo.internal:7\"", "").replace("127.0.0.1:0", &listen);
     let fixture = InProcess::with(options, &tables).await;

@@ -135,6 +135,13 @@ pub(crate) fn unpaced() -> Options {
     options
 }
 
+/// The target resolves this name to this address.
+pub(crate) fn resolving(name: &str, address: SocketAddr) -> Options {
+    let mut options = Options::default();
+    options.resolver.insert(name, None, address).unwrap();
+    options
+}
+
 /// Every websocket breaks, this number of milliseconds after it was opened.
 pub(crate) fn broken_every(millis: u64, manner: DisconnectKind) -> Faults {
     let every = Duration::from_millis(millis);
