@@ -29,9 +29,13 @@ mod in_process;
 #[cfg(test)]
 mod latency;
 #[cfg(test)]
+mod observation;
+#[cfg(test)]
 mod pace;
 #[cfg(test)]
 mod path_latency;
+#[cfg(test)]
+mod processes;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
@@ -76,6 +80,9 @@ fn run(requested: impl Fn(&str) -> bool) {
     }
     if requested("idle") {
         runtime.block_on(idle::run());
+    }
+    if requested("observation") {
+        runtime.block_on(observation::run());
     }
     if requested("session_setup") {
         runtime.block_on(session_setup::run());

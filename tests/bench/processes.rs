@@ -1,0 +1,130 @@
+//! Daemon and simulator as processes of their own, so that the numbers are those of the daemon.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::endpoints::Destination;
+use crate::path_latency::free_address;
+
+/// The daemon as a process.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Guard,
+    pub(crate) address: SocketAddr,
+}
+
+impl Daemon {
+    /// Starts it with one forward, and with these tables in its configuration.
+    pub(crate) async fn start(
+        directory: &Path,
+        simulator: &Simulator,
+        destination: &Destination,
+        tables: &str,
+    ) -> Self {
+        let address = free_address();
+        let bundle = directory.join("authority.pem");
+        let bundle = bundle.exists().then(|| format!("ca_bundle = {bundle:?}\n"));
+        let text = format!(
+            "[aws]\nregion = \"us-east-1\"\nssm_endpoint = \"{}\"\n{}\
+             [limits]\nsession_start_rate = 1000\nmax_connections = 2000\n\
+             [[forward]]\nname = \"f\"\nlisten = \"{address}\"\ntarget = \"i-0123456789abcdef0\"\n\
+             remote = {}\nmax_connections = 2000\n{tables}",
+            simulator.endpoint,
+            bundle.unwrap_or_default(),
+            destination.address.port()
+        );
+        let file = directory.join("config.toml");
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new(BINARY);
+        command.args(["run", "--config"]).arg(&file);
+        if !tables.contains("[log]") {
+            command.arg("-q");
+        }
+        // The AWS variables of the caller's environment would override the file.
+        command.env_clear().env("XDG_STATE_HOME", directory);
+        command.env("AWS_EC2_METADATA_DISABLED", "true");
+        command.env("AWS_ACCESS_KEY_ID", "AKIDSIMULATOR");
+        command.env("AWS_SECRET_ACCESS_KEY", "simulated/not/a/secret");
+        command.stderr(File::create(directory.join("daemon.log")).unwrap());
+        let mut child = Guard(command.spawn().unwrap());
+        let listening = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(address).await.is_err() {
+            assert!(Instant::now() < listening, "the daemon does not listen");
+            assert!(child.0.try_wait().unwrap().is_none(), "the daemon ended");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Self { child, address }
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = self.proc("status");
+        let (_, rest) = status.split_once("VmRSS:").unwrap();
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// Of all its threads that run, in user and system mode.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let threads = format!("/proc/{}/task", self.child.0.id());
+        let threads = std::fs::read_dir(threads).unwrap();
+        let nanoseconds = threads.filter_map(|thread| {
+            // A thread that has just ended is not counted.
+            let stat = std::fs::read_to_string(thread.unwrap().path().join("schedstat")).ok()?;
+            stat.split(' ').next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(nanoseconds.sum())
+    }
+
+    fn proc(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.0.id())).unwrap()
+    }
+}
+
+/// The simulator as a process.
+#[derive(Debug)]
+pub(crate) struct Simulator {
+    endpoint: String,
+    _child: Guard,
+}
+
+impl Simulator {
+    /// Starts it with these options.
+    pub(crate) fn start(directory: &Path, options: &[&str]) -> Self {
+        let mut command = Command::new(BINARY);
+        command.arg("simulate").args(options);
+        if options.contains(&"--tls") {
+            let file = directory.join("authority.pem");
+            command.arg("--certificate").arg(file);
+        }
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        let stdout = child.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let described: Value = serde_json::from_str(&line).unwrap();
+        Self {
+            endpoint: described["endpoint"].as_str().unwrap().to_owned(),
+            _child: Guard(child),
+        }
+    }
+}
+
+/// A process that is killed with the bench.
+#[derive(Debug)]
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+const BINARY: &str = env!("CARGO_BIN_EXE_ssm-proxyd");
