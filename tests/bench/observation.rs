@@ -66,7 +66,7 @@ async fn measured(work: Work, is_observed: bool) -> Measured {
     let directory = tempfile::tempdir().unwrap();
     let destination = Destination::start().await;
     let pace: &[&str] = match work {
-        Work::Bulk => &["--pace", "unlimited"],
+        Work::Bulk => &["--pace", "none"],
         Work::Paced | Work::Short => &[],
     };
     let simulator = Simulator::start(directory.path(), pace);

@@ -174,6 +174,16 @@ writes_to_the_journal() {
         _SYSTEMD_UNIT=ssm-proxyd.service SYSLOG_IDENTIFIER=ssm-proxyd PRIORITY=6
     check "the lines of a forward have its name as a field" journal_has \
         _SYSTEMD_UNIT=ssm-proxyd.service SSM_PROXYD_FORWARD=db
+    check "the record of a connection has its fields" wait_for has_record
+}
+
+# The record of the connection that `exchange` has made.
+has_record() {
+    inside journalctl --sync
+    inside journalctl --quiet --no-pager --output=json _SYSTEMD_UNIT=ssm-proxyd.service PRIORITY=6 \
+        SSM_PROXYD_FORWARD=db SSM_PROXYD_SENT=262144 SSM_PROXYD_RECEIVED=262144 \
+        SSM_PROXYD_REASON=client_closed SSM_PROXYD_ENDED_BY=client |
+        grep --fixed-strings '"SSM_PROXYD_SESSION":"simulator-'
 }
 
 journal_has() {
