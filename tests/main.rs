@@ -60,6 +60,8 @@ mod model;
 #[cfg(test)]
 mod packaged_files;
 #[cfg(test)]
+mod packaging;
+#[cfg(test)]
 mod plugin;
 #[cfg(test)]
 mod postgres;
