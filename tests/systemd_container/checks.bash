@@ -19,6 +19,7 @@ check_everything() {
     drains
     refuses_to_start_with_an_invalid_file
     measure
+    check_package
 }
 
 # One test: the command must succeed. Otherwise its output and the journal are printed.
@@ -220,7 +221,7 @@ both_listen() { traffic exchange 6000 && traffic exchange 6001; }
 
 restarts_without_refusing() {
     if [ ! -e /proc/net/if_inet6 ]; then
-        pass_over "restarts under load" "the shipped socket is on ::1 too, and this machine has no IPv6"
+        skip_check "restarts under load" "the shipped socket is on ::1 too, and this machine has no IPv6"
         return
     fi
     configure db=127.0.0.1:6000 orders=systemd:orders-db

@@ -135,4 +135,6 @@ wait_for() {
 . tests/systemd_container/results.bash
 # shellcheck source=tests/systemd_container/checks.bash
 . tests/systemd_container/checks.bash
+# shellcheck source=tests/systemd_container/package_checks.bash
+. tests/systemd_container/package_checks.bash
 main "$@"
