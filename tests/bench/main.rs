@@ -1,7 +1,7 @@
 //! Performance measurements: one binary, a table for each question.
 //!
 //! ```text
-//!   cargo bench                      everything, in about eight minutes
+//!   cargo bench                      everything, in about ten minutes
 //!   cargo bench -- core throughput   these parts only
 //! ```
 //!
