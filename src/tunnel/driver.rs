@@ -165,8 +165,10 @@ impl Driver {
         let token = self.session.token().expose();
         self.shared.connect(clock::now(), token);
         tokio::select! {
-            outcome = write_loop(&self.shared, sink, heartbeat, MAX_STALL) => outcome,
+            // The write loop sends what the read loop causes, in the same poll.
+            biased;
             outcome = read_loop(&self.shared, source, heartbeat) => outcome,
+            outcome = write_loop(&self.shared, sink, heartbeat, MAX_STALL) => outcome,
             error = heartbeat.watch(&self.shared) => Err(error),
             never = heartbeat.test_when_triggered(&mut self.triggered) => never,
             never = heartbeat.report_when_confirmed(&self.shared, outage) => never,
@@ -221,7 +223,7 @@ async fn read_loop(
         if !goes_on {
             return Ok(());
         }
-        shared.output_ready.notify_one();
+        shared.handle_input();
     }
 }
 

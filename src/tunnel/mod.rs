@@ -25,8 +25,10 @@ mod websocket;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -163,6 +165,8 @@ struct Shared {
     inner: Mutex<Inner>,
     /// The write loop may have something to send.
     output_ready: Notify,
+    /// The same, from the read loop. See [`Shared::handle_input`].
+    input_handled: AtomicBool,
     /// The read loop may continue.
     input_ready: Notify,
     start: CoreStart,
@@ -202,6 +206,7 @@ impl Shared {
         let shared = Self {
             inner: Mutex::new(inner),
             output_ready: Notify::new(),
+            input_handled: AtomicBool::new(false),
             input_ready: Notify::new(),
             start,
         };
@@ -236,6 +241,28 @@ impl Shared {
         inner.core.handle_disconnected(now);
         inner.dispatch();
         inner.mark_disconnected();
+    }
+
+    /// Input was handled, by the read loop: there may be output. The write loop is polled after it in
+    /// the same poll of their task, so no waker is needed. Waking a task that is running costs a
+    /// wake-up of another thread for each message.
+    fn handle_input(&self) {
+        self.input_handled.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until there may be output.
+    async fn output_wanted(&self) {
+        let from_read_loop = poll_fn(
+            |_| match self.input_handled.swap(false, Ordering::Relaxed) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            },
+        );
+        tokio::select! {
+            biased;
+            () = from_read_loop => {}
+            () = self.output_ready.notified() => {}
+        }
     }
 
     /// Waits until the owner wants the session to end.

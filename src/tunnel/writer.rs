@@ -48,7 +48,7 @@ where
             Next::Ended => return Ok(()),
             Next::Stale(silent) => return Err(stale(silent)),
             Next::At(deadline) => tokio::select! {
-                () = shared.output_ready.notified() => {}
+                () = shared.output_wanted() => {}
                 () = sleep_until(deadline.into()) => {}
                 () = next_ping(&mut pings, heartbeat) => ping = Some(websocket::ping()),
             },
@@ -101,7 +101,7 @@ async fn wait_blocked(
             return Err(Error::Broken(why.into()));
         }
         tokio::select! {
-            () = shared.output_ready.notified() => {}
+            () = shared.output_wanted() => {}
             () = sleep_until(deadline.min(stalled).into()) => {}
         }
     }
@@ -207,6 +207,8 @@ const IDLE: Duration = Duration::from_secs(3600);
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake, Waker};
 
     use futures_util::StreamExt;
     use tokio_tungstenite::WebSocketStream;
@@ -271,6 +273,33 @@ mod tests {
         };
 
         assert_eq!(outcome, Ok(()));
+    }
+
+    #[test]
+    fn output_that_the_read_loop_causes_is_wanted_without_waking_the_task() {
+        let shared = shared();
+        let wakeups = Arc::new(Wakeups::default());
+        let waker = Waker::from(Arc::clone(&wakeups));
+        let mut cx = Context::from_waker(&waker);
+        let mut wanted = Box::pin(shared.output_wanted());
+
+        let before = wanted.as_mut().poll(&mut cx);
+        shared.handle_input();
+        let after = wanted.as_mut().poll(&mut cx);
+        let again = Box::pin(shared.output_wanted()).as_mut().poll(&mut cx);
+
+        let polls = [before, after, again].map(|poll| poll.is_ready());
+        assert_eq!(polls, [false, true, false]);
+        assert_eq!(wakeups.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[derive(Default)]
+    struct Wakeups(AtomicUsize);
+
+    impl Wake for Wakeups {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     #[tokio::test]

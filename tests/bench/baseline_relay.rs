@@ -35,27 +35,39 @@ use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_
 #[derive(Debug)]
 pub(crate) struct BaselineRelay {
     pub(crate) address: SocketAddr,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl BaselineRelay {
     /// A relay to `destination` whose messages carry `payload` bytes at most.
     pub(crate) async fn start(destination: SocketAddr, payload: usize, tls: Option<Tls>) -> Self {
-        let far = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let near = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let (address, service) = (near.local_addr().unwrap(), far.local_addr().unwrap());
+        let far = Self::start_far_end(destination, payload, tls.clone()).await;
+        let mut near = Self::start_near_end(far.address, payload, tls).await;
+        near.tasks.spawn(async move {
+            let mut far = far;
+            far.tasks.join_next().await;
+        });
+        near
+    }
+
+    /// The end at the destination alone.
+    pub(crate) async fn start_far_end(to: SocketAddr, payload: usize, tls: Option<Tls>) -> Self {
+        Self::serve(move |tcp| serve_far_end(tcp, to, payload, tls.clone())).await
+    }
+
+    /// The end at the clients alone.
+    pub(crate) async fn start_near_end(to: SocketAddr, payload: usize, tls: Option<Tls>) -> Self {
+        Self::serve(move |tcp| serve_near_end(tcp, to, payload, tls.clone())).await
+    }
+
+    async fn serve<F: Future<Output = ()> + Send + 'static>(
+        serve: impl Fn(TcpStream) -> F + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
-        let server = tls.clone();
-        tasks.spawn(accept(far, move |tcp| {
-            serve_far_end(tcp, destination, payload, server.clone())
-        }));
-        tasks.spawn(accept(near, move |tcp| {
-            serve_near_end(tcp, service, payload, tls.clone())
-        }));
-        Self {
-            address,
-            _tasks: tasks,
-        }
+        tasks.spawn(accept(listener, serve));
+        Self { address, tasks }
     }
 }
 

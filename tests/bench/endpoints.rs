@@ -5,15 +5,17 @@
 //!   ECHO     the byte is returned
 //!   UP       this number of bytes follow; one byte is returned after the last one
 //!   DOWN     this number of bytes is returned
+//!   PACED    bytes are returned at the speed of an agent, until the client ends
 //! ```
 //!
 //! The path between the two is measured. A connection is measured after its first echo, so that no
 //! session start is included.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use ssm_proxyd::sim::agent::FAITHFUL_INTERVAL;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -55,6 +57,7 @@ async fn serve_command(mut tcp: TcpStream) -> io::Result<()> {
                 let len = tcp.read_u64().await?;
                 send_bytes(&mut tcp, &buffer, len).await?;
             }
+            PACED => return send_paced(tcp, buffer).await,
             operation => tcp.write_u8(operation).await?,
         }
     }
@@ -108,6 +111,16 @@ impl Probe {
     /// The number of bytes of an endless download that arrive until `end`.
     pub(crate) async fn down_until(&mut self, end: Instant) -> u64 {
         self.request(DOWN, u64::MAX).await;
+        self.receive_until(end).await
+    }
+
+    /// The same, from a destination that sends like an agent.
+    pub(crate) async fn paced_until(&mut self, end: Instant) -> u64 {
+        self.tcp.write_u8(PACED).await.unwrap();
+        self.receive_until(end).await
+    }
+
+    async fn receive_until(&mut self, end: Instant) -> u64 {
         let mut received = 0;
         loop {
             let read = self.tcp.read(&mut self.buffer);
@@ -134,6 +147,22 @@ async fn send_bytes(tcp: &mut TcpStream, buffer: &[u8], mut len: u64) -> io::Res
     Ok(())
 }
 
+/// Sends what an agent reads at once, at the intervals of an agent, until the client ends. In a thread,
+/// because timers of the runtime have a resolution of a millisecond: they would be due together.
+async fn send_paced(tcp: TcpStream, buffer: Vec<u8>) -> io::Result<()> {
+    let mut tcp = tcp.into_std()?;
+    tcp.set_nonblocking(false)?;
+    let sending = tokio::task::spawn_blocking(move || -> io::Result<()> {
+        let mut due = Instant::now();
+        loop {
+            tcp.write_all(&buffer[..AGENT_PAYLOAD])?;
+            due += FAITHFUL_INTERVAL;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+    });
+    sending.await.map_err(io::Error::other)?
+}
+
 async fn discard(tcp: &mut TcpStream, buffer: &mut [u8], mut len: u64) -> io::Result<()> {
     while len > 0 {
         let size = usize::try_from(len).unwrap_or(BUFFER).min(BUFFER);
@@ -148,6 +177,10 @@ async fn discard(tcp: &mut TcpStream, buffer: &mut [u8], mut len: u64) -> io::Re
 const ECHO: u8 = b'e';
 const UP: u8 = b'u';
 const DOWN: u8 = b'd';
+const PACED: u8 = b'p';
+
+/// Bytes that an agent puts into a message.
+pub(crate) const AGENT_PAYLOAD: usize = 1024;
 
 /// Bytes per read or write.
 const BUFFER: usize = 64 * 1024;

@@ -1,7 +1,7 @@
 //! Performance measurements: one binary, a table for each question.
 //!
 //! ```text
-//!   cargo bench                      everything, in about eight minutes
+//!   cargo bench                      everything, in about ten minutes
 //!   cargo bench -- core throughput   these parts only
 //! ```
 //!
@@ -18,6 +18,8 @@
 mod baseline_relay;
 #[cfg(test)]
 mod core;
+#[cfg(test)]
+mod cost;
 #[cfg(test)]
 mod endpoints;
 #[cfg(test)]
@@ -63,6 +65,9 @@ fn run(_requested: impl Fn(&str) -> bool) {}
 #[cfg(test)]
 fn run(requested: impl Fn(&str) -> bool) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
+    if let Ok(service) = std::env::var(processes::NEAR_END) {
+        return runtime.block_on(processes::run_near_end(service.parse().unwrap()));
+    }
     if requested("core") {
         core::run();
     }
@@ -74,6 +79,9 @@ fn run(requested: impl Fn(&str) -> bool) {
     }
     if requested("pace") {
         runtime.block_on(pace::run());
+    }
+    if requested("cost") {
+        runtime.block_on(cost::run());
     }
     if requested("recovery") {
         runtime.block_on(recovery::run());

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::endpoints::Destination;
+use crate::baseline_relay::BaselineRelay;
+use crate::endpoints::{AGENT_PAYLOAD, Destination};
 use crate::path_latency::free_address;
 
 /// The daemon as a process.
@@ -72,14 +73,12 @@ impl Daemon {
 
     /// Of all its threads that run, in user and system mode.
     pub(crate) fn processor_time(&self) -> Duration {
-        let threads = format!("/proc/{}/task", self.child.0.id());
-        let threads = std::fs::read_dir(threads).unwrap();
-        let nanoseconds = threads.filter_map(|thread| {
-            // A thread that has just ended is not counted.
-            let stat = std::fs::read_to_string(thread.unwrap().path().join("schedstat")).ok()?;
-            stat.split(' ').next()?.parse::<u64>().ok()
-        });
-        Duration::from_nanos(nanoseconds.sum())
+        self.child.usage().processor_time
+    }
+
+    /// What it has used so far.
+    pub(crate) fn usage(&self) -> Usage {
+        self.child.usage()
     }
 
     fn proc(&self, file: &str) -> String {
@@ -116,9 +115,77 @@ impl Simulator {
     }
 }
 
+/// The near end of the baseline relay as a process: this program, called with [`NEAR_END`].
+#[derive(Debug)]
+pub(crate) struct NearEnd {
+    child: Guard,
+    pub(crate) address: SocketAddr,
+}
+
+impl NearEnd {
+    /// Starts it for the far end at `service`.
+    pub(crate) fn start(service: SocketAddr) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("--bench").env(NEAR_END, service.to_string());
+        let mut child = Guard(command.stdout(Stdio::piped()).spawn().unwrap());
+        let mut line = String::new();
+        let stdout = child.0.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let address = line.trim().parse().unwrap();
+        Self { child, address }
+    }
+
+    /// What it has used so far.
+    pub(crate) fn usage(&self) -> Usage {
+        self.child.usage()
+    }
+}
+
+/// Serves as the near end of the far end at `service`, until this process is killed.
+pub(crate) async fn run_near_end(service: SocketAddr) {
+    let relay = BaselineRelay::start_near_end(service, AGENT_PAYLOAD, None).await;
+    println!("{}", relay.address);
+    std::future::pending::<()>().await;
+}
+
+/// What a process has used, with all of its threads that run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    /// In user and system mode.
+    pub(crate) processor_time: Duration,
+    /// How often a thread went to sleep, and was woken later.
+    pub(crate) wakeups: u64,
+}
+
 /// A process that is killed with the bench.
 #[derive(Debug)]
 struct Guard(Child);
+
+impl Guard {
+    fn usage(&self) -> Usage {
+        let threads = format!("/proc/{}/task", self.0.id());
+        let (mut nanoseconds, mut wakeups) = (0, 0);
+        for thread in std::fs::read_dir(threads).unwrap() {
+            let thread = thread.unwrap().path();
+            // A thread that has just ended is not counted.
+            let read = |file| std::fs::read_to_string(thread.join(file)).unwrap_or_default();
+            let time = read("schedstat").split(' ').next().and_then(number);
+            let status = read("status");
+            let switches = status.lines();
+            let switches = switches.filter_map(|l| l.strip_prefix("voluntary_ctxt_switches:"));
+            nanoseconds += time.unwrap_or_default();
+            wakeups += switches.filter_map(number).sum::<u64>();
+        }
+        Usage {
+            processor_time: Duration::from_nanos(nanoseconds),
+            wakeups,
+        }
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.trim().parse().ok()
+}
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -126,5 +193,8 @@ impl Drop for Guard {
         drop(self.0.wait());
     }
 }
+
+/// The variable with the address of the far end, for [`run_near_end`].
+pub(crate) const NEAR_END: &str = "SSM_PROXYD_BENCH_NEAR_END";
 
 const BINARY: &str = env!("CARGO_BIN_EXE_ssm-proxyd");

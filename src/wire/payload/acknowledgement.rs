@@ -5,8 +5,6 @@
 //!
 //! Specification: docs/protocol.md, section 6.2.
 
-use std::fmt::Write as _;
-
 use serde::{Deserialize, Serialize};
 
 use super::{PayloadError, decode, null_is_default};
@@ -52,13 +50,35 @@ pub struct Acknowledged {
 /// messages are acknowledged, and the names of their types need no escaping.
 pub fn acknowledge(kind: &MessageType, id: MessageId, seq: Seq) -> Draft {
     let mut draft = Draft::with_capacity(ACKNOWLEDGE_LEN);
-    let kind = kind.as_str();
-    // Writing to memory cannot fail.
-    let _ = write!(
-        draft.payload(),
-        r#"{{"AcknowledgedMessageType":"{kind}","AcknowledgedMessageId":"{id}","AcknowledgedMessageSequenceNumber":{seq},"IsSequentialMessage":true}}"#
-    );
+    let (mut uuid, mut digits) = ([0; UUID_LEN], [0; MAX_DIGITS]);
+    let uuid = id.uuid().as_hyphenated().encode_lower(&mut uuid);
+    let parts = [
+        BEFORE_KIND,
+        kind.as_str().as_bytes(),
+        BEFORE_ID,
+        uuid.as_bytes(),
+        BEFORE_SEQ,
+        decimal(seq.0, &mut digits),
+        AFTER_SEQ,
+    ];
+    for part in parts {
+        draft.payload().extend_from_slice(part);
+    }
     draft
+}
+
+/// Writes a number in decimal, at the end of `digits`, and returns it.
+fn decimal(mut number: u64, digits: &mut [u8; MAX_DIGITS]) -> &[u8] {
+    let mut start = MAX_DIGITS;
+    for place in digits.iter_mut().rev() {
+        *place = DIGITS[(number % 10) as usize];
+        number /= 10;
+        start -= 1;
+        if number == 0 {
+            break;
+        }
+    }
+    &digits[start..]
 }
 
 /// Reads the body of an acknowledgement.
@@ -76,29 +96,45 @@ pub fn decode_acknowledge(payload: &[u8]) -> Result<Acknowledged, PayloadError> 
 
 /// Returns the sequence number of a body in the usual form; `None` for any other form.
 fn usual_acknowledge(payload: &[u8]) -> Option<i64> {
-    let rest = payload.strip_prefix(br#"{"AcknowledgedMessageType":""#)?;
+    let rest = payload.strip_prefix(BEFORE_KIND)?;
     let rest = [b"output_stream_data".as_slice(), b"input_stream_data"]
         .into_iter()
         .find_map(|kind| rest.strip_prefix(kind))?;
-    let rest = rest.strip_prefix(br#"","AcknowledgedMessageId":""#)?;
+    let rest = rest.strip_prefix(BEFORE_ID)?;
     let (id, rest) = rest.split_first_chunk::<UUID_LEN>()?;
-    let rest = rest.strip_prefix(br#"","AcknowledgedMessageSequenceNumber":"#)?;
-    let digits = rest.strip_suffix(br#","IsSequentialMessage":true}"#)?;
-    if !is_plain(id) || !is_number(digits) {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    let rest = rest.strip_prefix(BEFORE_SEQ)?;
+    let digits = rest.strip_suffix(AFTER_SEQ)?;
+    if is_plain(id) { number(digits) } else { None }
 }
 
 /// Returns true if the id consists of hexadecimal digits and hyphens only.
 fn is_plain(id: &[u8; UUID_LEN]) -> bool {
-    id.iter().all(|b| b.is_ascii_hexdigit() || *b == b'-')
+    // Without a branch for each byte, so that many are compared at once.
+    id.iter().fold(true, |plain, b| {
+        plain & (b.is_ascii_hexdigit() | (*b == b'-'))
+    })
 }
 
-/// Returns true if the digits are a valid JSON number.
-fn is_number(digits: &[u8]) -> bool {
-    matches!(digits, [b'1'..=b'9', ..] | [b'0']) && digits.iter().all(u8::is_ascii_digit)
+/// Reads a JSON number without sign, fraction and exponent, up to the maximum of an `i64`.
+fn number(digits: &[u8]) -> Option<i64> {
+    if !matches!(digits, [b'1'..=b'9', ..] | [b'0']) {
+        return None;
+    }
+    digits.iter().try_fold(0_i64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| i64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
 }
+
+/// What is before, between and after the values of a body in the usual form.
+const BEFORE_KIND: &[u8] = br#"{"AcknowledgedMessageType":""#;
+const BEFORE_ID: &[u8] = br#"","AcknowledgedMessageId":""#;
+const BEFORE_SEQ: &[u8] = br#"","AcknowledgedMessageSequenceNumber":"#;
+const AFTER_SEQ: &[u8] = br#","IsSequentialMessage":true}"#;
+
+/// Digits of the largest `u64`.
+const MAX_DIGITS: usize = 20;
+const DIGITS: &[u8; 10] = b"0123456789";
 
 /// Length of a hyphenated UUID.
 const UUID_LEN: usize = 36;
@@ -159,17 +195,23 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_in_place_is_the_one_that_serde_writes() {
-        let id = MessageId::from_random([7; 16]);
-        let body = Acknowledge {
-            kind: "output_stream_data".to_owned(),
-            id: id.to_string(),
-            seq: 5,
-            sequential: true,
-        };
+        let powers = (0..19).map(|power| 10_i64.pow(power));
+        let numbers = powers.flat_map(|power| [power - 1, power, power + 1]);
+        for (byte, seq) in (0..).zip(numbers.chain([i64::MAX])) {
+            for kind in [MessageType::Output, MessageType::Input] {
+                let id = MessageId::from_random([byte; 16]);
+                let body = Acknowledge {
+                    kind: kind.as_str().to_owned(),
+                    id: id.to_string(),
+                    seq,
+                    sequential: true,
+                };
 
-        let mut draft = acknowledge(&MessageType::Output, id, Seq(5));
+                let mut draft = acknowledge(&kind, id, Seq(seq.cast_unsigned()));
 
-        assert_eq!(draft.payload()[HEADER_LEN..], encode(&body)[..]);
+                assert_eq!(draft.payload()[HEADER_LEN..], encode(&body)[..]);
+            }
+        }
     }
 
     fn payload_of_acknowledgement(seq: u64) -> Vec<u8> {
