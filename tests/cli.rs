@@ -12,9 +12,12 @@ fn every_command_is_listed_with_a_sentence_and_has_its_own_help() {
     let (code, help, stderr) = run(&["--help"]);
 
     assert_eq!((code, stderr.as_str()), (0, ""));
-    let commands = section(&help, "Commands:");
+    let commands: Vec<_> = GROUPS
+        .iter()
+        .flat_map(|heading| section(&help, heading))
+        .collect();
     let names: Vec<_> = commands.iter().map(|(name, _)| *name).collect();
-    for needed in ["run", "demo"] {
+    for needed in ["forward", "init", "run", "demo", "man", "help"] {
         assert!(names.contains(&needed), "{help}");
     }
     for (name, sentence) in commands {
@@ -282,6 +285,15 @@ fn assert_description_style(sentence: &str) {
     assert!(!sentence.ends_with('.'), "{sentence:?}");
 }
 
+/// The headings of the commands.
+const GROUPS: [&str; 5] = [
+    "Forward ports:",
+    "Prepare and check:",
+    "Run and operate the daemon:",
+    "Try and test without AWS:",
+    "Documentation and shells:",
+];
+
 const HELP_OF_RUN: &str = "\
 Run the daemon in the foreground
 
@@ -294,4 +306,10 @@ Options:
   -v, --verbose...     Log more: -v for decisions, -vv for every message
   -q, --quiet          Log errors only
   -h, --help           Print help
+
+Examples:
+  The configuration of this user:
+      ssm-proxyd run
+  Another file, and fail if a forward cannot start:
+      ssm-proxyd run --config ./config.toml --strict
 ";

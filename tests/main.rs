@@ -34,6 +34,8 @@ mod demo;
 #[cfg(test)]
 mod doctor;
 #[cfg(test)]
+mod documentation;
+#[cfg(test)]
 mod early;
 #[cfg(test)]
 mod errors;

@@ -1,5 +1,5 @@
 //! Runs the commands that the package documents for new users: those in the headers of its
-//! configurations, and those of its README for the simulator.
+//! configurations, and those of its page about the simulator.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -31,12 +31,9 @@ async fn the_commands_in_the_header_of_the_full_configuration_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_simulator_commands_in_the_readme_work() {
-    let text = shipped("README.md");
-    let (_, section) = text
-        .split_once("## AWS simulator for your own tests")
-        .unwrap();
-    let (_, block) = section
+async fn the_simulator_commands_in_the_documentation_work() {
+    let text = shipped("docs/simulator.md");
+    let (_, block) = text
         .split_once("a terminal of its own:\n\n```sh\n")
         .unwrap();
     let (block, _) = block.split_once("```").unwrap();

@@ -20,6 +20,7 @@ mod exec;
 mod exit;
 mod forward;
 mod forward_variables;
+mod help;
 mod hosts;
 mod iam_policy;
 mod init;
@@ -32,6 +33,7 @@ mod plugin;
 mod progress;
 mod push_key;
 mod ready_file;
+mod reference;
 mod run;
 mod schema;
 mod self_test;
@@ -45,13 +47,13 @@ mod terminal;
 mod token;
 mod top;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::panic::catch_unwind;
 use std::sync::LazyLock;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, FromArgMatches, Parser, Subcommand};
 
 pub use self::exit::Exit;
 use crate::config::ValueError;
@@ -79,7 +81,7 @@ fn run_command() -> Exit {
     if let Some(exit) = completions::answer() {
         return exit;
     }
-    let cli = match Cli::try_parse() {
+    let cli = match parsed(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -94,6 +96,12 @@ fn run_command() -> Exit {
     };
     let sockets = passed_sockets(&cli.command);
     in_runtime(cli.command.run(log, sockets))
+}
+
+/// Parses a command line, whose first word is the name of the program.
+fn parsed(words: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let matches = help::command().try_get_matches_from(words)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut help::command()))
 }
 
 /// Runs a command in a runtime.
@@ -189,6 +197,9 @@ enum Command {
     Man(man::ManArgs),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
+    /// Print a reference page of the documentation
+    #[command(hide = true)]
+    Reference(reference::ReferenceArgs),
     /// Demonstrate a complete tunnel on this machine, without an AWS account
     Demo(demo::DemoArgs),
     /// Simulate the SSM service and agents on loopback, for testing clients
@@ -223,6 +234,7 @@ impl Command {
             }
             Self::Man(args) => quietly(log, async { man::man(&args) }).await,
             Self::Schema => quietly(log, async { schema::schema() }).await,
+            Self::Reference(args) => quietly(log, async { reference::reference(&args) }).await,
             Self::Demo(args) => quietly(log, demo::run(args)).await,
             Self::Simulate(args) => quietly(log, run_simulator(*args)).await,
         }
@@ -257,6 +269,7 @@ fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Schema
+        | Command::Reference(_)
         | Command::Demo(_)
         | Command::Simulate(_) => Ok(InheritedSockets::default()),
     }
