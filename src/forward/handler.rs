@@ -203,7 +203,7 @@ impl Handler {
         };
         // A connection that is to be reset is dropped, and so reset, before any further wait.
         let is_clean = outcome == Outcome::DestinationClosed;
-        let is_explained = outcome.is_failure() && self.explainer.can_explain(active);
+        let is_explained = outcome.may_be_explained() && self.explainer.can_explain(active);
         let ended = (is_clean || is_explained).then_some(connection);
         let (outcome, delivered) = self.deliver(outcome, &stream, active, &mut stop).await;
         let (outcome, delivered) = final_outcome(outcome, delivered, counters);
@@ -300,7 +300,7 @@ impl Handler {
             if !is_proxy && let Some((after, connections_reset)) = log().handle_success(now) {
                 info!(?after, connections_reset, "the destination answers again");
             }
-        } else if let Outcome::StreamLost(Reason::Refused) = outcome {
+        } else if let Outcome::StreamLost(Reason::Refused | Reason::RefusedOrClosed) = outcome {
             let refusal = refusal(destination, now);
             let omitted = log().handle_failure(now, &refusal.error, 1);
             match is_proxy {
