@@ -20,6 +20,7 @@ use super::closing::close;
 use super::connections::{ActiveConnection, ConnectionTable, TrackedConnection};
 use super::error::{ConnectFailure, RepeatedLines, refusal};
 use super::explainer::Explainer;
+use super::handshake_slots::HandshakeSlots;
 use super::opening::{OpenConnection, first_stream, within};
 use super::outcome::{Outcome, STOPPING};
 use super::pool_handle::{AcceptPermit, Lease, PoolHandle, SlotRefusal};
@@ -47,6 +48,8 @@ pub(super) struct Handler {
     pub(super) accept_permits: Arc<Semaphore>,
     /// Limits the ended connections whose client has not read its last bytes yet.
     pub(super) lingering: Semaphore,
+    /// Limits the clients of a proxy that have not sent their request.
+    pub(super) handshakes: HandshakeSlots,
     pub(super) repeats: RepeatedLines,
     /// Makes every connection log one line (dump of open connections).
     pub(super) dump_connections: TriggerReceiver,
@@ -94,7 +97,7 @@ impl Handler {
             () = stop.draining() => Err(End::new(EndReason::Stopped)),
             () = active.close_requested() => return Some(End::new(EndReason::ClosedByOperator)),
             never = self.log_on_dump(|| info!(time = ?clock::since(begin), "waiting for a session")) => match never {},
-            () = connection.closed_before_data() => return Some(End::new(EndReason::ClientLeft)),
+            () = connection.closed_while_waiting() => return Some(End::new(EndReason::ClientLeft)),
         };
         drop(waiting);
         match opened {
