@@ -233,7 +233,11 @@ impl Handler {
             Some(connection) => {
                 drop((lease, permits));
                 let record = |delivered| {
-                    tracked.record(end(&delivered));
+                    let is_answered = delivered == Outcome::Stopped;
+                    tracked.record(End {
+                        is_answered,
+                        ..end(&delivered)
+                    });
                     drop(open);
                 };
                 let closing = close(&outcome, connection, active, &self.lingering, stop, record);
