@@ -112,6 +112,30 @@ fn arguments_in_a_message_have_no_control_characters() {
 }
 
 #[test]
+fn a_long_argument_in_a_message_is_cut() {
+    let long = format!("a={}", "x".repeat(70_000));
+    let target = "i-0123456789abcdef0";
+    let arguments = [
+        "connect",
+        target,
+        "--document",
+        "Ours",
+        "--parameter",
+        &long,
+    ];
+
+    let (code, _, stderr) = run(&arguments);
+
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.len() < 1500, "{} bytes", stderr.len());
+    assert!(stderr.contains("--parameter"), "{stderr}");
+    assert!(
+        stderr.contains("is not a valid parameter value"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn an_invalid_log_filter_is_bad_usage_with_an_example() {
     for filter in [
         "ssm_proxyd=loud",

@@ -63,16 +63,29 @@ pub(super) fn answer() -> Option<Exit> {
     }
 }
 
-/// Returns the forward names of the configuration, if it is valid.
+/// Returns the names of forwards and proxies in the configuration, if it is valid.
 pub(super) fn forward_names() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| {
+    names(|_| true)
+}
+
+/// Returns the names of forwards with one destination, not those of proxies.
+pub(super) fn names_with_destination() -> ArgValueCandidates {
+    names(|forward| !forward.is_proxy())
+}
+
+fn names(is_offered: fn(&config::Forward) -> bool) -> ArgValueCandidates {
+    ArgValueCandidates::new(move || {
         let config = paths::search(None).and_then(|path| config::read(&path));
         let forwards = config.map(|config| config.forwards).unwrap_or_default();
         let candidate = |forward: config::Forward| {
             let help = format!("{} via {}", forward.remote, forward.target);
             CompletionCandidate::new(forward.name).help(Some(help.into()))
         };
-        forwards.into_iter().map(candidate).collect()
+        forwards
+            .into_iter()
+            .filter(is_offered)
+            .map(candidate)
+            .collect()
     })
 }
 

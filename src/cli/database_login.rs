@@ -136,7 +136,8 @@ pub(super) async fn login_variables(
         if mysql {
             set("MYSQL_PWD", token.expose());
         }
-        if clients == DatabaseClients::Any {
+        // The variables of an earlier forward on the same port would lead elsewhere.
+        if clients != DatabaseClients::Mysql {
             variables.extend(addresses.libpq(index).unwrap_or_default());
         }
     }

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::ad_hoc::blocking;
 use super::aws_options::AwsOptions;
-use super::completions::forward_names;
+use super::completions::names_with_destination;
 use super::database_login::{User, login_variables};
 use super::exit::Exit;
 use super::forward::{ForwardOptions, Names, configuration, start};
@@ -32,7 +32,7 @@ use crate::telemetry::{Log, Verbosity};
 #[derive(Debug, Args)]
 pub(super) struct ExecArgs {
     /// Forwards of the configuration; with -L, one of them or a managed node
-    #[arg(value_name = "NAME|TARGET", required = true, add = forward_names())]
+    #[arg(value_name = "NAME|TARGET", required = true, add = names_with_destination())]
     names: Vec<String>,
     #[command(flatten)]
     options: ForwardOptions,

@@ -131,19 +131,27 @@ impl ForwardVariables {
         Some(owned.into())
     }
 
-    /// Returns the forwards to databases by index, each with the clients that connect to it. One
-    /// that is known by its port is a remote host, unless there is none.
+    /// Returns the forwards to databases by index, each with the clients that connect to it: for each
+    /// port of a database the first with a remote host; the first one only if there is none.
     pub(super) fn databases(&self) -> Vec<(usize, DatabaseClients)> {
-        let mysql = (self.0.iter()).position(|forward| forward.remote.port() == Some(MYSQL));
+        let is_host = |index: usize| matches!(self.0[index].remote, Remote::Host { .. });
+        let at_port = |port| {
+            let remote_port = |index: &usize| self.0[*index].remote.port();
+            let mut found = (0..self.0.len()).filter(move |index| remote_port(index) == Some(port));
+            found.find(|index| is_host(*index))
+        };
+        let mysql = self.0.iter().position(|f| f.remote.port() == Some(MYSQL));
         let known = [
-            (self.postgres(), DatabaseClients::Postgres),
-            (mysql, DatabaseClients::Mysql),
+            (
+                at_port(POSTGRES).or_else(|| self.postgres()),
+                DatabaseClients::Postgres,
+            ),
+            (at_port(MYSQL).or(mysql), DatabaseClients::Mysql),
         ];
         let known = known.into_iter();
         let known: Vec<_> = known.filter_map(|(index, of)| Some((index?, of))).collect();
-        let is_host = |index: usize| matches!(self.0[index].remote, Remote::Host { .. });
         let hosts: Vec<_> = known.iter().copied().filter(|(i, _)| is_host(*i)).collect();
-        if !hosts.is_empty() || !known.is_empty() {
+        if !known.is_empty() {
             return if hosts.is_empty() { known } else { hosts };
         }
         let first = (0..self.0.len()).find(|index| is_host(*index));
@@ -277,6 +285,10 @@ mod tests {
             ),
             (&["6379", "a:5433", "b:1433"], &[(1, Any)]),
             (&["5432", "a:3306"], &[(1, Mysql)]),
+            (
+                &["5432", "a:5432", "3306", "b:5432", "c:3306"],
+                &[(1, Postgres), (4, Mysql)],
+            ),
             (&["5432", "a:6379"], &[(0, Postgres)]),
             (&["6379"], &[]),
         ] {

@@ -314,8 +314,11 @@ fn usage(error: &clap::Error) -> Exit {
         Exit::Done
     };
     if exit == Exit::Usage && !std::env::args_os().all(|argument| is_displayable(&argument)) {
-        // clap quotes arguments as they are. Without colours its text can be escaped.
-        terminal::send(&error.render().to_string().trim_end());
+        // clap quotes arguments as they are. Without colours its text can be escaped and cut.
+        let text = error.render().to_string();
+        let lines = text.trim_end().lines();
+        let lines: Vec<_> = lines.map(|line| cut_line(line, MAX_LINE)).collect();
+        terminal::send(&lines.join("\n"));
     } else {
         // If stderr is closed, the error cannot be reported.
         drop(error.print());
@@ -337,8 +340,27 @@ fn usage(error: &clap::Error) -> Exit {
 
 /// Returns whether an argument can be displayed as it is.
 fn is_displayable(argument: &OsStr) -> bool {
-    argument.to_string_lossy().chars().all(is_printable)
+    let text = argument.to_string_lossy();
+    text.chars().count() <= MAX_ARGUMENT && text.chars().all(is_printable)
 }
+
+/// Cuts a line to at most `max` characters, leaving its end, which says what is wrong.
+fn cut_line(line: &str, max: usize) -> String {
+    let count = line.chars().count();
+    if count <= max {
+        return line.to_owned();
+    }
+    let half = max / 2;
+    let begin: String = line.chars().take(half).collect();
+    let end: String = line.chars().skip(count - half).collect();
+    format!("{begin} (...) {end}")
+}
+
+/// Maximum characters of an argument that is quoted as it is.
+const MAX_ARGUMENT: usize = 300;
+
+/// Maximum characters of a line that quotes a longer argument.
+const MAX_LINE: usize = 500;
 
 /// Version of the program, and the client version it reports in the protocol.
 fn version() -> &'static str {

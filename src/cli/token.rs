@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::ad_hoc::{blocking, with_flags};
 use super::aws_options::AwsOptions;
-use super::completions::forward_names;
+use super::completions::names_with_destination;
 use super::database_login::{User, destination, note_other_region, note_unknown, report};
 use super::exit::Exit;
 use super::{environment, paths, startup, stdout, terminal};
@@ -21,7 +21,7 @@ use crate::telemetry::{self, Log, Verbosity};
 #[derive(Args, Debug)]
 pub(super) struct TokenArgs {
     /// The forward of the configuration whose `remote` is the endpoint of the database
-    #[arg(value_name = "NAME", add = forward_names())]
+    #[arg(value_name = "NAME", add = names_with_destination())]
     name: String,
     /// The user of the database
     #[arg(long, value_name = "USER")]

@@ -15,10 +15,16 @@ pub(super) fn secret_lines(text: &str) -> Vec<bool> {
     let mut is_rest_secret = false;
     let lines = text.split('\n').map(|line| {
         let is_comment = line.trim_start().starts_with('#');
-        let is_header = line.trim() == PROXY_HEADER;
-        let is_secret = is_rest_secret || is_comment || !is_header && is_secret_line(line);
+        let (code, comment) = line.split_once('#').unwrap_or((line, ""));
+        let is_header = code.trim() == PROXY_HEADER;
+        let is_secret = match is_header {
+            true => is_secret_line(comment),
+            false => is_comment || is_secret_line(line),
+        };
+        let is_secret = is_rest_secret || is_secret;
         let is_block = line.contains("\"\"\"") || line.contains("'''");
-        is_rest_secret |= !is_comment && (is_block || is_secret && !is_complete(line));
+        let is_open = is_block || is_secret && !is_complete(line);
+        is_rest_secret |= !is_comment && !is_header && is_open;
         is_secret
     });
     lines.collect()
@@ -117,6 +123,9 @@ mod tests {
             "token = \"a\r\ns3cret\"",
             "listen = 1 # password s3cret",
             "# s3cret",
+            "[[proxy]] # password s3cret",
+            "[[proxy]] # me:s3cret@host",
+            "token = [ \"]\",\n[[proxy]] # a\n\"s3cret\" ]",
         ] {
             let lines = text.split('\n').zip(secret_lines(text));
             let shown: Vec<_> = lines.filter(|(_, is_secret)| !is_secret).collect();
@@ -135,6 +144,9 @@ mod tests {
             "target = { tags = { Name = \"keycloak\", Env = \"prod\" } }",
             "listen = \"unix:@db\"",
             "listen = 1 # the database",
+            "[[proxy]]",
+            "[[proxy]] # the database",
+            "[[proxy]]# \"\"\"",
         ] {
             assert_eq!(secret_lines(text), [false], "{text}");
         }
@@ -143,6 +155,7 @@ mod tests {
             "proxy = 'http://[::1]:1'",
             "token = a",
             "# a key.",
+            "[[proxy]] # a key (",
         ] {
             assert_eq!(secret_lines(&format!("{text}\r\nname = 1")), [true, false]);
         }

@@ -24,7 +24,8 @@ pub(super) struct End {
     pub(super) omitted: Option<u64>,
     /// The session that it was waiting for, if it had none and that is known.
     pub(super) timeline: Option<SessionTimeline>,
-    /// The client got the error in its own protocol.
+    /// The client got the error in its own protocol; of a stop: it is not reset, and the kernel
+    /// delivers the rest of what the destination has sent.
     pub(super) is_answered: bool,
 }
 
@@ -84,7 +85,7 @@ impl End {
 pub(super) struct Conclusion {
     record: ConnectionRecord,
     omitted: Option<u64>,
-    /// A client of a proxy got an answer in its protocol.
+    /// See [`End`].
     is_answered: bool,
     /// Span of the forward.
     span: Span,
@@ -191,6 +192,9 @@ fn message(record: &ConnectionRecord, is_connecting: bool, is_answered: bool) ->
             "connection ended by the destination, which may not have received every byte of the client"
         }
         EndReason::HalfCloseTimeout => "half-closed and idle; connection reset",
+        EndReason::Stopped if is_answered => {
+            "stopping after the destination had ended; the kernel delivers the rest to the client"
+        }
         EndReason::Stopped => "stopping; connection reset",
         EndReason::ClosedByOperator => "closed by an operator; connection reset",
         EndReason::InternalError => "internal error; connection reset",

@@ -62,7 +62,6 @@ impl ConnectFailure {
                 | ErrorClass::DestinationTimedOut
                 | ErrorClass::DestinationForbidden
                 | ErrorClass::DocumentParameters
-                | ErrorClass::InvalidRequest
         )
     }
 

@@ -20,6 +20,7 @@ use super::closing::close;
 use super::connections::{ActiveConnection, ConnectionTable, TrackedConnection};
 use super::error::{ConnectFailure, RepeatedLines, refusal};
 use super::explainer::Explainer;
+use super::handshake_slots::HandshakeSlots;
 use super::opening::{OpenConnection, first_stream, within};
 use super::outcome::{Outcome, STOPPING};
 use super::pool_handle::{AcceptPermit, Lease, PoolHandle, SlotRefusal};
@@ -47,6 +48,8 @@ pub(super) struct Handler {
     pub(super) accept_permits: Arc<Semaphore>,
     /// Limits the ended connections whose client has not read its last bytes yet.
     pub(super) lingering: Semaphore,
+    /// Limits the clients of a proxy that have not sent their request.
+    pub(super) handshakes: HandshakeSlots,
     pub(super) repeats: RepeatedLines,
     /// Makes every connection log one line (dump of open connections).
     pub(super) dump_connections: TriggerReceiver,
@@ -94,7 +97,7 @@ impl Handler {
             () = stop.draining() => Err(End::new(EndReason::Stopped)),
             () = active.close_requested() => return Some(End::new(EndReason::ClosedByOperator)),
             never = self.log_on_dump(|| info!(time = ?clock::since(begin), "waiting for a session")) => match never {},
-            () = connection.closed_before_data() => return Some(End::new(EndReason::ClientLeft)),
+            () = connection.closed_while_waiting() => return Some(End::new(EndReason::ClientLeft)),
         };
         drop(waiting);
         match opened {
@@ -203,7 +206,7 @@ impl Handler {
         };
         // A connection that is to be reset is dropped, and so reset, before any further wait.
         let is_clean = outcome == Outcome::DestinationClosed;
-        let is_explained = outcome.is_failure() && self.explainer.can_explain(active);
+        let is_explained = outcome.may_be_explained() && self.explainer.can_explain(active);
         let ended = (is_clean || is_explained).then_some(connection);
         let (outcome, delivered) = self.deliver(outcome, &stream, active, &mut stop).await;
         let (outcome, delivered) = final_outcome(outcome, delivered, counters);
@@ -230,7 +233,11 @@ impl Handler {
             Some(connection) => {
                 drop((lease, permits));
                 let record = |delivered| {
-                    tracked.record(end(&delivered));
+                    let is_answered = delivered == Outcome::Stopped;
+                    tracked.record(End {
+                        is_answered,
+                        ..end(&delivered)
+                    });
                     drop(open);
                 };
                 let closing = close(&outcome, connection, active, &self.lingering, stop, record);
@@ -300,7 +307,7 @@ impl Handler {
             if !is_proxy && let Some((after, connections_reset)) = log().handle_success(now) {
                 info!(?after, connections_reset, "the destination answers again");
             }
-        } else if let Outcome::StreamLost(Reason::Refused) = outcome {
+        } else if let Outcome::StreamLost(Reason::Refused | Reason::RefusedOrClosed) = outcome {
             let refusal = refusal(destination, now);
             let omitted = log().handle_failure(now, &refusal.error, 1);
             match is_proxy {

@@ -23,6 +23,7 @@ mod explainer;
 mod first_bytes;
 mod first_tunnel;
 mod handler;
+mod handshake_slots;
 mod listener;
 mod liveness;
 mod opening;
@@ -62,6 +63,7 @@ use self::error::RepeatedLines;
 use self::explainer::Explainer;
 pub use self::first_tunnel::{FirstFailure, FirstTunnel};
 use self::handler::Handler;
+use self::handshake_slots::HandshakeSlots;
 use self::listener::is_of_one_connection;
 pub use self::listener::{
     AcceptedSocket, ActivatedSockets, InheritedSockets, ListenError, ListenErrorKind, ListenSpec,
@@ -112,8 +114,12 @@ impl Forward {
         // Each listener holds one slot while it waits in accept.
         let accept_permits =
             settings.max_connections + context.max_waiting + bound.listeners().count();
-        // At most half of the slots for pending connections, so that some of those stay free.
-        let lingering = settings.max_connections.min(context.max_waiting / 2).max(1);
+        // At most three quarters of the slots for pending connections, so that some of those stay
+        // free. A proxy has handshakes and no explanations, other forwards the reverse.
+        let share = |slots: usize| settings.max_connections.min(slots).max(1);
+        let lingering = share(context.max_waiting / 2);
+        let explained = share(context.max_waiting / 4);
+        let handshakes = context.max_waiting / 4;
         let accept_permits = Arc::new(Semaphore::new(accept_permits));
         let dump_connections = context.dump_connections.clone();
         let metrics = Arc::new(ForwardMetrics::new(totals));
@@ -125,7 +131,8 @@ impl Forward {
         ));
         let serve = Arc::new(Handler {
             connections,
-            explainer: Explainer::new(&settings, lingering),
+            explainer: Explainer::new(&settings, explained),
+            handshakes: HandshakeSlots::new(handshakes),
             timeouts: handler::timeouts(&settings),
             permits: Semaphore::new(settings.max_connections),
             settings,

@@ -29,11 +29,13 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// Returns whether the connection was lost or stopped, rather than ended by one of its sides or
-    /// by an operator.
-    pub(super) fn is_failure(&self) -> bool {
+    /// Returns whether the client may get an error message: the connection was lost or stopped,
+    /// rather than ended by one of its sides or by an operator. If the destination may have been
+    /// reached and closed by itself, the message would say the wrong thing.
+    pub(super) fn may_be_explained(&self) -> bool {
         match self {
-            Self::StreamLost(_) | Self::Stopped => true,
+            Self::StreamLost(reason) => *reason != Reason::RefusedOrClosed,
+            Self::Stopped => true,
             Self::DestinationClosed
             | Self::EndedEarly
             | Self::ClientClosed
@@ -70,11 +72,15 @@ impl Outcome {
 }
 
 fn lost(reason: &Reason, failure: Option<&tunnel::Error>, destination: &Printable) -> End {
-    if *reason == Reason::Refused {
+    let is_doubtful = *reason == Reason::RefusedOrClosed;
+    if is_doubtful || *reason == Reason::Refused {
+        let doubt = if is_doubtful { OR_CLOSED } else { "" };
         let class = ErrorClass::DestinationRefused;
         let failure = EndFailure {
             class,
-            error: Printable::of(format_args!("the agent could not connect to {destination}")),
+            error: Printable::of(format_args!(
+                "the agent could not connect to {destination}{doubt}"
+            )),
             hint: class.remedy().into(),
         };
         return End::failed(EndReason::DestinationUnreachable, failure);
@@ -100,3 +106,24 @@ fn undelivered_failure(why: &str) -> EndFailure {
 
 /// Reason why the last bytes of a client may be lost: a stop did not wait for them.
 pub(super) const STOPPING: &str = "stopping";
+
+/// Follows the error of a refused connection if the destination may have been reached.
+const OR_CLOSED: &str = ", or it closed the connection without sending anything";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_connection_is_explained_only_if_the_destination_was_certainly_not_reached() {
+        for (reason, is_certain) in [(Reason::Refused, true), (Reason::RefusedOrClosed, false)] {
+            let outcome = Outcome::StreamLost(reason);
+            let failure = outcome.end(None, None, &"db:1".into()).failure.unwrap();
+
+            assert_eq!(outcome.may_be_explained(), is_certain);
+            assert_eq!(failure.class, ErrorClass::DestinationRefused);
+            let error = failure.error.to_string();
+            assert_eq!(error.contains("or it closed the connection"), !is_certain);
+        }
+    }
+}

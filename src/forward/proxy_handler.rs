@@ -87,10 +87,7 @@ impl Handler {
                 Ok(opened) => Ok((protocol, OpenConnection { first, ..opened })),
                 Err(refusal) => Err(Unserved::refused(protocol, refusal)),
             },
-            // What a client sent before it closed must be delivered.
-            () = connection.closed_before_data(), if first.is_empty() => {
-                Err(Unserved::Ended(EndReason::ClientLeft))
-            }
+            () = left(connection, !first.is_empty()) => Err(Unserved::Ended(EndReason::ClientLeft)),
         }
     }
 
@@ -102,8 +99,16 @@ impl Handler {
     ) -> Result<(ProxyRequest, Vec<u8>), Unserved> {
         let limit = HANDSHAKE_TIMEOUT.min(self.settings.connect_timeout);
         let deadline = active.accepted() + limit;
-        let received = timeout_at(deadline.into(), receive(connection)).await;
-        let received = received.unwrap_or_else(|_| Err(NoRequest::Rejected(late())));
+        let slot = self.handshakes.take();
+        let received = tokio::select! {
+            // The request first: it may have arrived with the client that displaces this one.
+            biased;
+            received = timeout_at(deadline.into(), receive(connection)) => {
+                received.unwrap_or_else(|_| Err(NoRequest::Rejected(none(LATE))))
+            }
+            () = slot.displaced() => Err(NoRequest::Rejected(none(DISPLACED))),
+        };
+        drop(slot);
         received.map_err(|error| match error {
             NoRequest::Left => Unserved::Ended(EndReason::ClientLeft),
             NoRequest::Rejected(rejection) => self.rejected(rejection),
@@ -192,11 +197,21 @@ enum NoRequest {
     Rejected(Rejection),
 }
 
-fn late() -> Rejection {
+/// Returns the rejection of a client that has sent no complete request.
+fn none(why: &'static str) -> Rejection {
     Rejection {
         protocol: None,
         status: Status::BadRequest,
-        why: "no complete request was received in time".into(),
+        why: why.into(),
+    }
+}
+
+/// Waits until the client has left. What it sent before it closed must be delivered, so if it
+/// `has_sent` bytes after its request, only a reset counts.
+async fn left(connection: &Connection, has_sent: bool) {
+    match has_sent {
+        true => connection.failed().await,
+        false => connection.closed_while_waiting().await,
     }
 }
 
@@ -228,6 +243,9 @@ async fn send(connection: &Connection, answer: &[u8]) -> io::Result<()> {
 /// What to do about a destination that cannot be reached.
 const DESTINATION_HINT: &str =
     "the target resolves the name, and must be able to reach the destination";
+
+const LATE: &str = "no complete request was received in time";
+const DISPLACED: &str = "no complete request was received, and too many clients are waited for";
 
 /// Maximum time for the request of a client, from the accept.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

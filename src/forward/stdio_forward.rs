@@ -23,6 +23,7 @@ use super::connections::ConnectionTable;
 use super::error::{ConnectFailure, RepeatedLines};
 use super::explainer::Explainer;
 use super::handler::{Handler, timeouts};
+use super::handshake_slots::HandshakeSlots;
 use super::outcome::Outcome;
 use super::pool_handle::SlotRefusal;
 use super::pool_task::PoolTask;
@@ -85,6 +86,7 @@ impl StdioForward {
             all_permits,
             accept_permits: Arc::new(Semaphore::new(1)),
             lingering: Semaphore::new(1),
+            handshakes: HandshakeSlots::new(1),
             repeats: RepeatedLines::default(),
             dump_connections,
             metrics,

@@ -29,6 +29,14 @@ pub enum Reason {
     #[error("the agent could not connect to the destination")]
     Refused,
 
+    /// The agent could not connect to the destination, or the destination took bytes of the client
+    /// and closed without sending any: on a mux with several pending streams, the agent does not
+    /// tell which one was refused. Ends one stream, not the tunnel.
+    #[error(
+        "the agent could not connect to the destination, or the destination closed without sending anything"
+    )]
+    RefusedOrClosed,
+
     /// The agent completed the handshake and then acknowledged nothing: without a mux, a refused
     /// dial looks like this (docs/protocol.md, section 7).
     #[error(
@@ -84,7 +92,9 @@ impl Reason {
             Self::Finished => ErrorClass::Stopping,
             Self::Closed => ErrorClass::SessionEnded,
             Self::ClosedBecause { output } => agent_text::class_of(output),
-            Self::Refused | Self::ClosedAtOnce => ErrorClass::DestinationRefused,
+            Self::Refused | Self::RefusedOrClosed | Self::ClosedAtOnce => {
+                ErrorClass::DestinationRefused
+            }
             Self::NoAnswer => ErrorClass::DestinationTimedOut,
             Self::Handshake { class, .. } => *class,
             Self::Message(_) | Self::Payload { .. } | Self::Frame(_) => ErrorClass::ProtocolError,

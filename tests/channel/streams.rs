@@ -54,7 +54,9 @@ fn a_refused_dial_ends_its_own_stream_and_no_other() {
     pair.write(after, b"two");
     pair.settle();
 
-    assert_eq!(pair.local(refused).end(), Some(&End::Lost(Reason::Refused)));
+    // `after` was pending as well when the agent reported a refused dial.
+    let end = End::Lost(Reason::RefusedOrClosed);
+    assert_eq!(pair.local(refused).end(), Some(&end));
     assert_eq!(pair.local(refused).received(), b"");
     assert_eq!(pair.local(served).received(), b"helloone");
     assert_eq!(pair.local(after).received(), b"two");
@@ -189,7 +191,8 @@ fn an_upload_for_a_refused_dial_or_a_closed_tunnel_is_lost() {
     pair.close();
     pair.settle();
 
-    let refusal = Upload::Lost(Reason::Refused);
+    // The other stream was pending as well when the agent reported a refused dial.
+    let refusal = Upload::Lost(Reason::RefusedOrClosed);
     assert_eq!(pair.tunnel.upload(refused), refusal);
     let closed = Upload::Lost(Reason::Finished);
     assert_eq!(

@@ -184,6 +184,13 @@ impl Run {
             self.check_bytes(stream);
             let sent_nothing = self.pair.destination(stream).sent().is_empty();
             let end = self.pair.local(stream).end().cloned();
+            if end == Some(End::Lost(Reason::Refused)) {
+                let reached = self.pair.destination(stream).received();
+                assert_eq!(
+                    reached, b"",
+                    "stream {stream} is called refused for certain"
+                );
+            }
             match end {
                 // The flag of a failed dial names no stream: of two that end without a byte at the
                 // same time, either may be the refused one.

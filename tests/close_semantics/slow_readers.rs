@@ -274,7 +274,8 @@ impl Writer {
     }
 }
 
-/// Waits until a counter stops changing, and returns it.
+/// Waits until a counter stops changing, and returns it. The time is counted in turns of this process,
+/// so that on a busy machine, where the other tasks need longer, it is longer too.
 async fn held_back(counter: &AtomicUsize) -> usize {
     let mut before = usize::MAX;
     loop {
@@ -283,9 +284,15 @@ async fn held_back(counter: &AtomicUsize) -> usize {
             return count;
         }
         before = count;
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        for _ in 0..QUIET_TURNS {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
+        }
     }
 }
+
+/// Turns of the process without progress.
+const QUIET_TURNS: usize = 1000;
 
 /// More than the sum of all limits on the path.
 const LARGE: usize = 32 << 20;

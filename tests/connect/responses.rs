@@ -34,6 +34,23 @@ fn a_web_page_is_not_a_response_of_the_api() {
     }
 }
 
+#[test]
+fn an_empty_response_without_the_headers_of_aws_is_not_one_of_the_api() {
+    let empty = gateway(|mut client| {
+        while client.read(&mut [0; 4096]).is_ok_and(|len| len > 0) {
+            let response = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            let _sent = client.write_all(response);
+        }
+    });
+
+    for target in [TARGET, "bastion"] {
+        let (code, stderr) = connect(empty, target);
+
+        assert_eq!(code, 69, "{stderr}");
+        assert!(stderr.contains("[NotTheApi]"), "{stderr}");
+    }
+}
+
 /// With the headers of AWS, it is a fault of AWS.
 #[test]
 fn a_damaged_response_of_the_api_is_a_fault_of_the_service() {

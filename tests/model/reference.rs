@@ -99,7 +99,11 @@ impl Reference {
                 stream.read += data.len();
                 return;
             }
-            () if stream.refused => Read::Lost(Reason::Refused),
+            // Whether it is certain is computed elsewhere; without a byte sent it must be.
+            () if stream.refused => match *answer == Read::Lost(Reason::RefusedOrClosed) {
+                true if stream.sent > 0 => Read::Lost(Reason::RefusedOrClosed),
+                _ => Read::Lost(Reason::Refused),
+            },
             // The tunnel may hold an end back until it is confirmed.
             () if stream.ended && (stream.confirmed || *answer != Read::Blocked) => {
                 stream.confirmed = true;

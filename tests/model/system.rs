@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use ssm_proxyd::proto::{
-    ClientVersion, Event, OpenError, Options, Read, StreamId, Transmit, Tunnel,
+    ClientVersion, Event, OpenError, Options, Read, Reason, StreamId, Transmit, Tunnel,
 };
 use ssm_proxyd::sim::agent::{self, Agent, ConnectionId, Retransmission, SendRate};
 
@@ -79,6 +79,11 @@ impl Harness {
                 assert!(
                     !is_refused || answer != Read::End,
                     "a refused dial ended cleanly"
+                );
+                assert!(
+                    answer != Read::Lost(Reason::Refused)
+                        || harness.destination(id).received().is_empty(),
+                    "bytes have reached a destination that is called refused for certain"
                 );
                 harness.reference.read(id, max, &answer);
             }),

@@ -1,14 +1,16 @@
 //! Connections that cannot be served: the answer, the log, and other destinations.
 
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use serde_json::Value;
-use ssm_proxyd::sim::Simulator;
+use socket2::SockRef;
+use ssm_proxyd::sim::{ServerKind, Simulator};
 
 use super::{answer, echo, http, open, patient, proxy, socks4a, socks5_reply};
 use crate::cli::ended;
 use crate::support::daemon_process::{DaemonProcess, assert_echo};
-use crate::support::in_process::{TARGET, unpaced};
+use crate::support::in_process::{InProcess, TARGET, destination, unpaced, until};
 use crate::support::process::ssm_proxyd;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,4 +121,48 @@ async fn the_status_shows_the_proxy_its_rules_and_what_clients_have_requested() 
     assert_eq!(report["connections"][0]["destination"], "echo.internal:7");
     drop(client);
     daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_clients_do_not_keep_others_from_being_accepted() {
+    let (simulator, daemon) = echo("\"echo.internal:7\"", "max_connections = 1\n").await;
+    let address = daemon.address();
+
+    // More than all slots of the forward. They are silent for less than the time for a request.
+    let silent: Vec<_> = (0..1500).map(|_| patient(address)).collect();
+
+    assert_echo(&mut open(address, "echo.internal", 7), b"served meanwhile");
+    drop(silent);
+    let log = daemon.stop(&simulator);
+    assert!(log.contains("too many clients are waited for"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_resets_after_early_bytes_no_longer_waits() {
+    let echo = destination(ServerKind::Echo).await;
+    let port = echo.address().port();
+    let keys = "max_connections = 1\nconnect_timeout = \"10m\"\n";
+    let forward = format!(
+        "[[forward]]\nname = \"f\"\nlisten = \"127.0.0.1:0\"\ntarget = \"{TARGET}\"\nremote = {port}\n"
+    );
+    let request = http(&format!("localhost:{port}"));
+    for (table, request) in [(proxy("\"*:*\"", ""), request), (forward, Vec::new())] {
+        let daemon = InProcess::with(unpaced(), &(table + keys)).await;
+        let waiting = || daemon.daemon.reports().remove(0).waiting;
+        let mut first = patient(daemon.address());
+        first.write_all(&[&request[..], b"x"].concat()).unwrap();
+        first.read_exact(&mut [0]).unwrap();
+        let mut early = patient(daemon.address());
+        early.write_all(&[&request[..], b"early"].concat()).unwrap();
+        until("the second client waits", || waiting() == 1).await;
+
+        SockRef::from(&early)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(early);
+
+        until("it no longer waits", || waiting() == 0).await;
+        drop(first);
+        daemon.end().await;
+    }
 }

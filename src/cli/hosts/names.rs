@@ -152,12 +152,15 @@ fn host(url: &str) -> Option<String> {
 }
 
 /// Names that every machine has for itself.
-const LOCAL: [&str; 6] = [
+const LOCAL: [&str; 9] = [
     "localhost",
     "localhost.localdomain",
     "localhost6",
     "ip6-localhost",
     "ip6-loopback",
+    "ip6-localnet",
+    "ip6-allnodes",
+    "ip6-allrouters",
     "broadcasthost",
 ];
 

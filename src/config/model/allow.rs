@@ -132,7 +132,8 @@ impl fmt::Display for HostPattern {
     }
 }
 
-/// A block of addresses (CIDR). IPv4 addresses in IPv6 form count as IPv4.
+/// A block of addresses (CIDR). IPv4 addresses in IPv6 form count as IPv4, and so do those of NAT64,
+/// unless the block is one of NAT64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct AddressBlock {
     /// The first address.
@@ -162,7 +163,11 @@ impl AddressBlock {
     }
 
     fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
+        let is_nat64_block = embedded(self.address).is_some() && self.prefix >= NAT64_PREFIX;
+        let address = match embedded(address) {
+            Some(inner) if !is_nat64_block => inner.into(),
+            Some(_) | None => address.to_canonical(),
+        };
         address.is_ipv4() == self.address.is_ipv4() && first(address, self.prefix) == self.address
     }
 
@@ -188,6 +193,21 @@ pub(in crate::config) fn bits(address: IpAddr) -> u8 {
     match address {
         IpAddr::V4(_) => 32,
         IpAddr::V6(_) => 128,
+    }
+}
+
+/// Returns the IPv4 address that an address of NAT64 leads to (RFC 6052). Prefixes of single networks
+/// are not known here.
+fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(address) = address else {
+        return None;
+    };
+    match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
+            let [.., a, b, c, d] = address.octets();
+            Some(Ipv4Addr::new(a, b, c, d))
+        }
+        _ => None,
     }
 }
 
@@ -225,6 +245,9 @@ fn name_matches(pattern: &str, name: &str) -> bool {
     }
     labels.next().is_none()
 }
+
+/// Bits of the well-known prefix of NAT64, `64:ff9b::/96`.
+const NAT64_PREFIX: u8 = 96;
 
 /// Any host, label or port.
 pub(in crate::config) const ANY: &str = "*";

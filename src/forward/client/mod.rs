@@ -165,9 +165,10 @@ impl Connection {
         }
     }
 
-    /// Waits until a client that has sent no byte has closed. Never returns if it has sent some,
-    /// since those must be delivered. stdin counts as having sent none.
-    pub(super) async fn closed_before_data(&self) {
+    /// Waits until a client that has sent no byte has closed, or one that has sent some has reset
+    /// its connection: bytes of a client that has closed must be delivered. stdin counts as having
+    /// sent none.
+    pub(super) async fn closed_while_waiting(&self) {
         let sent = match self {
             Self::Tcp(socket) => socket.stream().peek(&mut [0]).await,
             Self::Unix(socket) => socket.peek().await,
@@ -177,8 +178,19 @@ impl Connection {
         };
         match sent {
             Ok(0) => self.client_closed().await,
-            Ok(_) => pending().await,
+            Ok(_) => self.failed().await,
             Err(_) => {}
+        }
+    }
+
+    /// Waits until the client has reset its connection, or it has failed otherwise, whether or not
+    /// bytes of it are unread. Never returns if that cannot be detected: a Unix socket has no reset.
+    pub(super) async fn failed(&self) {
+        match self {
+            Self::Tcp(socket) => socket.failed().await,
+            Self::Unix(_) | Self::Stdio(_) => pending().await,
+            #[cfg(test)]
+            Self::Virtual(_) => pending().await,
         }
     }
 

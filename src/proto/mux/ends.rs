@@ -1,5 +1,6 @@
 //! FINs of the agent: refused dials, ends, unconfirmed ends, and the resulting state of the upload.
 
+use super::refused_dials::Dial;
 use super::{Mux, NextFrame, RemoteSide, Stream, Upload};
 use crate::wire::message::Seq;
 use crate::wire::smux::StreamId;
@@ -7,20 +8,19 @@ use crate::wire::smux::StreamId;
 impl Mux {
     /// The agent could not connect to the destination of some stream that was open by now.
     pub(crate) fn handle_refusal(&mut self) {
-        self.opened_later = self.next;
+        self.refused_dials.handle_flag(self.next);
     }
 
-    /// Handles a FIN, after a refused dial or not. The flag of a refused dial names no stream. It
-    /// overtakes frames, but the agent dials in the order of the ids, and no other dial begins
-    /// before the refused stream's FIN is queued. So the flag may belong to any stream that was
-    /// open when it came, unless a frame of this stream or of a later one was received before. In
-    /// doubt a stream counts as refused: a refused dial is never shown as a clean end.
+    /// Handles a FIN, after a refused dial or not.
     pub(super) fn handle_finish(&mut self, id: StreamId) {
-        let refused = self.received < id && id < self.opened_later;
-        self.received = self.received.max(id);
+        let dial = self.refused_dials.handle_finish(id);
+        let refused = dial != Dial::Connected;
         let was_open = self.change(id, |stream| {
             let was_open = stream.theirs() == RemoteSide::Open;
             stream.handle_finish(refused);
+            if dial == Dial::MayBeRefused {
+                stream.doubt_refusal();
+            }
             was_open
         });
         if was_open.is_some() {

@@ -13,6 +13,7 @@
 mod ends;
 mod outcome;
 mod receive_budget;
+mod refused_dials;
 mod replay_guard;
 mod scheduler;
 mod stream;
@@ -24,6 +25,7 @@ use tracing::trace;
 
 pub use self::outcome::{Upload, Write};
 use self::receive_budget::Budget;
+use self::refused_dials::RefusedDials;
 use self::replay_guard::ReplayGuard;
 use self::scheduler::{Scheduler, SendQueue};
 pub(crate) use self::stream::{NextFrame, RemoteSide, Stream};
@@ -46,10 +48,7 @@ pub(crate) struct Mux {
     replay_guard: ReplayGuard,
     decoder: Decoder,
     budget: Budget,
-    /// The first stream that was opened after the last report of a failed dial.
-    opened_later: StreamId,
-    /// The highest stream of which a frame was received.
-    received: StreamId,
+    refused_dials: RefusedDials,
     events: VecDeque<Event>,
     /// Streams whose FIN was received but neither confirmed nor taken by [`Mux::poll_end`].
     ends: VecDeque<StreamId>,
@@ -68,8 +67,7 @@ impl Mux {
             replay_guard: ReplayGuard::default(),
             decoder: Decoder::new(),
             budget: Budget::new(),
-            opened_later: FIRST,
-            received: StreamId(0),
+            refused_dials: RefusedDials::new(),
             events: VecDeque::new(),
             ends: VecDeque::new(),
             nop_due: false,
@@ -122,7 +120,7 @@ impl Mux {
                 Read::Data(chunk)
             }
             (None, RemoteSide::Ended) => Read::End,
-            (None, RemoteSide::Refused) => Read::Lost(Reason::Refused),
+            (None, RemoteSide::Refused) => Read::Lost(stream.refusal()),
             (None, RemoteSide::Open | RemoteSide::Ending) => {
                 stream.reader_waits = true;
                 Read::Blocked
@@ -176,7 +174,7 @@ impl Mux {
     }
 
     fn handle_data(&mut self, id: StreamId, data: Bytes) {
-        self.received = self.received.max(id);
+        self.refused_dials.handle_data(id);
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };

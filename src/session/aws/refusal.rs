@@ -6,7 +6,7 @@ use aws_sdk_ssm::config::http::HttpResponse;
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use http_body_util::LengthLimitError;
 
-use super::body_limit::MAX_BODY;
+use super::body_limit::{EmptyResponse, MAX_BODY, is_marked};
 use super::service_endpoint::UrlNotAllowed;
 use super::settings::{CALL_TIMEOUT, Settings};
 use crate::error_class::ErrorClass;
@@ -66,6 +66,9 @@ where
         other @ (SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) | _) => {
             if let Some(not_allowed) = find::<UrlNotAllowed>(other) {
                 return Error::new(what, ErrorKind::InvalidEndpoint, not_allowed.to_string());
+            }
+            if let Some(empty) = find::<EmptyResponse>(other) {
+                return Error::new(what, ErrorKind::NotAws, empty.to_string());
             }
             if let Some(shortage) = shortage_behind(other) {
                 let why = format!("cannot reach {api}: {shortage}");
@@ -140,14 +143,6 @@ fn not_from_aws(what: &'static str, response: &HttpResponse) -> Error {
         _ => ErrorKind::ServiceFault,
     };
     Error::new(what, kind, why)
-}
-
-/// Returns whether a response looks as if it came from AWS: all of those have an id, and those of the
-/// APIs that are called a type of content of their own.
-fn is_marked(response: &HttpResponse) -> bool {
-    let headers = response.headers();
-    let media_type = headers.get("content-type").unwrap_or_default();
-    headers.contains_key("x-amzn-requestid") || media_type.starts_with("application/x-amz-json")
 }
 
 /// Classifies error codes, those of the operations and the common ones (docs/protocol.md, section

@@ -89,6 +89,12 @@ async fn a_stop_while_the_client_reads_is_recorded_as_a_stop() {
 
     assert_eq!(records.len(), 1);
     assert_eq!(records[0]["reason"], "stopped", "{records:#?}");
+    let message = records[0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("the kernel delivers the rest"),
+        "{message}"
+    );
+    assert!(!message.contains("reset"), "{message}");
 }
 
 /// The upload of a client that has just closed has a second in the shortest stop.

@@ -67,8 +67,21 @@ impl TcpSocket {
     /// Returns true if the client has closed both directions, or the connection has failed: a
     /// reset, or unanswered keep-alive, which no read reports after end of file.
     pub(super) fn is_closed(&self) -> bool {
-        let failed = !matches!(self.stream.take_error(), Ok(None));
-        failed || self.peer.is_closed()
+        self.has_failed() || self.peer.is_closed()
+    }
+
+    /// Waits until the connection has failed. While bytes are unread, the socket stays readable, so
+    /// there is nothing else to wait for.
+    pub(super) async fn failed(&self) {
+        let mut pause = FIRST_PAUSE;
+        while !self.has_failed() {
+            sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        !matches!(self.stream.take_error(), Ok(None))
     }
 
     /// Sends FIN, and waits until the client's kernel has acknowledged everything. What the client

@@ -48,6 +48,8 @@ pub(crate) struct Stream {
     pub(in crate::proto) last_data: Option<Seq>,
     /// True if the agent closed before it had acknowledged everything that was written.
     cut_short: bool,
+    /// True if the destination may have received bytes, although the dial seems to be refused.
+    is_refusal_doubtful: bool,
     /// True if a reader waits for bytes or an end.
     pub(in crate::proto) reader_waits: bool,
     /// True if a writer waits for space in the outbox.
@@ -72,6 +74,7 @@ impl Stream {
             watched: false,
             last_data: None,
             cut_short: false,
+            is_refusal_doubtful: false,
             reader_waits: false,
             writer_waits: false,
         }
@@ -154,7 +157,7 @@ impl Stream {
     pub(crate) fn upload(&self) -> Upload {
         match self.theirs {
             RemoteSide::Open | RemoteSide::Ending => Upload::Pending,
-            RemoteSide::Refused => Upload::Lost(Reason::Refused),
+            RemoteSide::Refused => Upload::Lost(self.refusal()),
             RemoteSide::Ended if self.cut_short => Upload::CutShort,
             RemoteSide::Ended => Upload::Delivered,
         }
@@ -204,6 +207,20 @@ impl Stream {
         self.outbox.clear();
         if matches!(self.ours, LocalSide::Open | LocalSide::Held) {
             self.ours = LocalSide::Closing;
+        }
+    }
+
+    /// The destination may have been reached, and have closed, although the stream counts as
+    /// refused. Without a byte sent the difference does not matter.
+    pub(in crate::proto::mux) fn doubt_refusal(&mut self) {
+        self.is_refusal_doubtful = self.sent > 0;
+    }
+
+    /// Returns the reason for the end of a refused stream.
+    pub(crate) fn refusal(&self) -> Reason {
+        match self.is_refusal_doubtful {
+            true => Reason::RefusedOrClosed,
+            false => Reason::Refused,
         }
     }
 

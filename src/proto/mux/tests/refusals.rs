@@ -82,3 +82,83 @@ fn a_refusal_belongs_to_the_stream_without_bytes_and_not_to_one_with_bytes() {
     assert_eq!(mux.read(served, 9), Read::End);
     assert_eq!(mux.read(refused, 9), Read::Lost(Reason::Refused));
 }
+
+/// Opens streams and sends a byte on each.
+fn sending<const N: usize>(mux: &mut Mux) -> [StreamId; N] {
+    let ids = [(); N].map(|()| mux.open().unwrap());
+    for id in ids {
+        assert_eq!(mux.write(id, b"x"), Write::Accepted(1));
+    }
+    message(mux, 1024);
+    ids
+}
+
+fn finish(mux: &mut Mux, id: StreamId) {
+    mux.handle_output(frames(&[Header::bare(Command::Fin, id)]))
+        .unwrap();
+}
+
+const IN_DOUBT: Read = Read::Lost(Reason::RefusedOrClosed);
+const REFUSED: Read = Read::Lost(Reason::Refused);
+
+#[test]
+fn of_two_streams_that_have_sent_bytes_neither_is_certainly_refused_by_one_flag() {
+    let mut mux = Mux::new();
+    let [first, second] = sending(&mut mux);
+
+    let read = read_after_refusal(&mut mux, &[first, second], &[first, second]);
+
+    assert_eq!(read, [IN_DOUBT, IN_DOUBT]);
+    assert_eq!(mux.upload(first), Upload::Lost(Reason::RefusedOrClosed));
+}
+
+#[test]
+fn the_only_stream_that_may_be_refused_is_certainly_refused() {
+    let mut mux = Mux::new();
+    let [silent, served, refused] = sending(&mut mux);
+    mux.handle_output(data(served, b"hi")).unwrap();
+    mux.handle_refusal();
+
+    finish(&mut mux, refused);
+
+    assert_eq!(mux.read(refused, 9), REFUSED);
+    assert_eq!(mux.read(silent, 9), Read::Blocked);
+}
+
+#[test]
+fn a_stream_is_certainly_refused_if_there_is_a_flag_for_each_pending_one() {
+    let mut mux = Mux::new();
+    let [first, second, third] = sending(&mut mux);
+
+    mux.handle_refusal();
+    finish(&mut mux, first);
+    mux.handle_refusal();
+    mux.handle_refusal();
+    finish(&mut mux, second);
+    finish(&mut mux, third);
+
+    assert_eq!(mux.read(first, 9), IN_DOUBT);
+    assert_eq!(mux.read(second, 9), REFUSED);
+    assert_eq!(mux.read(third, 9), REFUSED);
+}
+
+#[test]
+fn a_flag_that_may_belong_to_an_ended_stream_proves_nothing_about_a_later_one() {
+    let mut mux = Mux::new();
+    let [first, second] = sending(&mut mux);
+    mux.handle_refusal();
+    finish(&mut mux, first);
+    let [third] = sending(&mut mux);
+    mux.handle_refusal();
+
+    finish(&mut mux, second);
+    finish(&mut mux, third);
+
+    assert_eq!([second, third].map(|id| mux.read(id, 9)), [IN_DOUBT; 2]);
+
+    let [fourth] = sending(&mut mux);
+    mux.handle_refusal();
+    finish(&mut mux, fourth);
+
+    assert_eq!(mux.read(fourth, 9), REFUSED, "the former flags are settled");
+}

@@ -4,12 +4,17 @@
 //! Where pipes are refused, opening one does not wait for a writer. A program that reads a file
 //! while it is replaced gets the previous content or the new one.
 
+mod temporary;
+
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, listxattr};
+use rustix::io::Errno;
+
+use self::temporary::create_beside;
 
 /// Handling of pipes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,14 +104,17 @@ pub fn replace(path: &Path, content: &[u8], links: Links) -> io::Result<()> {
     written
 }
 
-/// As [`replace`], following a link; but a file that cannot be replaced is overwritten, which a reader
-/// may see half done: one that a container runtime has mounted, or in a directory that this user
-/// cannot write. Blocks.
+/// As [`replace`], following a link; but some files are overwritten, which a reader may see half done:
+/// one with extended attributes, such as an ACL or an SELinux label, which would be lost, one that a
+/// container runtime has mounted, and one in a directory that this user cannot write. Blocks.
 ///
 /// # Errors
 ///
 /// If the file cannot be written either.
 pub fn replace_or_overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
+    if has_attributes(path) {
+        return overwrite(path, content);
+    }
     let Err(error) = replace(path, content, Links::Followed) else {
         return Ok(());
     };
@@ -120,6 +128,14 @@ pub fn replace_or_overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
     match is_in_the_way {
         true => overwrite(path, content),
         false => Err(error),
+    }
+}
+
+/// Returns whether a file has extended attributes. False if that is unknown.
+fn has_attributes(path: &Path) -> bool {
+    match listxattr(path, &mut [0_u8; 1][..]) {
+        Ok(length) => length > 0,
+        Err(error) => error == Errno::RANGE,
     }
 }
 
@@ -159,16 +175,6 @@ pub fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         .and_then(|()| fs::hard_link(&temporary, path));
     let removed = fs::remove_file(&temporary);
     written.and(removed)
-}
-
-/// Creates a file in the directory of another one. Its name is random, because process ids are the
-/// same in several containers, and after a restart.
-fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".ssm-proxyd-{:016x}", fastrand::u64(..)));
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(&name);
-    Ok((name.into(), file?))
 }
 
 fn fill(mut file: File, content: &[u8], previous: Option<Metadata>) -> io::Result<()> {
@@ -338,5 +344,21 @@ mod tests {
 
         assert_eq!(read(&fifo, 4, Pipes::Read).unwrap(), b"text");
         writer.join().unwrap();
+    }
+
+    #[test]
+    fn a_file_with_attributes_keeps_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("hosts");
+        fs::write(&path, "previous").unwrap();
+        let flags = rustix::fs::XattrFlags::empty();
+        if rustix::fs::setxattr(&path, "user.label", b"x", flags).is_err() {
+            return println!("skipped: this file system has no extended attributes");
+        }
+
+        replace_or_overwrite(&path, b"new").unwrap();
+
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(has_attributes(&path));
     }
 }
