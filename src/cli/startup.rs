@@ -19,10 +19,15 @@ pub(super) fn stop_signals() -> Result<Signals, Exit> {
     Ok(signals()?.without_reload())
 }
 
+/// Makes SIGQUIT and SIGTSTP stop signals too.
+pub(super) fn with_terminal_keys(signals: Signals) -> Result<Signals, Exit> {
+    let signals = signals.with_terminal_keys();
+    signals.map_err(|error| terminal::fail(Exit::Failed, &error, LIMIT_HINT))
+}
+
 /// Registers the handlers of all signals.
 pub(super) fn signals() -> Result<Signals, Exit> {
-    let hint = "cannot register the signal handlers; check the limit of open files";
-    Signals::new().map_err(|error| terminal::fail(Exit::Failed, &error, hint))
+    Signals::new().map_err(|error| terminal::fail(Exit::Failed, &error, LIMIT_HINT))
 }
 
 /// Starts the log on stderr.
@@ -32,3 +37,5 @@ pub(super) fn start_log(log: Log, verbosity: Verbosity) -> Result<(), Exit> {
     started.map_err(|error| terminal::fail(Exit::Failed, &error, hint))?;
     Ok(())
 }
+
+const LIMIT_HINT: &str = "cannot register the signal handlers; check the limit of open files";

@@ -20,8 +20,8 @@ use super::signals::{Signal, Signals};
 use super::suspend::SuspendDetector;
 use crate::config;
 use crate::forward::{
-    Context, FirstFailure, FirstTunnel, Forward, ListenError, Listeners, SessionPlan,
-    ShutdownPhase, Stdio,
+    Context, FirstFailure, FirstTunnel, Forward, HandedOverRole, ListenError, Listeners,
+    SessionPlan, ShutdownPhase, Stdio,
 };
 use crate::printable::Printable;
 use crate::proto::ClientSide;
@@ -32,6 +32,7 @@ use crate::telemetry::ForwardMetrics;
 #[derive(Debug)]
 pub struct HandedOver {
     forward: config::Forward,
+    session: SuppliedSession,
     can_repeat: bool,
     context: Context,
     lone: LoneForward,
@@ -77,13 +78,32 @@ pub enum HandedOverEnd {
     Failed,
 }
 
+/// A session that was not taken over.
+#[derive(Debug)]
+pub struct HandOverError {
+    /// Reason; `None` if it was only to be terminated, and AWS did not do it.
+    pub error: Option<StartError>,
+    /// Whether it was terminated.
+    pub is_terminated: bool,
+}
+
+impl HandOverError {
+    fn still_active(error: StartError) -> Self {
+        Self {
+            error: Some(error),
+            is_terminated: false,
+        }
+    }
+}
+
 impl HandedOver {
     /// Takes over the session and begins to open its data channel.
     ///
     /// # Errors
     ///
     /// If AWS cannot be called, or the session cannot be used. It is terminated then, if possible.
-    pub async fn start(config: HandedOverConfig) -> Result<Self, StartError> {
+    /// A dropped future does not terminate it.
+    pub async fn start(config: HandedOverConfig) -> Result<Self, HandOverError> {
         let HandedOverConfig {
             aws,
             limits,
@@ -99,13 +119,17 @@ impl HandedOver {
             origin,
             state,
         };
-        let (mut lone, context) = LoneForward::new(config, &forward).await?;
-        let session = match adopt(&context, session).await {
-            Ok(session) => session,
+        let lone = LoneForward::new(config, &forward).await;
+        let (mut lone, context) = lone.map_err(HandOverError::still_active)?;
+        let adopted = match adopt(&context, session.clone()).await {
+            Ok(adopted) => adopted,
             Err(error) => {
                 drop(context);
-                lone.finish().await;
-                return Err(error);
+                let is_terminated = lone.finish().await && session.has_valid_id();
+                return Err(HandOverError {
+                    error: Some(error),
+                    is_terminated,
+                });
             }
         };
         let fd_limit = FdLimit::raise(&limits, std::slice::from_ref(&forward));
@@ -113,7 +137,7 @@ impl HandedOver {
         let mut options = SessionPlan::new(&forward, &context).tunnel_options;
         // The session may be for one connection, whatever the forward is.
         options.options.shared = false;
-        let first = FirstTunnel::open(session, context.network.clone(), options);
+        let first = FirstTunnel::open(adopted, context.network.clone(), options);
         let closing = close_unused(first.clone(), lone.stop.subscribe());
         lone.tasks.spawn(closing);
         let context = Context {
@@ -124,6 +148,7 @@ impl HandedOver {
         };
         Ok(Self {
             forward,
+            session,
             can_repeat,
             context,
             lone,
@@ -134,20 +159,33 @@ impl HandedOver {
     ///
     /// # Errors
     ///
-    /// If AWS cannot be called. Whether the call succeeds is only logged.
-    pub async fn terminate(config: HandedOverConfig) -> Result<(), StartError> {
+    /// If AWS cannot be called. A dropped future does not terminate it.
+    pub async fn terminate(config: HandedOverConfig) -> Result<(), HandOverError> {
         let lone_config = LoneConfig {
             aws: config.aws,
             rate: 1,
             origin: config.origin,
             state: config.state,
         };
-        let (lone, context) = LoneForward::new(lone_config, &config.forward).await?;
+        let lone = LoneForward::new(lone_config, &config.forward).await;
+        let (lone, context) = lone.map_err(HandOverError::still_active)?;
         // Dropping it terminates it.
+        let is_known = config.session.has_valid_id();
         let adopted = adopt(&context, config.session).await.map(drop);
         drop(context);
-        lone.finish().await;
-        adopted
+        let is_terminated = lone.finish().await && is_known;
+        match (adopted, is_terminated) {
+            (_, true) => Ok(()),
+            (adopted, false) => Err(HandOverError {
+                error: adopted.err(),
+                is_terminated,
+            }),
+        }
+    }
+
+    /// Returns the session.
+    pub fn session(&self) -> &SuppliedSession {
+        &self.session
     }
 
     /// Waits until the session can carry data. Returns what the document wants to be connected.
@@ -173,6 +211,14 @@ impl HandedOver {
         };
         let (context, own) = (self.context.clone(), Listeners::default());
         let released = &mut Listeners::default();
+        let role = match self.can_repeat {
+            true => HandedOverRole::Preferred,
+            false => HandedOverRole::Only,
+        };
+        let context = Context {
+            first_tunnel: context.first_tunnel.clone().with_role(role),
+            ..context
+        };
         let forward = Forward::bind(settings, context, own, released, Arc::default()).await?;
         let listening = Listening {
             addresses: forward.addresses(),
@@ -188,20 +234,29 @@ impl HandedOver {
     ///
     /// # Errors
     ///
-    /// If stdin or stdout cannot be used; the session is terminated then.
-    pub async fn connect(self, standard: Stdio) -> Result<OneShot, StartError> {
+    /// If stdin or stdout cannot be used; the session is terminated then, if possible.
+    pub async fn connect(self, standard: Stdio) -> Result<OneShot, HandOverError> {
         let Self {
             forward,
             context,
             lone,
-            ..
+            can_repeat,
+            session: _,
         } = self;
+        let role = match can_repeat {
+            true => HandedOverRole::None,
+            false => HandedOverRole::Only,
+        };
+        let context = Context {
+            first_tunnel: context.first_tunnel.clone().with_role(role),
+            ..context
+        };
         match Prepared::new(forward, context, standard) {
             Ok(prepared) => Ok(prepared.run(lone)),
-            Err(error) => {
-                lone.finish().await;
-                Err(error)
-            }
+            Err(error) => Err(HandOverError {
+                error: Some(error),
+                is_terminated: lone.finish().await,
+            }),
         }
     }
 

@@ -115,9 +115,10 @@ impl LoneForward {
         is_clean.then_some(()).ok_or(LOOK_FOR_SESSIONS)
     }
 
-    /// Terminates the sessions, in order. For a start that has failed.
-    pub(super) async fn finish(self) {
-        self.shutdown_with(ShutdownMode::Graceful).await;
+    /// Terminates the sessions, in order. For a start that has failed. Returns true if every session
+    /// was terminated.
+    pub(super) async fn finish(self) -> bool {
+        self.shutdown_with(ShutdownMode::Graceful).await
     }
 
     /// Returns true if every session was terminated.

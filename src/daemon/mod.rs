@@ -65,7 +65,9 @@ pub use self::event_loop::Cause;
 use self::fd_limit::FdLimit;
 pub use self::forwards::ReloadSummary;
 use self::forwards::{Forwards, ForwardsPlan, PlanOptions};
-pub use self::handed_over::{HandedOver, HandedOverConfig, HandedOverEnd, Listening};
+pub use self::handed_over::{
+    HandOverError, HandedOver, HandedOverConfig, HandedOverEnd, Listening,
+};
 use self::http::Http;
 pub use self::log_settings::{log_format, log_verbosity};
 pub use self::one_shot::{OneShot, OneShotConfig};

@@ -5,14 +5,17 @@
 
 use std::io;
 
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+use signal_hook::consts::{
+    SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
+};
 use signal_hook::low_level::pipe;
 use tokio::net::UnixStream;
 
 /// The action that a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGTERM or SIGINT, or SIGHUP where nothing can be reloaded: stop. Holds the signal's name.
+    /// SIGTERM or SIGINT, SIGHUP where nothing can be reloaded, SIGQUIT and SIGTSTP where they are
+    /// asked for: stop. Holds the signal's name.
     Stop(&'static str),
     /// SIGUSR2: retry now, skip all waits.
     RetryNow,
@@ -42,13 +45,14 @@ impl Signals {
         Ok(Self {
             ignores_hang_up: is_hang_up_ignored(),
             reload_on_hang_up: true,
-            arrivals: Arrivals::Process(Sockets {
+            arrivals: Arrivals::Process(Box::new(Sockets {
                 terminate: watch(SIGTERM)?,
                 interrupt: watch(SIGINT)?,
                 hang_up: watch(SIGHUP)?,
                 user1: watch(SIGUSR1)?,
                 user2: watch(SIGUSR2)?,
-            }),
+                keys: None,
+            })),
         })
     }
 
@@ -71,6 +75,23 @@ impl Signals {
         }
     }
 
+    /// SIGQUIT and SIGTSTP, which a terminal sends like SIGINT at the press of a key, request a stop
+    /// too.
+    ///
+    /// # Errors
+    ///
+    /// If no socket can be created.
+    pub fn with_terminal_keys(mut self) -> io::Result<Self> {
+        match &mut self.arrivals {
+            Arrivals::Process(sockets) => {
+                sockets.keys = Some((watch(SIGQUIT)?, watch(SIGTSTP)?));
+            }
+            #[cfg(test)]
+            Arrivals::Injected(_) => {}
+        }
+        Ok(self)
+    }
+
     /// Waits for the next signal and returns its number. Cancel safe.
     pub async fn next_number(&mut self) -> u8 {
         number_of(self.arrivals.next().await)
@@ -83,6 +104,8 @@ impl Signals {
             SIGUSR1 => Signal::DumpConnections,
             SIGUSR2 => Signal::RetryNow,
             SIGINT => Signal::Stop("SIGINT"),
+            SIGQUIT => Signal::Stop("SIGQUIT"),
+            SIGTSTP => Signal::Stop("SIGTSTP"),
             _ => Signal::Stop("SIGTERM"),
         }
     }
@@ -156,7 +179,7 @@ impl ScreenSignals {
 /// Where signals arrive.
 #[derive(Debug)]
 enum Arrivals {
-    Process(Sockets),
+    Process(Box<Sockets>),
     #[cfg(test)]
     Injected(tokio::sync::mpsc::Receiver<i32>),
 }
@@ -183,6 +206,8 @@ struct Sockets {
     hang_up: UnixStream,
     user1: UnixStream,
     user2: UnixStream,
+    /// SIGQUIT and SIGTSTP, which otherwise do what the system does.
+    keys: Option<(UnixStream, UnixStream)>,
 }
 
 impl Sockets {
@@ -193,6 +218,17 @@ impl Sockets {
             () = arrival(&self.hang_up) => SIGHUP,
             () = arrival(&self.user1) => SIGUSR1,
             () = arrival(&self.user2) => SIGUSR2,
+            key = self.next_key() => key,
+        }
+    }
+
+    async fn next_key(&self) -> i32 {
+        let Some((quit, suspend)) = &self.keys else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            () = arrival(quit) => SIGQUIT,
+            () = arrival(suspend) => SIGTSTP,
         }
     }
 }

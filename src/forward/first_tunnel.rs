@@ -1,5 +1,5 @@
-//! A tunnel that was opened before its forward: on a session that another program has started. The
-//! first connection uses it; every other one gets a tunnel of its own.
+//! A tunnel that was opened before its forward: on a session that another program has started. It is
+//! the first tunnel of the pool (`pool/handed_over.rs`).
 //!
 //! ```text
 //!   open ─▶ ready ─▶ (waits in its place) ── first connection ──▶ TunnelTask
@@ -15,6 +15,8 @@ use tokio::time::timeout;
 use tracing::{Instrument, debug, error_span};
 
 use super::error::ConnectFailure;
+use super::pool::HandedOverRole;
+use crate::error_class::ErrorClass;
 use crate::network::Network;
 use crate::printable::Printable;
 use crate::proto::ClientSide;
@@ -27,6 +29,7 @@ pub struct FirstTunnel {
     place: Arc<Mutex<Option<OpenedTunnel>>>,
     /// Its handle; `None` if there never was one.
     tunnel: Option<Tunnel>,
+    role: HandedOverRole,
 }
 
 impl FirstTunnel {
@@ -35,8 +38,28 @@ impl FirstTunnel {
         let opened = OpenedTunnel::open(session, network, options);
         Self {
             tunnel: Some(opened.tunnel.clone()),
+            role: HandedOverRole::None,
             place: Arc::new(Mutex::new(Some(opened))),
         }
+    }
+
+    /// Sets what it is for its pool.
+    pub fn with_role(self, role: HandedOverRole) -> Self {
+        Self { role, ..self }
+    }
+
+    /// Returns what it is for its pool.
+    pub(super) fn role(&self) -> HandedOverRole {
+        self.role
+    }
+
+    /// Returns why no connection can be served; `None` if another tunnel may be started.
+    pub(super) fn end_of_only(&self) -> Option<ConnectFailure> {
+        if self.role != HandedOverRole::Only {
+            return None;
+        }
+        let failure = self.tunnel.as_ref().and_then(Tunnel::failure);
+        Some(failure.map_or(ConnectFailure::Stopping, ConnectFailure::Tunnel))
     }
 
     /// Waits until streams can be opened. Returns what the document wants to be connected.
@@ -137,6 +160,8 @@ pub struct FirstFailure {
     pub what: Printable,
     /// What to do about it; empty if nothing is known.
     pub hint: Printable,
+    /// Its class.
+    pub class: ErrorClass,
 }
 
 impl FirstFailure {
@@ -144,6 +169,7 @@ impl FirstFailure {
         Self {
             what: Printable::of(failure),
             hint: failure.hint().unwrap_or_default().into(),
+            class: failure.class(),
         }
     }
 }

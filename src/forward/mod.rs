@@ -71,6 +71,7 @@ pub use self::listener::{
 };
 pub use self::liveness::Liveness;
 use self::liveness::PingResponder;
+pub use self::pool::HandedOverRole;
 use self::pool_handle::AcceptPermit;
 use self::pool_task::PoolTask;
 pub use self::session_table::SessionTable;

@@ -56,7 +56,13 @@ pub(super) async fn within<'a, E>(
     let (failure, omitted) = match timeout_at(deadline.into(), permit).await {
         Ok(Ok(permit)) => return Ok(permit),
         Ok(Err(_)) => (ConnectFailure::Stopping, None),
-        Err(_) => (ConnectFailure::LimitReached(Step::of(step)), Some(0)),
+        Err(_) => {
+            let step = Step {
+                hint: LIMIT_HINT,
+                ..Step::of(step)
+            };
+            (ConnectFailure::LimitReached(step), Some(0))
+        }
     };
     Err(SlotRefusal {
         failure,
@@ -64,6 +70,8 @@ pub(super) async fn within<'a, E>(
         timeline: Box::default(),
     })
 }
+
+const LIMIT_HINT: &str = "close connections, or raise `max_connections`: of the forward or in [defaults], and in [limits] of the configuration file";
 
 #[cfg(test)]
 mod tests {

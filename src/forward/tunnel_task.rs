@@ -76,7 +76,9 @@ impl TunnelTask {
             first_tunnel,
             ..
         } = self.context;
-        if let Some(opened) = first_tunnel.take().await {
+        if self.id == TunnelId::FIRST
+            && let Some(opened) = first_tunnel.take().await
+        {
             // The pool must no longer cancel it.
             report(TunnelEvent::Stage(StartStage::Credentials));
             let (tunnel, driver) = opened.into_parts();
@@ -85,6 +87,9 @@ impl TunnelTask {
                 driver: Box::pin(driver),
                 key_push: None,
             });
+        }
+        if let Some(failure) = first_tunnel.end_of_only() {
+            return Err(failure);
         }
         let (targets, request) = (&self.targets, &self.request);
         let session = sessions.start_on(

@@ -175,6 +175,9 @@ impl Error {
             (ErrorClass::TargetAmbiguous | ErrorClass::TargetNotFound, DESCRIBE_TASKS) => {
                 "name one of the containers: `ecs:CLUSTER/SERVICE/CONTAINER`, or `container` in `target = { ecs = { … } }`"
             }
+            (ErrorClass::InvalidRequest, SUPPLIED) => {
+                "the first argument must be the response of StartSession as JSON, unchanged, or the name of the environment variable with it"
+            }
             _ => self.class.remedy(),
         }
     }
@@ -314,6 +317,9 @@ pub(super) const DESCRIBE_TASKS: &str = "DescribeTasks";
 pub(super) fn is_of_ecs(what: &str) -> bool {
     [LIST_TASKS, DESCRIBE_TASKS].contains(&what)
 }
+/// A session that was handed over, in place of a call.
+pub(super) const SUPPLIED: &str = "the session that was handed over";
+
 /// The call that pushes a public key to an instance.
 pub(super) const PUSH_KEY: &str = "SendSSHPublicKey";
 

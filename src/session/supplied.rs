@@ -7,7 +7,7 @@ use tracing::Span;
 
 use super::aws::{SsmClient, Started, is_session_id};
 use super::dispatcher::Sessions;
-use super::error::{Error, ErrorKind};
+use super::error::{Error, ErrorKind, SUPPLIED};
 use super::{Session, Token};
 
 /// A started session: the response of StartSession.
@@ -21,6 +21,13 @@ pub struct SuppliedSession {
     pub stream_url: String,
     /// The token that opens the data channel.
     pub token: Token,
+}
+
+impl SuppliedSession {
+    /// Returns whether the id may be one of Session Manager.
+    pub fn has_valid_id(&self) -> bool {
+        is_session_id(&self.id)
+    }
 }
 
 /// Omits the stream URL and the token.
@@ -61,9 +68,6 @@ impl Sessions {
         self.keep(started, target, ssm.clone(), span).await
     }
 }
-
-/// What errors call it, in place of an API call.
-const SUPPLIED: &str = "the session that was handed over";
 
 #[cfg(test)]
 mod tests {

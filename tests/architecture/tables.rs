@@ -261,7 +261,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ("tracing-subscriber", At(&["telemetry/log"])),
     ("unicode-width", At(&["cli/cells"])),
     ("uuid", At(&["wire/message", "proto", "tunnel", "sim"])),
-    ("std::env", At(&["cli"])),
+    ("std::env", At(&["cli", "session/aws/process"])),
 ];
 
 /// Places that serialize and deserialize.

@@ -124,7 +124,7 @@ async fn ssh_logs_in_through_the_aws_cli() {
 }
 
 /// The PATH with a directory before it.
-fn path_with(first: &Path) -> OsString {
+pub(super) fn path_with(first: &Path) -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path);
     std::env::join_paths(std::iter::once(first.to_owned()).chain(places)).unwrap()

@@ -69,3 +69,29 @@ fn a_missing_directory_is_an_error() {
     assert_eq!(code, 1);
     assert!(err.contains("the directory must exist"), "{err}");
 }
+
+/// A package manager keeps the link, and replaces what it leads to.
+#[test]
+fn the_link_leads_to_the_path_by_which_the_program_was_called() {
+    let directory = tempfile::tempdir().unwrap();
+    let (bin, links) = (directory.path().join("bin"), directory.path().join("links"));
+    fs::create_dir(&bin).unwrap();
+    fs::create_dir(&links).unwrap();
+    let stable = bin.join("proxy");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ssm-proxyd"), &stable).unwrap();
+    let link = links.join("session-manager-plugin");
+    let call = |program: &Path, option: &str| {
+        let mut command = Command::new(program);
+        command.args(["plugin", option]).arg(&links);
+        ended(command.env("PATH", &bin))
+    };
+
+    for program in [Path::new("proxy"), &stable] {
+        let made = call(program, "--install");
+
+        assert_eq!(made.0, 0, "{made:?}");
+        assert_eq!(fs::read_link(&link).unwrap(), stable);
+        assert_eq!(call(program, "--remove").0, 0);
+        assert!(link.symlink_metadata().is_err());
+    }
+}

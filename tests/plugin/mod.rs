@@ -5,15 +5,21 @@
 //!   refusals.rs  what cannot be served: wrong arguments, shells, addresses in use
 //!   sharing.rs   connections that share a session
 //!   stdio.rs     ssh sessions
+//!   signals.rs   signals at each moment
+//!   early_ends.rs    failures before a session is served
+//!   surroundings.rs  copies, taken addresses, readers that do not read
 //!   aws_cli.rs   the real AWS CLI
 //!   link.rs      `plugin --install` and `--remove`
 //! ```
 
 mod aws_cli;
+mod early_ends;
 mod link;
 mod refusals;
 mod sharing;
+mod signals;
 mod stdio;
+mod surroundings;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
@@ -205,10 +211,13 @@ async fn the_first_connection_uses_the_session_and_each_other_one_of_its_own() {
 async fn a_session_that_ended_before_a_connection_is_replaced() {
     let echo = destination(ServerKind::Echo).await;
     let fixture = Fixture::new(Options::default()).await;
-    let mut plugin = fixture.port_session(echo.address().port()).await;
+    let request = port_request(echo.address().port());
+    let mut command = fixture.session(&request).await;
+    let mut plugin = Process::start(command.env("SSM_PROXYD_LOG", "debug"));
     let address = opened(&mut plugin);
 
     fixture.end_sessions().await;
+    plugin.stderr.wait_for("session terminated");
     assert_echo(&mut connect(address), b"hello");
 
     assert_eq!(fixture.simulator.ledger().sessions.len(), 2);

@@ -43,7 +43,6 @@ async fn wrong_arguments_are_reported_without_the_token() {
         session("wss://evil.example/"),
     );
     let request = port_request(9).to_string();
-    let unprintable = request.replace("portNumber", "port\\u001bNumber");
     let endpoint = fixture.simulator.endpoint();
 
     for (arguments, expected) in [
@@ -70,10 +69,6 @@ async fn wrong_arguments_are_reported_without_the_token() {
             "no variable",
         ),
         (
-            [&local, "us-east-1", "", "{\"Target\":\"i-1\"", &endpoint],
-            "the request of StartSession is not JSON",
-        ),
-        (
             [&local, "us east", "", &request, &endpoint],
             "is not a region",
         ),
@@ -84,10 +79,6 @@ async fn wrong_arguments_are_reported_without_the_token() {
         (
             [&local, "us-east-1", "", &request, "http://10.0.0.1/"],
             "loopback",
-        ),
-        (
-            [&local, "us-east-1", "", &unprintable, &endpoint],
-            "not printable",
         ),
         (
             [&foreign, "us-east-1", "", &request, &endpoint],
@@ -194,8 +185,9 @@ async fn a_copy_of_the_program_is_no_official_plugin() {
     let path = std::env::join_paths([fixture.links(), copies]).unwrap();
     let response = start_session_with(&fixture.simulator, &port_request(9)).await;
     let mut command = fixture.call(&[&response.to_string(), "us-east-1", "StartSession", ""]);
-    let request = json!({ "Target": TARGET }).to_string();
-    command.arg(request).arg(fixture.simulator.endpoint());
+    let request = json!({ "Target": TARGET, "DocumentName": "SSM-SessionManagerRunShell" });
+    command.arg(request.to_string());
+    command.arg(fixture.simulator.endpoint());
 
     let (code, _, err) = ended(command.env("PATH", path));
 
@@ -217,4 +209,41 @@ async fn a_document_without_parameters_is_served_if_it_is_for_a_port() {
     plugin.signal("INT");
     assert_eq!(plugin.exit_code(), 0);
     assert_clean(&fixture.simulator);
+}
+
+/// Some callers leave out the document or what they do not know; the agent knows what it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_not_understood_does_not_keep_the_session_from_being_served() {
+    let echo = destination(ServerKind::Echo).await;
+    let fixture = Fixture::new(Options::default()).await;
+    let request = port_request(echo.address().port());
+    let document = &request["DocumentName"];
+
+    for (text, warning) in [
+        (json!({ "Target": TARGET }).to_string(), ""),
+        ("{\"Target\":\"i-1\"".to_owned(), "is not JSON"),
+        ("{}".to_owned(), "has no valid Target"),
+        (
+            request.to_string().replace("portNumber", "port\\u001b"),
+            "not printable",
+        ),
+        (
+            json!({ "Target": TARGET, "DocumentName": document, "Parameters": 7 }).to_string(),
+            "has no valid Parameters",
+        ),
+    ] {
+        let response = start_session_with(&fixture.simulator, &request).await;
+        let mut command = fixture.call(&[&response.to_string(), "us-east-1", "StartSession", ""]);
+        command.arg(&text).arg(fixture.simulator.endpoint());
+        let mut plugin = Process::start(&mut command);
+
+        assert_echo(&mut connect(super::opened(&mut plugin)), b"hello");
+
+        plugin.signal("INT");
+        assert_eq!(plugin.exit_code(), 0);
+        let err = plugin.stderr.all();
+        assert!(err.contains(warning), "{text}: {err}");
+        assert_eq!(err.is_empty(), warning.is_empty(), "{text}: {err}");
+        fixture.assert_clean();
+    }
 }

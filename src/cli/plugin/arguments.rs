@@ -11,7 +11,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::config::Parameters;
+use crate::config::{self, Parameters};
+use crate::printable::is_printable;
 use crate::session::{SuppliedSession, Token};
 
 /// What the program is called for.
@@ -30,7 +31,7 @@ pub(super) enum Invocation {
 }
 
 /// The arguments for a session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Arguments {
     pub(super) session: SuppliedSession,
     pub(super) region: String,
@@ -40,13 +41,16 @@ pub(super) struct Arguments {
     pub(super) endpoint: Option<String>,
 }
 
-/// The request that has started the session.
-#[derive(Debug)]
+/// The request that has started the session, as far as it is understood.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Request {
+    /// Empty if it is not understood.
     pub(super) target: String,
     pub(super) document: Option<String>,
     pub(super) parameters: Parameters,
     pub(super) reason: Option<String>,
+    /// Why it cannot be repeated.
+    pub(super) fault: Option<ArgumentError>,
 }
 
 impl Invocation {
@@ -54,7 +58,8 @@ impl Invocation {
     ///
     /// # Errors
     ///
-    /// If the response or the request is not as AWS defines it.
+    /// If the response is not as AWS defines it. A request that is not does not keep the session from
+    /// being served.
     pub(super) fn parse(
         arguments: &[String],
         environment: impl Fn(&str) -> Option<String>,
@@ -66,8 +71,9 @@ impl Invocation {
             [_, _, operation, ..] if operation != START_SESSION => Ok(Self::OtherOperation),
             [response, region, _, rest @ ..] => {
                 let request = rest.get(1).filter(|text| !text.is_empty());
-                let request = request.map(|text| Request::parse(text)).transpose()?;
-                let target = request.as_ref().map(|request| request.target.clone());
+                let request = request.map(|text| Request::parse(text));
+                let target = request.as_ref().filter(|request| request.fault.is_none());
+                let target = target.map(|request| request.target.clone());
                 let session = match response.starts_with(VARIABLE) {
                     true => {
                         let text = environment(response).ok_or(ArgumentError::NoVariable)?;
@@ -100,18 +106,39 @@ fn session(text: &str, target: String) -> Result<SuppliedSession, ArgumentError>
 }
 
 impl Request {
-    fn parse(text: &str) -> Result<Self, ArgumentError> {
-        let request = object(REQUEST, text)?;
+    fn parse(text: &str) -> Self {
+        let mut parsed = Self::default();
+        let filled = object(REQUEST, text).and_then(|request| parsed.fill(&request));
+        parsed.fault = filled.err();
+        parsed
+    }
+
+    /// Takes the fields in the order of what they tell about the session, until one is wrong.
+    fn fill(&mut self, request: &Map<String, Value>) -> Result<(), ArgumentError> {
         let optional = |name| match request.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(_) => string(REQUEST, &request, name).map(Some),
+            Some(Value::String(text)) if text.is_empty() => Ok(None),
+            Some(_) => string(REQUEST, request, name).map(Some),
         };
-        Ok(Self {
-            target: string(REQUEST, &request, "Target")?,
-            document: optional("DocumentName")?,
-            parameters: parameters(request.get("Parameters"))?,
-            reason: optional("Reason")?,
-        })
+        self.document = optional("DocumentName")?;
+        self.target = string(REQUEST, request, "Target")?;
+        self.parameters = parameters(request.get("Parameters"))?;
+        self.reason = optional("Reason")?.map(|reason| reason.replace(char::is_control, " "));
+        self.check()
+    }
+
+    /// Checks the texts that are logged and sent again.
+    fn check(&self) -> Result<(), ArgumentError> {
+        let values = self.parameters.iter();
+        let texts = values.flat_map(|(name, values)| std::iter::once(name).chain(values));
+        let mut texts = texts.chain([&self.target]);
+        if !texts.all(|text| text.chars().all(is_printable)) {
+            return Err(ArgumentError::Unprintable(REQUEST));
+        }
+        let checked = self.document.as_deref().map(config::argument("document"));
+        let checked = checked.transpose();
+        checked.map_err(|_| ArgumentError::Field(REQUEST, "DocumentName"))?;
+        Ok(())
     }
 }
 
@@ -122,9 +149,16 @@ fn parameters(value: Option<&Value>) -> Result<Parameters, ArgumentError> {
         Some(value) => value.as_object().ok_or_else(error)?,
     };
     let parameters = parameters.iter().map(|(name, values)| {
-        let values = values.as_array()?.iter();
-        let values = values.map(|value| value.as_str().map(str::to_owned));
-        Some((name.clone(), values.collect::<Option<Vec<_>>>()?))
+        let values = match values.as_str() {
+            // What the AWS CLI makes a list of.
+            Some(value) => vec![value.to_owned()],
+            None => {
+                let values = values.as_array()?.iter();
+                let values = values.map(|value| value.as_str().map(str::to_owned));
+                values.collect::<Option<_>>()?
+            }
+        };
+        Some((name.clone(), values))
     });
     parameters.collect::<Option<_>>().ok_or_else(error)
 }
@@ -160,6 +194,8 @@ pub(super) enum ArgumentError {
     NotAnObject(&'static str),
     /// The field is missing or has another type.
     Field(&'static str, &'static str),
+    /// A text has characters that cannot be displayed.
+    Unprintable(&'static str),
 }
 
 impl fmt::Display for ArgumentError {
@@ -174,6 +210,7 @@ impl fmt::Display for ArgumentError {
             }
             Self::NotAnObject(what) => write!(f, "{what} is not a JSON object"),
             Self::Field(what, name) => write!(f, "{what} has no valid {name}"),
+            Self::Unprintable(what) => write!(f, "{what} has a character that is not printable"),
         }
     }
 }
@@ -209,7 +246,7 @@ mod tests {
 
     #[test]
     fn all_arguments_of_the_aws_cli_are_used() {
-        let request = r#"{"Target":"i-1","DocumentName":"D","Parameters":{"portNumber":["80"]},"Reason":"why"}"#;
+        let request = r#"{"Target":"i-1","DocumentName":"Ours","Parameters":{"portNumber":["80"]},"Reason":"why"}"#;
 
         for response in [SESSION, VARIABLE] {
             let arguments = session_of(&[
@@ -228,7 +265,7 @@ mod tests {
             assert_eq!(arguments.profile.as_deref(), Some("prod"));
             assert_eq!(arguments.endpoint.as_deref(), Some("https://h"));
             let request = arguments.request.unwrap();
-            assert_eq!(request.document.as_deref(), Some("D"));
+            assert_eq!(request.document.as_deref(), Some("Ours"));
             assert_eq!(request.parameters["portNumber"], ["80"]);
             assert_eq!(request.reason.as_deref(), Some("why"));
         }
@@ -288,11 +325,42 @@ mod tests {
             "{}",
             r#"{"Target":7}"#,
             r#"{"Target":"i-1","Parameters":["secret"]}"#,
-            r#"{"Target":"i-1","Parameters":{"a":"secret"}}"#,
+            r#"{"Target":"i-1","Parameters":{"a":["secret",7]}}"#,
+            r#"{"Target":"i-1","Parameters":{"a":"secret\u001b"}}"#,
             r#"{"Target":"i-1","DocumentName":["secret"]}"#,
         ] {
-            let error = parsed(&[SESSION, "r", "StartSession", "", request]).unwrap_err();
+            let error = request_of(request).fault.unwrap();
             assert!(!error.to_string().contains("secret"), "{error}");
         }
+    }
+
+    fn request_of(text: &str) -> Request {
+        let arguments = session_of(&[SESSION, "r", "StartSession", "", text]);
+        arguments.request.unwrap()
+    }
+
+    #[test]
+    fn a_request_is_understood_in_the_forms_that_callers_use() {
+        let request = request_of(
+            r#"{"Target":"i-1","DocumentName":"","Reason":"","Parameters":{"portNumber":"80"}}"#,
+        );
+
+        assert_eq!(request.fault, None);
+        assert_eq!(request.document, None);
+        assert_eq!(request.reason, None);
+        assert_eq!(request.parameters["portNumber"], ["80"]);
+        let reason = request_of(r#"{"Target":"i-1","Reason":"a\tb\nc"}"#).reason;
+        assert_eq!(reason.as_deref(), Some("a b c"));
+    }
+
+    #[test]
+    fn a_request_that_is_not_understood_still_tells_the_document() {
+        let request = request_of(r#"{"Target":"i-1","DocumentName":"Ours","Parameters":7}"#);
+
+        assert_eq!(
+            request.fault,
+            Some(ArgumentError::Field(REQUEST, "Parameters"))
+        );
+        assert_eq!(request.document.as_deref(), Some("Ours"));
     }
 }

@@ -2,12 +2,12 @@
 //! configuration file what does not concern the account.
 
 use super::arguments::{Arguments, Request};
-use crate::cli::ad_hoc::{AdHocConfig, load_without_account};
+use crate::cli::ad_hoc::{AdHocConfig, ad_hoc_without_file, load_without_account};
 use crate::cli::exit::Exit;
 use crate::cli::{paths, terminal};
 use crate::config::{self, Account, Forward, Remote, SessionMode, Target};
 use crate::daemon::HandedOverConfig;
-use crate::printable::{Printable, is_printable};
+use crate::printable::Printable;
 
 /// A configuration that cannot be used.
 pub(super) enum BadConfiguration {
@@ -17,8 +17,18 @@ pub(super) enum BadConfiguration {
     Reported(Exit),
 }
 
+/// Whether the configuration file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum File {
+    Read,
+    Ignored,
+}
+
 /// Builds the configuration. Blocks.
-pub(super) fn configuration(arguments: Arguments) -> Result<HandedOverConfig, BadConfiguration> {
+pub(super) fn configuration(
+    arguments: Arguments,
+    file: File,
+) -> Result<HandedOverConfig, BadConfiguration> {
     let Arguments {
         session,
         region,
@@ -33,12 +43,15 @@ pub(super) fn configuration(arguments: Arguments) -> Result<HandedOverConfig, Ba
     let endpoint = endpoint
         .map(|endpoint| checked("ssm_endpoint", &endpoint))
         .transpose()?;
+    let request = request.filter(|request| request.fault.is_none());
     let can_repeat = request.is_some();
-    let request = request.map(displayable).transpose()?;
-    let basis = load_without_account("").map_err(BadConfiguration::Reported)?;
+    let basis = match file {
+        File::Read => load_without_account(""),
+        File::Ignored => ad_hoc_without_file(),
+    };
     let AdHocConfig {
         config, forward, ..
-    } = basis;
+    } = basis.map_err(BadConfiguration::Reported)?;
     let mut aws = config.aws;
     if endpoint.is_some() {
         aws.ssm_endpoint = endpoint;
@@ -74,12 +87,7 @@ fn requested(request: Option<Request>, account: Account, template: Forward) -> F
         (Some(_), by_file @ SessionMode::Shared { .. }) => by_file,
         (None, _) => shared,
     };
-    let request = request.unwrap_or_else(|| Request {
-        target: String::new(),
-        document: None,
-        parameters: config::Parameters::new(),
-        reason: None,
-    });
+    let request = request.unwrap_or_default();
     let target = Target::Node {
         id: request.target,
         region: None,
@@ -93,7 +101,7 @@ fn requested(request: Option<Request>, account: Account, template: Forward) -> F
             parameters: request.parameters,
         },
         document: None,
-        reason: request.reason.or(template.reason),
+        reason: request.reason.map(cut).or(template.reason),
         account,
         sessions,
         ..template
@@ -105,26 +113,9 @@ fn checked(key: &'static str, value: &str) -> Result<String, BadConfiguration> {
     checked.map_err(|error| BadConfiguration::Argument(format!("{error}; {}", error.hint())))
 }
 
-/// Checks the texts that are logged. A reason is cut to what the configuration allows.
-fn displayable(request: Request) -> Result<Request, BadConfiguration> {
-    let document = request
-        .document
-        .map(|document| checked("document", &document));
-    let values = request.parameters.iter();
-    let texts = values.flat_map(|(name, values)| std::iter::once(name).chain(values));
-    for text in texts.chain([&request.target]) {
-        if !text.chars().all(is_printable) {
-            let error = "the request of StartSession has a character that is not printable";
-            return Err(BadConfiguration::Argument(error.to_owned()));
-        }
-    }
-    Ok(Request {
-        document: document.transpose()?,
-        reason: request
-            .reason
-            .map(|reason| Printable::cut(&reason, MAX_REASON).to_string()),
-        ..request
-    })
+/// Cuts a reason to what the configuration allows.
+fn cut(reason: String) -> String {
+    Printable::cut(&reason, MAX_REASON).to_string()
 }
 
 /// Maximum length of a reason, in characters.

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::cli::ad_hoc::blocking;
 use crate::cli::exit::Exit;
 use crate::cli::stdout;
 use crate::config::Listen;
@@ -21,18 +20,6 @@ pub(super) fn print(text: &str) -> Exit {
         Ok(()) => Exit::Done,
         Err(unheard) => unheard.exit(),
     }
-}
-
-/// The same on a thread of its own, for at most five seconds: the reader of stdout may not read.
-pub(super) async fn print_later(text: String) -> Exit {
-    printed(text).await.unwrap_or(Exit::Done)
-}
-
-/// Returns `None` if stdout takes nothing.
-async fn printed(text: String) -> Option<Exit> {
-    let printing = timeout(MAX_PRINT, blocking(move || Ok(print(&text))));
-    let printed = printing.await.ok()?;
-    Some(printed.unwrap_or_else(|exit| exit))
 }
 
 /// Reports that no session is served. The exit code is 0, as that of the official plugin.
@@ -88,8 +75,12 @@ pub(super) fn ended(session: &str, why: &Printable) -> String {
 }
 
 /// Prints the line of the first connection, and one for each that cannot reach its destination.
-/// Returns if stdout takes nothing.
-pub(super) async fn report_connections(metrics: Arc<ForwardMetrics>, session: &str) -> Option<()> {
+/// Never returns.
+pub(super) async fn report_connections(
+    metrics: Arc<ForwardMetrics>,
+    session: &str,
+    print: impl Fn(String),
+) -> ! {
     let unreachable = || {
         let ends = metrics.totals.ends();
         ends.get(&EndReason::DestinationUnreachable)
@@ -100,20 +91,17 @@ pub(super) async fn report_connections(metrics: Arc<ForwardMetrics>, session: &s
     loop {
         if !has_accepted && metrics.totals.accepted.load(Relaxed) > 0 {
             has_accepted = true;
-            printed(format!("\nConnection accepted for session [{session}]\n")).await?;
+            print(format!("\nConnection accepted for session [{session}]\n"));
         }
         while refused < unreachable() {
             refused += 1;
-            printed(UNREACHABLE.to_owned()).await?;
+            print(UNREACHABLE.to_owned());
         }
         sleep(INTERVAL).await;
     }
 }
 
 const UNREACHABLE: &str = "\nConnection to destination port failed, check SSM Agent logs.\n";
-
-/// How long a line may take.
-const MAX_PRINT: Duration = Duration::from_secs(5);
 
 /// How often the connections are looked at.
 const INTERVAL: Duration = Duration::from_millis(250);

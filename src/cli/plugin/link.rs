@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::NAME;
+use super::official::identity;
 use crate::cli::exit::Exit;
 use crate::cli::{stdout, terminal};
 
@@ -44,7 +45,7 @@ pub(in crate::cli) fn plugin(args: PluginArgs) -> Exit {
 }
 
 fn make(path: &Path) -> Result<String, LinkError> {
-    let itself = std::env::current_exe().map_err(|error| LinkError::io(path, &error))?;
+    let itself = stable_path().map_err(|error| LinkError::io(path, &error))?;
     let text = format!("{} -> {}", path.display(), itself.display());
     match State::of(path)? {
         State::Missing => {}
@@ -59,6 +60,28 @@ fn make(path: &Path) -> Result<String, LinkError> {
     }
     symlink(&itself, path).map_err(|error| LinkError::io(path, &error))?;
     Ok(format!("{text}{}", note(path)))
+}
+
+/// Returns the path of this program by which it was called, if that is an absolute one or in the PATH:
+/// it may be a link that stays when an upgrade replaces the file.
+fn stable_path() -> io::Result<PathBuf> {
+    let itself = std::env::current_exe()?;
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let named = called.into_iter().flat_map(|called| {
+        if called.components().count() > 1 {
+            return std::path::absolute(called).into_iter().collect::<Vec<_>>();
+        }
+        let search = terminal::environment("PATH").unwrap_or_default();
+        let places = std::env::split_paths(&search).filter(|place| place.is_absolute());
+        places.map(|place| place.join(&called)).collect()
+    });
+    let mut existing = named.filter(|path| path.exists());
+    let same = existing.next().filter(|path| is_same(path, &itself));
+    Ok(same.unwrap_or(itself))
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
 fn take_away(path: &Path) -> Result<String, LinkError> {
@@ -107,7 +130,7 @@ impl State {
             Ok(_) => {}
         }
         let target = fs::read_link(path).map_err(|error| LinkError::io(path, &error))?;
-        let is_ours = std::env::current_exe().is_ok_and(|itself| itself == target)
+        let is_ours = std::env::current_exe().is_ok_and(|itself| is_same(path, &itself))
             || target
                 .file_name()
                 .is_some_and(|name| name == env!("CARGO_PKG_NAME"));

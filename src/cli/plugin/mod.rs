@@ -16,13 +16,16 @@ mod configuration;
 mod lines;
 mod link;
 mod official;
+mod output;
 mod serve;
+mod unserved;
 
 use std::ffi::OsStr;
 use std::path::Path;
 
-use self::arguments::Invocation;
+use self::arguments::{Arguments, Invocation};
 pub(super) use self::link::{PluginArgs, plugin};
+use self::official::{OfficialPlugin, Purpose};
 use super::exit::Exit;
 use super::{in_runtime, terminal};
 use crate::proto::ClientVersion;
@@ -52,20 +55,15 @@ fn run(arguments: &[String]) -> Exit {
         Ok(Invocation::OtherOperation) => return lines::print("Invalid Operation"),
         Err(error) => return lines::failed(&error),
     };
-    let purpose = official::Purpose::of(parsed.request.as_ref());
-    let is_left = matches!(
-        purpose,
-        official::Purpose::Shell | official::Purpose::Unknown
-    );
-    if is_left && let Some(program) = official::find() {
-        let error = official::hand_over(&program, arguments);
-        let error = format!(
-            "cannot run {}: {}",
-            program.display(),
-            terminal::os_message(&error)
-        );
-        let hint = "repair or remove it; the session stays active until it is idle for too long";
-        return terminal::fail(Exit::Failed, &error, hint);
+    let purpose = Purpose::of(parsed.request.as_ref());
+    if is_left(purpose, &parsed)
+        && let Some(official) = OfficialPlugin::find()
+    {
+        let error = official.hand_over(arguments);
+        let path = official.path.display();
+        let error = format!("cannot run {path}: {}", terminal::os_message(&error));
+        let exit = terminal::fail(Exit::Failed, &error, "repair or remove it");
+        return in_runtime(unserved::end(parsed, exit));
     }
     let filter = terminal::environment("SSM_PROXYD_LOG");
     let log = Log::new(filter.as_deref(), None, terminal::has_colour(), false);
@@ -73,8 +71,20 @@ fn run(arguments: &[String]) -> Exit {
         Ok(log) => in_runtime(serve::serve(parsed, purpose, log)),
         Err(error) => {
             let hint = "for example SSM_PROXYD_LOG=ssm_proxyd=debug";
-            terminal::fail(Exit::Usage, &error, hint)
+            let exit = terminal::fail(Exit::Usage, &error, hint);
+            in_runtime(unserved::end(parsed, exit))
         }
+    }
+}
+
+/// Returns whether a session is left to the official plugin. One whose request has no target would
+/// be refused by it.
+fn is_left(purpose: Purpose, arguments: &Arguments) -> bool {
+    let request = arguments.request.as_ref();
+    match purpose {
+        Purpose::Shell => true,
+        Purpose::Unknown => request.is_none_or(|request| !request.target.is_empty()),
+        Purpose::Port | Purpose::Ssh => false,
     }
 }
 

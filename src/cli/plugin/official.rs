@@ -20,7 +20,8 @@ pub(super) enum Purpose {
     Ssh,
     /// A shell or a command.
     Shell,
-    /// Only the agent knows what the document is.
+    /// Only the agent knows what the document is: another one, or the default of the service, or
+    /// none is known.
     Unknown,
 }
 
@@ -41,7 +42,7 @@ impl Purpose {
                 .any(|name| parameters.contains_key(*name))
         };
         match document.as_deref() {
-            None => Self::Shell,
+            None => Self::Unknown,
             Some(SSH) => Self::Ssh,
             Some(name) if name.starts_with(PORT_FORWARDING) => Self::Port,
             Some(name) if SHELLS.contains(&name) => Self::Shell,
@@ -51,43 +52,85 @@ impl Purpose {
     }
 }
 
-/// Returns the official plugin if it is installed besides this program.
-pub(super) fn find() -> Option<PathBuf> {
-    if terminal::environment(HANDED_OVER).is_some() {
-        // Another copy of this program, which found this one.
-        return None;
-    }
-    let path = terminal::environment("PATH").unwrap_or_default();
-    let ours = std::env::current_exe()
-        .ok()
-        .and_then(|path| identity(&path));
-    let places = std::env::split_paths(&path).filter(|place| place.is_absolute());
-    find_in(places.chain(USUAL.iter().map(PathBuf::from)), ours)
+/// The official plugin, or a copy of this program, which then looks for the official one itself.
+#[derive(Debug)]
+pub(super) struct OfficialPlugin {
+    pub(super) path: PathBuf,
+    /// The files of this program that were found so far.
+    ours: Vec<FileId>,
 }
 
-fn find_in(places: impl Iterator<Item = PathBuf>, ours: Option<FileId>) -> Option<PathBuf> {
+impl OfficialPlugin {
+    /// Returns the official plugin if it is installed besides this program and its copies.
+    pub(super) fn find() -> Option<Self> {
+        let mut ours = parsed(&terminal::environment(HANDED_OVER).unwrap_or_default());
+        if ours.len() >= MAX_COPIES {
+            return None;
+        }
+        let itself = std::env::current_exe();
+        // Counted even if it is unknown, so that the search ends.
+        ours.push(
+            itself
+                .ok()
+                .and_then(|path| identity(&path))
+                .unwrap_or_default(),
+        );
+        let path = terminal::environment("PATH").unwrap_or_default();
+        let places = std::env::split_paths(&path).filter(|place| place.is_absolute());
+        let path = find_in(places.chain(USUAL.iter().map(PathBuf::from)), &ours)?;
+        Some(Self { path, ours })
+    }
+
+    /// Replaces this process by it, with the same arguments and environment. Returns only if that
+    /// fails.
+    pub(super) fn hand_over(&self, arguments: &[String]) -> io::Error {
+        Command::new(&self.path)
+            .args(arguments)
+            .env(HANDED_OVER, listed(&self.ours))
+            .exec()
+    }
+}
+
+fn find_in(places: impl Iterator<Item = PathBuf>, ours: &[FileId]) -> Option<PathBuf> {
     let mut candidates = places.map(|place| place.join(NAME));
     candidates.find(|path| {
-        let found = identity(path);
-        found.is_some() && found != ours && is_executable(path)
+        identity(path).is_some_and(|found| !ours.contains(&found)) && is_executable(path)
     })
 }
 
-/// Replaces this process by the official plugin, with the same arguments and environment. Returns
-/// only if that fails.
-pub(super) fn hand_over(program: &Path, arguments: &[String]) -> io::Error {
-    Command::new(program)
-        .args(arguments)
-        .env(HANDED_OVER, "1")
-        .exec()
+/// Device and number of a file, of what a link points to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
 }
 
-/// Device and number of a file, of what a link points to.
-type FileId = (u64, u64);
+fn listed(files: &[FileId]) -> String {
+    let files = files.iter();
+    let files = files.map(|FileId { device, inode }| format!("{device}:{inode}"));
+    files.collect::<Vec<_>>().join(",")
+}
 
-fn identity(path: &Path) -> Option<FileId> {
+/// Parses [`listed`]; what is not a file is left out.
+fn parsed(list: &str) -> Vec<FileId> {
+    let files = list.split(',').take(MAX_COPIES);
+    let file = |text: &str| {
+        let (device, inode) = text.split_once(':')?;
+        Some(FileId {
+            device: device.parse().ok()?,
+            inode: inode.parse().ok()?,
+        })
+    };
+    files.filter_map(file).collect()
+}
+
+/// Returns the identity of the file at a path.
+pub(super) fn identity(path: &Path) -> Option<FileId> {
     let file = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-    Some((file.dev(), file.ino()))
+    Some(FileId {
+        device: file.dev(),
+        inode: file.ino(),
+    })
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -103,8 +146,12 @@ const USUAL: &[&str] = &[
     "/opt/homebrew/bin",
 ];
 
-/// Set for the official plugin: copies of this program do not call each other for ever.
+/// Set for the official plugin: the files that are copies of this program, so that they do not call
+/// each other for ever.
 const HANDED_OVER: &str = "SSM_PROXYD_HANDED_OVER";
+
+/// Maximum number of copies that look for the official plugin in turn.
+const MAX_COPIES: usize = 16;
 
 /// How the names of AWS's documents for port forwarding begin.
 const PORT_FORWARDING: &str = "AWS-StartPortForwardingSession";
@@ -136,13 +183,13 @@ mod tests {
             target: "i-1".to_owned(),
             document: document.map(str::to_owned),
             parameters: parameters.collect(),
-            reason: None,
+            ..Request::default()
         }))
     }
 
     #[test]
     fn the_purpose_is_known_from_the_document_or_its_parameters() {
-        assert_eq!(purpose(None, &[]), Purpose::Shell);
+        assert_eq!(purpose(None, &[]), Purpose::Unknown);
         assert_eq!(
             purpose(Some("SSM-SessionManagerRunShell"), &[]),
             Purpose::Shell
@@ -171,13 +218,24 @@ mod tests {
         fs::write(place("theirs").join(NAME), "").unwrap();
         let executable = fs::Permissions::from_mode(0o755);
         fs::set_permissions(place("theirs").join(NAME), executable).unwrap();
-        let ours = identity(&itself);
+        let ours = [identity(&itself).unwrap()];
         let places = ["empty", "ours", "text", "theirs"].map(place);
 
-        let without = find_in(places[..3].iter().cloned(), ours);
-        let with = find_in(places.iter().cloned(), ours);
+        let without = find_in(places[..3].iter().cloned(), &ours);
+        let with = find_in(places.iter().cloned(), &ours);
 
         assert_eq!(without, None);
         assert_eq!(with, Some(place("theirs").join(NAME)));
+    }
+
+    #[test]
+    fn the_list_of_copies_is_read_again_and_is_bounded() {
+        let file = |inode| FileId { device: 7, inode };
+        let files = [file(1), file(2)];
+
+        assert_eq!(parsed(&listed(&files)), files);
+        assert_eq!(parsed("1,x:2,7:1,7:-1,:"), [file(1)]);
+        assert_eq!(parsed(&"7:1,".repeat(10_000)).len(), MAX_COPIES);
+        assert_eq!(parsed(""), []);
     }
 }

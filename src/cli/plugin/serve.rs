@@ -1,21 +1,25 @@
 //! Serves a session, from its data channel to its end.
 
-use std::net::IpAddr;
+//! Serves a session, from its data channel to its end.
+
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::arguments::Arguments;
-use super::configuration::{BadConfiguration, configuration};
-use super::lines;
+use super::configuration::{BadConfiguration, File, configuration};
 use super::official::Purpose;
+use super::output::Output;
+use super::{lines, unserved};
 use crate::cli::ad_hoc::blocking;
 use crate::cli::exit::Exit;
 use crate::cli::{connect, startup, terminal};
 use crate::config::Listen;
-use crate::daemon::{HandedOver, HandedOverConfig, HandedOverEnd, Signals};
+use crate::daemon::{
+    HandOverError, HandedOver, HandedOverConfig, HandedOverEnd, Listening, Signals, StartError,
+};
 use crate::error_class::ErrorClass;
-use crate::forward::{ListenError, Stdio};
-use crate::printable::Printable;
+use crate::forward::{FirstFailure, ListenError, Stdio};
 use crate::proto::ClientSide;
-use crate::session::allow_prompts;
+use crate::session::{SuppliedSession, allow_prompts};
 use crate::telemetry::{self, Log, Verbosity};
 
 /// Serves the session until it ends or a signal arrives.
@@ -24,93 +28,101 @@ pub(super) async fn serve(arguments: Arguments, purpose: Purpose, log: Log) -> E
         Purpose::Ssh => Verbosity::Error,
         Purpose::Port | Purpose::Shell | Purpose::Unknown => Verbosity::Warn,
     };
-    let mut signals = match startup::start(log, verbosity) {
+    let signals = startup::start(log, verbosity).and_then(startup::with_terminal_keys);
+    let mut signals = match signals {
         Ok(signals) => signals,
-        Err(exit) => return exit,
+        Err(exit) => {
+            unserved::still_active(&arguments.session);
+            return exit;
+        }
     };
-    let output = Output::of(&arguments, purpose);
-    let config = tokio::select! {
-        config = blocking(move || Ok(configuration(arguments))) => config,
-        // A configuration file on a file system that hangs.
-        () = signals.wait_for_stop() => return output.print(lines::TERMINATED.to_owned()).await,
-    };
-    let config = match config {
-        Ok(Ok(config)) => config,
-        Ok(Err(BadConfiguration::Argument(error))) => return output.failed(&error).await,
-        Ok(Err(BadConfiguration::Reported(exit))) | Err(exit) => return exit,
+    let output = Output::new(&arguments, purpose);
+    let config = match configured(arguments, &output, &mut signals).await {
+        Ok(config) => config,
+        Err(exit) => return output.finish(exit).await,
     };
     allow_prompts(telemetry::flush_log);
     if purpose == Purpose::Shell {
-        return refuse_shell(config).await;
+        let exit = refuse_shell();
+        unserved::terminate(config, &mut signals).await;
+        return exit;
     }
     if purpose == Purpose::Port {
-        lines::print_later(lines::starting(&output.session)).await;
+        output.print(lines::starting(&output.session));
     }
-    match HandedOver::start(config).await {
+    let session = config.session.clone();
+    let started = tokio::select! {
+        started = HandedOver::start(config) => started,
+        () = signals.wait_for_stop() => {
+            output.print(lines::TERMINATED.to_owned());
+            unserved::still_active(&session);
+            return output.finish(Exit::Done).await;
+        }
+    };
+    match started {
         Ok(handed_over) => opened(handed_over, output, &mut signals).await,
         Err(error) => {
-            let error = match &*error.hint() {
-                "" => error.to_string(),
-                hint => format!("{error}; {hint}"),
-            };
-            output.failed(&error).await
+            let exit = not_taken_over(&error, &session, &output);
+            output.finish(exit).await
         }
     }
 }
 
-/// Where messages go, and what they name.
-struct Output {
-    purpose: Purpose,
-    /// The session id, printable.
-    session: String,
-    /// The node, printable; empty if unknown.
-    target: String,
+/// Builds the configuration. If that fails, the session is terminated or named.
+async fn configured(
+    arguments: Arguments,
+    output: &Output,
+    signals: &mut Signals,
+) -> Result<HandedOverConfig, Exit> {
+    let request = arguments.request.as_ref();
+    if let Some(fault) = request.and_then(|request| request.fault) {
+        terminal::send(&format!("warning: {fault}; {CANNOT_REPEAT}"));
+    }
+    let own = arguments.clone();
+    let config = tokio::select! {
+        config = blocking(move || Ok(configuration(own, File::Read))) => config,
+        // A configuration file on a file system that hangs.
+        () = signals.wait_for_stop() => {
+            output.print(lines::TERMINATED.to_owned());
+            unserved::still_active(&arguments.session);
+            return Err(Exit::Done);
+        }
+    };
+    match config {
+        Ok(Ok(config)) => Ok(config),
+        Ok(Err(BadConfiguration::Argument(error))) => {
+            let exit = output.failed(&error);
+            unserved::still_active(&arguments.session);
+            Err(exit)
+        }
+        // The file is not valid; AWS can be called without it.
+        Ok(Err(BadConfiguration::Reported(exit @ Exit::Configuration))) => {
+            unserved::terminate_without_file(arguments, signals).await;
+            Err(exit)
+        }
+        Ok(Err(BadConfiguration::Reported(exit))) | Err(exit) => {
+            unserved::still_active(&arguments.session);
+            Err(exit)
+        }
+    }
 }
 
-impl Output {
-    fn of(arguments: &Arguments, purpose: Purpose) -> Self {
-        let session = &arguments.session;
-        Self {
-            purpose,
-            session: Printable::cut(&session.id, MAX_ID).to_string(),
-            target: Printable::cut(&session.target, MAX_ID).to_string(),
-        }
-    }
-
-    /// Reports that the session is not served: on stdout, unless that may be read by ssh.
-    async fn failed(&self, error: &str) -> Exit {
-        let text = lines::not_started(&error);
-        match self.purpose {
-            Purpose::Port | Purpose::Shell => lines::print_later(text).await,
-            Purpose::Ssh | Purpose::Unknown => {
-                terminal::send(&text.trim_end());
-                Exit::Done
-            }
-        }
-    }
-
-    /// Prints a line, unless stdout may be read by ssh.
-    async fn print(&self, line: String) -> Exit {
-        match self.purpose {
-            Purpose::Port => lines::print_later(line).await,
-            Purpose::Shell | Purpose::Ssh | Purpose::Unknown => Exit::Done,
-        }
-    }
-}
-
-/// Terminates a session that nothing here can serve.
-async fn refuse_shell(config: HandedOverConfig) -> Exit {
-    let session = Printable::cut(&config.session.id, MAX_ID);
+fn refuse_shell() -> Exit {
     let hint = "install the official Session Manager plugin as well: shells are handed over to it";
-    let ended = HandedOver::terminate(config).await;
-    let exit = terminal::fail(
-        Exit::Failed,
-        &"ssm-proxyd does not serve shells and commands",
-        hint,
-    );
-    if let Err(error) = ended {
-        let what = format!("session {session} may still be active: {error}");
-        terminal::fail(exit, &what, &error.hint());
+    let what = "ssm-proxyd does not serve shells and commands";
+    terminal::fail(Exit::Failed, &what, hint)
+}
+
+/// Reports a session that was not taken over.
+fn not_taken_over(failed: &HandOverError, session: &SuppliedSession, output: &Output) -> Exit {
+    let hint = failed.error.as_ref().map(StartError::hint);
+    let exit = match (&failed.error, hint.as_deref()) {
+        (Some(error), Some("") | None) => output.failed(&error.to_string()),
+        (Some(error), Some(hint)) => output.failed(&format!("{error}; {hint}")),
+        (None, _) => Exit::Done,
+    };
+    if !failed.is_terminated {
+        unserved::still_active(session);
     }
     exit
 }
@@ -119,34 +131,40 @@ async fn refuse_shell(config: HandedOverConfig) -> Exit {
 async fn opened(handed_over: HandedOver, mut output: Output, signals: &mut Signals) -> Exit {
     let ready = tokio::select! {
         ready = handed_over.ready() => ready,
-        () = signals.wait_for_stop() => return end(handed_over, &output, signals).await,
+        () = signals.wait_for_stop() => return end(handed_over, output, signals).await,
     };
     let side = match ready {
         Ok(side) => side,
         Err(failure) => {
-            let remedy = match output.purpose {
-                Purpose::Unknown => INSTALL_FOR_SHELLS,
-                Purpose::Port | Purpose::Ssh | Purpose::Shell => "",
-            };
-            let exit = output.failed(&format!("{failure}{remedy}")).await;
-            stop(handed_over, &output, signals).await;
-            return exit;
+            let exit = not_ready(&failure, &output);
+            return stopped(handed_over, output, signals, exit).await;
         }
     };
     if side == ClientSide::Stdio {
-        return stdio(handed_over, &output, signals).await;
+        return stdio(handed_over, output, signals).await;
     }
     if output.purpose != Purpose::Port {
         output.purpose = Purpose::Port;
-        lines::print_later(lines::starting(&output.session)).await;
+        output.print(lines::starting(&output.session));
     }
     match listen_address(side) {
-        Ok(address) => listen(handed_over, address, &output, signals).await,
+        Ok(address) => listen(handed_over, address, output, signals).await,
         Err(error) => {
-            let exit = output.failed(&error).await;
-            stop(handed_over, &output, signals).await;
-            exit
+            let exit = output.failed(&error);
+            stopped(handed_over, output, signals, exit).await
         }
+    }
+}
+
+fn not_ready(failure: &FirstFailure, output: &Output) -> Exit {
+    match output.purpose {
+        Purpose::Port | Purpose::Ssh | Purpose::Shell => output.failed(&failure.to_string()),
+        // The most common document that is not known is none: that of a shell.
+        Purpose::Unknown if failure.class == ErrorClass::HandshakeFailed => {
+            output.failed(&failure.what);
+            refuse_shell()
+        }
+        Purpose::Unknown => output.failed(&failure.to_string()),
     }
 }
 
@@ -177,40 +195,53 @@ fn listen_address(side: ClientSide) -> Result<Listen, String> {
 async fn listen(
     mut handed_over: HandedOver,
     address: Listen,
-    output: &Output,
+    output: Output,
     signals: &mut Signals,
 ) -> Exit {
-    let listening = match handed_over.listen(address).await {
+    let listening = match bind(&mut handed_over, address).await {
         Ok(listening) => listening,
         Err(error) => {
-            let exit = output.failed(&cannot_listen(&error)).await;
-            stop(handed_over, output, signals).await;
-            return exit;
+            let exit = output.failed(&cannot_listen(&error));
+            return stopped(handed_over, output, signals, exit).await;
         }
     };
-    let reporting = async {
-        let opened = lines::opened(listening.addresses.first(), &output.session);
-        lines::print_later(opened).await;
-        lines::report_connections(listening.metrics, &output.session).await;
-        std::future::pending().await
-    };
+    output.print(lines::opened(listening.addresses.first(), &output.session));
+    let print = |line| output.print(line);
     let ended = tokio::select! {
         ended = handed_over.wait(signals) => ended,
-        never = reporting => never,
+        never = lines::report_connections(listening.metrics, &output.session, print) => never,
     };
-    match ended {
-        HandedOverEnd::Requested => end(handed_over, output, signals).await,
+    let exit = match ended {
+        HandedOverEnd::Requested => return end(handed_over, output, signals).await,
         HandedOverEnd::SessionEnded(why) => {
-            lines::print_later(lines::ended(&output.session, &why)).await;
-            stop(handed_over, output, signals).await;
+            output.print(lines::ended(&output.session, &why));
             Exit::Done
         }
         HandedOverEnd::Failed => {
-            terminal::fail(Exit::Failed, &"internal error", "please report it");
-            stop(handed_over, output, signals).await;
-            Exit::Failed
+            terminal::fail(Exit::Failed, &"internal error", "please report it")
         }
-    }
+    };
+    stopped(handed_over, output, signals, exit).await
+}
+
+/// Listens on the address. If another program has the port on one of the addresses of localhost,
+/// listens on the IPv4 one alone, which is that of the official plugin.
+async fn bind(handed_over: &mut HandedOver, address: Listen) -> Result<Listening, ListenError> {
+    let port = match &address {
+        Listen::Localhost(port) => Some(*port),
+        Listen::Tcp(_) | Listen::Unix(_) | Listen::Systemd(_) => None,
+    };
+    let error = match (handed_over.listen(address).await, port) {
+        (Err(error), Some(port)) => (error, port),
+        (listening, _) => return listening,
+    };
+    let (error, port) = error;
+    let ipv4 = Listen::Tcp((Ipv4Addr::LOCALHOST, port).into());
+    let listening = handed_over.listen(ipv4).await?;
+    terminal::send(&format!(
+        "warning: {error}; connections are accepted on 127.0.0.1 only"
+    ));
+    Ok(listening)
 }
 
 fn cannot_listen(error: &ListenError) -> String {
@@ -221,30 +252,44 @@ fn cannot_listen(error: &ListenError) -> String {
 }
 
 /// Connects stdin and stdout, whose data is the only output.
-async fn stdio(handed_over: HandedOver, output: &Output, signals: &mut Signals) -> Exit {
+async fn stdio(handed_over: HandedOver, output: Output, signals: &mut Signals) -> Exit {
     let standard = match Stdio::take() {
         Ok(standard) => standard,
         Err(error) => {
             let exit = terminal::fail(Exit::Failed, &error, "cannot use stdin and stdout");
-            stop(handed_over, output, signals).await;
-            return exit;
+            return stopped(handed_over, output, signals, exit).await;
         }
     };
+    let session = handed_over.session().clone();
     match handed_over.connect(standard).await {
         Ok(one_shot) => {
             connect::serve(one_shot, &output.target, signals).await;
             Exit::Done
         }
-        Err(error) => terminal::fail(Exit::Failed, &error, &error.hint()),
+        Err(error) => {
+            not_taken_over(&error, &session, &output);
+            Exit::Failed
+        }
     }
 }
 
 /// Ends after a signal.
-async fn end(handed_over: HandedOver, output: &Output, signals: &mut Signals) -> Exit {
-    // Both at once: the reader of stdout may not read.
-    let terminated = output.print(lines::TERMINATED.to_owned());
-    tokio::join!(terminated, stop(handed_over, output, signals));
-    output.print(lines::exiting(&output.session)).await
+async fn end(handed_over: HandedOver, output: Output, signals: &mut Signals) -> Exit {
+    output.print(lines::TERMINATED.to_owned());
+    stop(handed_over, &output, signals).await;
+    output.print(lines::exiting(&output.session));
+    output.finish(Exit::Done).await
+}
+
+/// Ends with an exit code.
+async fn stopped(
+    handed_over: HandedOver,
+    output: Output,
+    signals: &mut Signals,
+    exit: Exit,
+) -> Exit {
+    stop(handed_over, &output, signals).await;
+    output.finish(exit).await
 }
 
 /// Terminates the sessions. What is left is reported, and does not change the exit code.
@@ -258,7 +303,5 @@ async fn stop(handed_over: HandedOver, output: &Output, signals: &mut Signals) {
 /// Address on which the official plugin listens, instead of localhost.
 const LOCAL_HOST: &str = "SSM_PLUGIN_LOCAL_HOST";
 
-const INSTALL_FOR_SHELLS: &str = "; if the document is for shells, install the official Session Manager plugin as well: it is given sessions that may be shells";
-
-/// Maximum length of an id in messages, in characters.
-const MAX_ID: usize = 256;
+const CANNOT_REPEAT: &str =
+    "no further session can be started, so all connections share the session";

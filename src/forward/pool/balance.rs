@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::action::{Action, Priority, RejectReason, TunnelId};
 use super::entry::{PoolEntry, ReadyTunnel};
+use super::handed_over::HandedOverRole;
 use super::{Pool, Waiter};
 use crate::session::Decision;
 
@@ -42,17 +43,24 @@ impl<E: Clone> Pool<E> {
     /// Returns the oldest tunnel with a free slot, those that are not stale first. A stale shared
     /// tunnel gets no new connections once a fresh one is ready.
     fn best(&mut self, now: Instant) -> Option<(TunnelId, &mut ReadyTunnel)> {
-        let mode = self.mode;
+        let (mode, first) = (self.mode, self.mode_of(TunnelId::FIRST));
         let is_replaced = mode.reuse && self.ready().any(|(_, ready)| !ready.is_stale(now));
         let entries = self.entries.iter_mut();
         let ready = entries.filter_map(|(id, entry)| Some((*id, entry.ready_mut()?)));
+        let mode_of = |id| match id {
+            TunnelId::FIRST => &first,
+            _ => &mode,
+        };
         ready
-            .filter(|(_, ready)| ready.can_serve(now, &mode))
+            .filter(|(id, ready)| ready.can_serve(now, mode_of(*id)))
             .filter(|(_, ready)| !is_replaced || !ready.is_stale(now))
             .min_by_key(|(id, ready)| (ready.is_stale(now), *id))
     }
 
     fn start_for_waiting(&mut self, now: Instant) {
+        if self.starts_none() {
+            return;
+        }
         self.raise_priorities();
         let mut pending = self.pending_slots(now);
         while pending < self.waiting.len() {
@@ -60,9 +68,19 @@ impl<E: Clone> Pool<E> {
             match self.breaker.check(now) {
                 Decision::Allow => self.start(Priority::Waiter, false),
                 Decision::Probe => self.start(Priority::Waiter, true),
-                Decision::Reject(error) => return self.refuse_last(now, &error),
-                Decision::Wait => return self.waits_for_breaker = true,
+                Decision::Reject(error) => return self.serve_without_start(now, Some(&error)),
+                Decision::Wait => return self.serve_without_start(now, None),
             }
+        }
+    }
+
+    /// Serves connections for which the circuit breaker permits no start; refuses those that remain
+    /// with `error`, or lets them wait.
+    fn serve_without_start(&mut self, now: Instant, error: Option<&E>) {
+        self.crowd(now, usize::MAX);
+        match error.filter(|_| !self.awaits_resume()) {
+            Some(error) => self.refuse_last(now, error),
+            None => self.waits_for_breaker = true,
         }
     }
 
@@ -148,6 +166,9 @@ impl<E: Clone> Pool<E> {
         let mut surplus = self.pending(now).saturating_sub(needed);
         let mut over = Vec::new();
         for (id, entry) in self.entries.iter().filter(|(_, m)| m.is_abandoned()) {
+            if self.is_handed_over(*id) {
+                continue;
+            }
             if entry.is_pending(now) {
                 if surplus == 0 {
                     continue;
@@ -168,7 +189,9 @@ impl<E: Clone> Pool<E> {
     /// Cancels up to `most` queued starts, newest first.
     pub(super) fn cancel(&mut self, most: usize) {
         let queued = self.entries.iter().rev().filter(|(_, m)| m.is_queued());
-        let queued: Vec<TunnelId> = queued.map(|(id, _)| *id).take(most).collect();
+        let queued = queued.map(|(id, _)| *id);
+        let queued = queued.filter(|id| !self.is_handed_over(*id));
+        let queued: Vec<TunnelId> = queued.take(most).collect();
         for id in queued {
             if self.entries.remove(&id).is_some_and(|m| m.is_probe()) {
                 self.breaker.handle_inconclusive_probe();
@@ -181,13 +204,13 @@ impl<E: Clone> Pool<E> {
     fn retire(&mut self, now: Instant) {
         let mut warm_sessions = 0;
         let fresh = self.warm_sessions(now);
-        let mode = self.mode;
         let wanted = self.warm_wanted(now);
         let mut over = Vec::new();
         for (id, ready) in self.ready() {
+            let mode = self.mode_of(id);
             let is_over = if ready.is_stale(now) {
                 let is_useless = ready.is_unusable() || ready.is_too_old(now, &mode);
-                ready.is_empty() && (is_useless || wanted <= fresh)
+                ready.is_empty() && (is_useless || wanted <= fresh && !self.is_only(id))
             } else {
                 warm_sessions += usize::from(ready.is_warm());
                 let is_needed = ready.is_warm() && warm_sessions <= wanted;
@@ -215,7 +238,7 @@ impl<E: Clone> Pool<E> {
 
     /// Number of warm sessions wanted, including the successor of a stale shared tunnel.
     fn warm_wanted(&self, now: Instant) -> usize {
-        if self.draining {
+        if self.draining || self.handed_over == HandedOverRole::Only {
             return 0;
         }
         let is_old = |(_, ready): (TunnelId, &ReadyTunnel)| {
@@ -229,8 +252,11 @@ impl<E: Clone> Pool<E> {
 
     /// Number of ready tunnels with a free slot that are not stale.
     fn warm_sessions(&self, now: Instant) -> usize {
-        let is_warm = |ready: &ReadyTunnel| ready.has_slot(&self.mode) && !ready.is_stale(now);
-        self.ready().filter(|(_, ready)| is_warm(ready)).count()
+        let ready = self.ready();
+        let is_warm = |id: TunnelId, ready: &ReadyTunnel| {
+            ready.has_slot(&self.mode_of(id)) && !ready.is_stale(now)
+        };
+        ready.filter(|(id, ready)| is_warm(*id, ready)).count()
     }
 
     pub(super) fn ready(&self) -> impl Iterator<Item = (TunnelId, &ReadyTunnel)> {

@@ -21,6 +21,7 @@ mod action;
 mod balance;
 mod dedicated;
 mod entry;
+mod handed_over;
 mod limits;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -32,6 +33,7 @@ pub(super) use self::action::{
     Action, Priority, RejectReason, Returned, Severity, TunnelId, WaiterId,
 };
 use self::entry::{PoolEntry, ReadyTunnel};
+pub use self::handed_over::HandedOverRole;
 pub(super) use self::limits::PoolMode;
 use crate::session::CircuitBreaker;
 
@@ -61,6 +63,9 @@ pub(super) struct Pool<E> {
     waits_for_breaker: bool,
     /// The connections that wait for dedicated tunnels.
     owners: BTreeMap<TunnelId, WaiterId>,
+    handed_over: HandedOverRole,
+    /// Connections that shared the tunnel that was handed over for want of another one.
+    crowded: u64,
 }
 
 impl<E: Clone> Pool<E> {
@@ -71,7 +76,7 @@ impl<E: Clone> Pool<E> {
             breaker: CircuitBreaker::new(),
             waiting: VecDeque::new(),
             entries: BTreeMap::new(),
-            next: TunnelId(1),
+            next: TunnelId::FIRST,
             warm_from: None,
             warm_pause: FIRST_PAUSE,
             rng: Rng::with_seed(seed),
@@ -82,6 +87,8 @@ impl<E: Clone> Pool<E> {
             balanced_at: None,
             waits_for_breaker: false,
             owners: BTreeMap::new(),
+            handed_over: HandedOverRole::None,
+            crowded: 0,
         }
     }
 
@@ -90,6 +97,7 @@ impl<E: Clone> Pool<E> {
     pub(super) fn successor(&self, seed: u64) -> Self {
         Self {
             next: self.next,
+            handed_over: self.handed_over,
             ..Self::new(self.mode, seed)
         }
     }
@@ -145,16 +153,20 @@ impl<E: Clone> Pool<E> {
 
     /// A tunnel can carry streams.
     pub(super) fn handle_ready(&mut self, now: Instant, id: TunnelId) {
-        let Some(entry) = self.entries.get_mut(&id) else {
+        if !self.entries.contains_key(&id) {
             return;
-        };
+        }
         let share = 1.0 - LIFETIME_SPREAD * self.rng.f64();
-        let lifetime = self.mode.max_age.map(|age| match self.mode.warm_sessions {
-            0 => age,
-            // Warm sessions that started together must not expire together.
-            _ => age.mul_f64(share),
-        });
-        *entry = PoolEntry::Ready(ReadyTunnel::new(now, lifetime));
+        let lifetime = self
+            .mode_of(id)
+            .max_age
+            .map(|age| match self.mode.warm_sessions {
+                0 => age,
+                // Warm sessions that started together must not expire together.
+                _ => age.mul_f64(share),
+            });
+        let ready = PoolEntry::Ready(ReadyTunnel::new(now, lifetime));
+        self.entries.insert(id, ready);
         self.breaker.handle_success();
         self.unbalanced = Some(now);
     }
@@ -184,14 +196,25 @@ impl<E: Clone> Pool<E> {
                 // The failure applies to every connection that waits for a session.
                 match self.mode.is_dedicated {
                     true => self.refuse_dedicated(id, &error, true),
-                    false => self.refuse_first(now, &error, usize::MAX),
+                    false => {
+                        self.crowd(now, usize::MAX);
+                        if !self.awaits_resume() {
+                            self.refuse_first(now, &error, usize::MAX);
+                        }
+                    }
                 }
             }
             Severity::Transient if self.mode.is_dedicated => {
                 self.refuse_dedicated(id, &error, false);
             }
-            Severity::Transient => self.refuse_first(now, &error, self.mode.slots),
-            Severity::Throttled => {}
+            Severity::Transient => {
+                let slots = self.mode.slots;
+                let before = self.waiting.len();
+                self.crowd(now, slots);
+                let served = before - self.waiting.len();
+                self.refuse_first(now, &error, slots - served);
+            }
+            Severity::Throttled => self.crowd(now, self.mode.slots),
         }
         self.balance(now);
     }
@@ -320,7 +343,7 @@ impl<E: Clone> Pool<E> {
         let consumed = late.into_iter().chain(self.warm_from).chain(opening);
         // These only mark when a result changes. The last balance has seen those up to its time.
         let ages = self.ready();
-        let ages = ages.flat_map(|(_, ready)| ready.changes(&self.mode));
+        let ages = ages.flat_map(|(id, ready)| ready.changes(&self.mode_of(id)));
         let unreliable = self
             .entries
             .values()

@@ -53,7 +53,19 @@ impl PoolTask {
             let omitted = (omitted > 0).then_some(omitted);
             warn!(error = %failure, hint = failure.hint(), class = %failure.class(), omitted, "cannot open a warm session");
         }
-        self.pool.handle_failed(now, id, failure, severity);
+        let crowded = self.pool.crowded();
+        self.pool.handle_failed(now, id, failure.clone(), severity);
+        if self.pool.crowded() > crowded {
+            self.log_crowded(now, &failure);
+        }
+    }
+
+    /// Logs that connections share a session because no other one could be started.
+    fn log_crowded(&mut self, now: Instant, failure: &ConnectFailure) {
+        if let Some(omitted) = self.log_dedup.handle_failure(now, failure, 0) {
+            let omitted = (omitted > 0).then_some(omitted);
+            warn!(error = %failure, hint = failure.hint(), class = %failure.class(), omitted, "cannot start another session; connections share the session that was handed over");
+        }
     }
 
     /// Returns whether a failure is that of one of the destinations of a proxy, and so says nothing

@@ -76,8 +76,9 @@ impl PoolTask {
         let (requests, incoming) = mpsc::unbounded_channel();
         let sessions = Arc::<SessionTable>::default();
         let pool_handle = PoolHandle::new(requests.clone(), Arc::clone(&sessions));
+        let pool = Pool::new(PoolMode::of(&settings), context.seed);
         let pool_task = Self {
-            pool: Pool::new(PoolMode::of(&settings), context.seed),
+            pool: pool.with_handed_over(context.first_tunnel.role()),
             settings,
             context,
             incoming,

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::pin::pin;
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -71,13 +72,15 @@ impl Process {
         let mut command = Command::new("sh");
         command
             .args(["-c", &self.command])
-            // The AWS CLI hands a token to its plugin in it.
-            .env_remove("AWS_SSM_START_SESSION_RESPONSE")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .process_group(0);
+        let names = std::env::vars_os().map(|(name, _)| name);
+        for name in names.filter(|name| name.as_bytes().starts_with(TOKEN_VARIABLE)) {
+            command.env_remove(name);
+        }
         let mut child = command
             .spawn()
             .map_err(|error| format!("could not be started: {error}"))?;
@@ -292,6 +295,9 @@ const MAX_OUT: usize = 64 * 1024;
 
 /// Maximum number of bytes of stderr kept for the error message.
 const MAX_ERR: usize = 600;
+
+/// How the names of the variables begin in which the AWS CLI hands tokens to its plugin.
+const TOKEN_VARIABLE: &[u8] = b"AWS_SSM_START_SESSION_RESPONSE";
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@ mod chaos;
 mod crowd;
 mod dedicated;
 mod failures;
+mod handed_over;
 mod slots;
 mod timeouts;
 mod warm_sessions;
