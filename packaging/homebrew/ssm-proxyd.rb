@@ -13,6 +13,7 @@ class SsmProxyd < Formula
     system "cargo", "install", *std_cargo_args
     system "packaging/stage", bin/"ssm-proxyd", buildpath/"package"
     man1.install Dir["package/man/*"]
+    man5.install Dir["package/man5/*"]
     bash_completion.install "package/completions/ssm-proxyd"
     zsh_completion.install "package/completions/_ssm-proxyd"
     fish_completion.install "package/completions/ssm-proxyd.fish"

@@ -53,6 +53,7 @@ fn every_command_has_a_manual_page_and_every_shell_a_completion() {
         assert!(files.contains(&page), "no {page} in {files:#?}");
     }
     assert!(files.contains("man/ssm-proxyd.1.gz"));
+    assert!(files.contains("man5/ssm-proxyd.toml.5.gz"));
     let completions = ["_ssm-proxyd", "ssm-proxyd", "ssm-proxyd.fish"];
     for name in completions.map(|name| format!("completions/{name}")) {
         let text = stage.read(&name);
