@@ -37,6 +37,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ),
     ("proto", &["clock", "error_class", "wire", "printable"]),
     ("bundle", &["clock", "printable"]),
+    ("bundle_driver", &["bundle", "clock", "printable"]),
     (
         "tunnel",
         &[
@@ -284,7 +285,16 @@ const SERIALIZES: &[&str] = &[
 
 /// Modules that may use tokio, except their pure files.
 const USES_TOKIO: &[&str] = &[
-    "blocking", "clock", "network", "session", "tunnel", "forward", "daemon", "sim", "cli",
+    "blocking",
+    "bundle_driver",
+    "clock",
+    "network",
+    "session",
+    "tunnel",
+    "forward",
+    "daemon",
+    "sim",
+    "cli",
 ];
 
 /// The pure files: no `async`, no I/O, no clock.
