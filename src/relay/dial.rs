@@ -1,0 +1,148 @@
+//! Connects flows to their destinations.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::destination::{Allowed, DialError, check, denied};
+use super::rules::Rules;
+use crate::blocking;
+use crate::bundle::record::{Destination, FailureClass};
+use crate::network::{connect_any, shortage};
+use crate::printable::Printable;
+
+/// A connection to a destination.
+#[derive(Debug)]
+pub(super) enum Socket {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// To a Unix socket of this machine.
+    Unix(UnixStream),
+}
+
+/// Connects to what the rules allow.
+#[derive(Debug)]
+pub(super) struct Dialler {
+    rules: Rules,
+    limit: Duration,
+    /// One permit for each thread that resolves a name, which cannot be ended.
+    lookups: Arc<Semaphore>,
+}
+
+impl Dialler {
+    /// Each connection takes at most `limit`.
+    pub(super) fn new(rules: Rules, limit: Duration) -> Self {
+        let lookups = Arc::new(Semaphore::new(MAX_LOOKUPS));
+        Self {
+            rules,
+            limit,
+            lookups,
+        }
+    }
+
+    /// Connects to a destination, if the rules allow it.
+    pub(super) async fn dial(&self, destination: &Destination) -> Result<Socket, DialError> {
+        let allowed = check(&self.rules, destination)?;
+        let connected = timeout(self.limit, self.connect(destination, allowed)).await;
+        connected.unwrap_or_else(|_| {
+            let text = format_args!("no answer within {} s", self.limit.as_secs_f32());
+            Err((FailureClass::TimedOut, Printable::of(text)))
+        })
+    }
+
+    async fn connect(
+        &self,
+        destination: &Destination,
+        allowed: Allowed,
+    ) -> Result<Socket, DialError> {
+        let addresses = match allowed {
+            Allowed::Socket(path) => {
+                let stream = UnixStream::connect(path).await;
+                return stream.map(Socket::Unix).map_err(|error| failure(&error));
+            }
+            Allowed::Localhost(port) => {
+                let both = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+                both.map(|address| SocketAddr::new(address, port)).to_vec()
+            }
+            Allowed::Address(address, port) => vec![SocketAddr::new(address, port)],
+            Allowed::Name(name, port) => self.resolve(destination, name, port).await?,
+        };
+        let connected = connect_any(addresses).await;
+        let stream = connected.map_err(|error| failure(&error))?;
+        prepare(&stream).map_err(|error| failure(&error))?;
+        Ok(Socket::Tcp(stream))
+    }
+
+    /// Returns the addresses of a name that the rules allow.
+    async fn resolve(
+        &self,
+        destination: &Destination,
+        name: String,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, DialError> {
+        let permit = Arc::clone(&self.lookups).acquire_owned().await;
+        let query = (name.clone(), port);
+        let lookup = blocking::spawn(move || {
+            let _permit = permit;
+            query.to_socket_addrs().map(Vec::from_iter)
+        });
+        let found = lookup.await.unwrap_or_else(|panic| Err(panic.into()));
+        let found = found.map_err(|error| unresolved(&name, shortage::behind(error)))?;
+        let permits = |address: &SocketAddr| self.rules.permit_resolved(address.ip(), port);
+        let permitted: Vec<_> = found.iter().copied().filter(permits).collect();
+        match (permitted.is_empty(), found.first()) {
+            (false, _) => Ok(permitted),
+            (true, Some(address)) => {
+                let ((class, text), address) = (denied(destination), address.ip());
+                let text = format_args!("{text}, which resolves to {address}");
+                Err((class, Printable::of(text)))
+            }
+            (true, None) => Err(unresolved(&name, io::ErrorKind::NotFound.into())),
+        }
+    }
+}
+
+fn unresolved(name: &str, error: io::Error) -> DialError {
+    let class = match shortage::hint(&error) {
+        Some(_) => FailureClass::Limit,
+        None => FailureClass::NotResolved,
+    };
+    (class, Printable::of(format_args!("{name}: {error}")))
+}
+
+fn failure(error: &io::Error) -> DialError {
+    let class = match error.kind() {
+        _ if shortage::hint(error).is_some() => FailureClass::Limit,
+        io::ErrorKind::ConnectionRefused => FailureClass::Refused,
+        io::ErrorKind::TimedOut => FailureClass::TimedOut,
+        io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown => FailureClass::Unreachable,
+        _ => FailureClass::Other,
+    };
+    (class, Printable::of(error))
+}
+
+/// A dropped connection is reset; a destination that is gone is noticed.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_linger(Some(Duration::ZERO))?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(IDLE)
+        .with_interval(PROBE_INTERVAL);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+/// Maximum number of names that are resolved at the same time.
+const MAX_LOOKUPS: usize = 64;
+
+/// Idle time of a destination before it is probed, and time between probes.
+const IDLE: Duration = Duration::from_secs(60);
+const PROBE_INTERVAL: Duration = Duration::from_secs(20);
