@@ -24,6 +24,7 @@
 //!   telemetry   log, metrics, status
 //!   forward     local listeners and accepted connections
 //!   daemon      all forwards, signals, shutdown
+//!   relay       the end of relay mode on a target
 //!   sim         AWS simulator on loopback; imports `wire`, `clock` and `duration` only
 //!   cli         arguments, exit codes, output for users
 //! ```
@@ -51,6 +52,7 @@ pub mod printable;
 pub mod proto;
 pub mod quantity;
 pub mod random;
+pub mod relay;
 pub mod session;
 pub mod sim;
 pub mod telemetry;

@@ -9,7 +9,7 @@ use tracing::info;
 use super::exit::Exit;
 use super::{startup, terminal};
 use crate::config;
-use crate::daemon::{ServiceManager, Signal, Signals};
+use crate::daemon::{SdNotify, Signal, Signals};
 use crate::relay::{Relay, RelayError, RelayOptions, Reporter, Rule, Rules};
 use crate::telemetry::{Log, Verbosity};
 
@@ -63,14 +63,14 @@ pub(super) async fn relay(args: RelayArgs, log: Log) -> Exit {
     let (abort, aborted) = tokio::sync::oneshot::channel();
     let running = relay.run(received(stopped), received(aborted));
     let watching = async {
-        let mut manager = ServiceManager::new();
+        let mut manager = SdNotify::new();
         manager.ready(summary(&reporter));
         wait_for_stop(&mut signals, &mut manager, &reporter).await;
-        ServiceManager::stopping(drain_timeout + STOP_TIME);
+        SdNotify::stopping(drain_timeout + STOP_TIME);
         // The relay may have ended already.
-        drop(stop.send(()));
+        let _ended = stop.send(());
         wait_for_stop(&mut signals, &mut manager, &reporter).await;
-        drop(abort.send(()));
+        let _ended = abort.send(());
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -87,7 +87,7 @@ async fn received(signal: tokio::sync::oneshot::Receiver<()>) {
     }
 }
 
-async fn wait_for_stop(signals: &mut Signals, manager: &mut ServiceManager, reporter: &Reporter) {
+async fn wait_for_stop(signals: &mut Signals, manager: &mut SdNotify, reporter: &Reporter) {
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
@@ -106,7 +106,11 @@ async fn wait_for_stop(signals: &mut Signals, manager: &mut ServiceManager, repo
 /// Text for `systemctl status`.
 fn summary(reporter: &Reporter) -> String {
     let report = reporter.report();
-    let flows: usize = report.bundles.iter().map(|bundle| bundle.status.flows).sum();
+    let flows: usize = report
+        .bundles
+        .iter()
+        .map(|bundle| bundle.status.flows)
+        .sum();
     let bundles = report.bundles.len();
     format!("daemons: {bundles}, connections: {flows}")
 }
@@ -116,7 +120,12 @@ fn log_report(reporter: &Reporter) {
     let report = reporter.report();
     for bundle in &report.bundles {
         let (number, status) = (bundle.number, &bundle.status);
-        info!(bundle = number, flows = status.flows, stripes = status.stripes.len(), "bundle");
+        info!(
+            bundle = number,
+            flows = status.flows,
+            stripes = status.stripes.len(),
+            "bundle"
+        );
         for stripe in &status.stripes {
             let known = &stripe.report;
             info!(
@@ -136,7 +145,8 @@ fn log_report(reporter: &Reporter) {
 fn fail(error: &RelayError) -> Exit {
     match error {
         RelayError::NotLoopback(_) => {
-            let hint = "sessions connect to the target's own loopback address: --listen 127.0.0.1:7400";
+            let hint =
+                "sessions connect to the target's own loopback address: --listen 127.0.0.1:7400";
             terminal::fail(Exit::Usage, error, hint)
         }
         RelayError::Listen { .. } => {

@@ -14,11 +14,11 @@ use super::RelayOptions;
 use super::dial::Dialler;
 use super::flow_task;
 use super::metrics::{BundleReport, Metrics, RelayReport};
+use crate::bundle::Options;
 use crate::bundle::event::End;
 use crate::bundle::handshake::{Hello, RefusalClass};
 use crate::bundle::ids::BundleId;
 use crate::bundle::record::FailureClass;
-use crate::bundle::{Options, limits};
 use crate::bundle_driver::{self, BundleEnd, BundleHandle, Driver, StripeHandle};
 use crate::clock;
 use crate::printable::Printable;
@@ -31,9 +31,8 @@ pub(super) struct Bundles {
     pub(super) dialler: Dialler,
     pub(super) metrics: Metrics,
     known: Mutex<Known>,
-    /// Bundles that were created, for the task that runs them.
+    /// Bundles that were created, for the runner.
     created: mpsc::Sender<Created>,
-    tasks: tokio::sync::Mutex<Tasks>,
     is_stopping: AtomicBool,
     /// A flow or a bundle has ended.
     changed: Notify,
@@ -55,9 +54,10 @@ struct Created {
     driver: Driver,
 }
 
-/// Owned by whoever calls `run`.
+/// Runs the bundles.
 #[derive(Debug)]
-struct Tasks {
+pub(super) struct Runner {
+    bundles: Arc<Bundles>,
     created: mpsc::Receiver<Created>,
     running: JoinSet<()>,
 }
@@ -66,13 +66,10 @@ struct Tasks {
 pub(super) type Refused = (RefusalClass, Printable, TcpStream);
 
 impl Bundles {
-    pub(super) fn new(options: RelayOptions) -> Self {
+    /// Creates the state, and the runner of the bundles.
+    pub(super) fn new(options: RelayOptions) -> (Arc<Self>, Runner) {
         let (created, receiver) = mpsc::channel(options.max_bundles.max(1));
-        let tasks = Tasks {
-            created: receiver,
-            running: JoinSet::new(),
-        };
-        Self {
+        let bundles = Arc::new(Self {
             options: Options {
                 keep: options.keep,
                 ..Options::DEFAULT
@@ -82,10 +79,15 @@ impl Bundles {
             metrics: Metrics::default(),
             known: Mutex::default(),
             created,
-            tasks: tokio::sync::Mutex::new(tasks),
             is_stopping: AtomicBool::new(false),
             changed: Notify::new(),
-        }
+        });
+        let runner = Runner {
+            bundles: Arc::clone(&bundles),
+            created: receiver,
+            running: JoinSet::new(),
+        };
+        (bundles, runner)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -152,23 +154,6 @@ impl Bundles {
         Ok(handle)
     }
 
-    /// Runs the bundles until the future is dropped, and then continues when it is called again.
-    pub(super) async fn run(self: &Arc<Self>) {
-        let mut tasks = self.tasks.lock().await;
-        let Tasks { created, running } = &mut *tasks;
-        loop {
-            tokio::select! {
-                Some(bundle) = created.recv() => {
-                    let span = info_span!("bundle", number = bundle.number);
-                    let task = Arc::clone(self).run_bundle(bundle).instrument(span);
-                    running.spawn(task);
-                }
-                // A panic was reported, and has ended the bundle.
-                Some(_) = running.join_next() => {}
-            }
-        }
-    }
-
     async fn run_bundle(self: Arc<Self>, bundle: Created) {
         let _forget = ForgetOnDrop {
             bundles: &self,
@@ -226,20 +211,12 @@ impl Bundles {
     }
 
     /// Closes all bundles, and waits until they have ended.
-    pub(super) async fn close(self: &Arc<Self>) {
+    pub(super) async fn close(&self) {
         for (_, handle) in self.handles() {
             handle.close();
         }
-        let gone = async {
-            while !self.known().bundles.is_empty() {
-                self.changed.notified().await;
-            }
-        };
-        let longest = limits::CLOSE_TIMEOUT * 2;
-        tokio::select! {
-            () = self.run() => {}
-            () = gone => {}
-            () = tokio::time::sleep(longest) => debug!("some bundles did not end in time"),
+        while !self.known().bundles.is_empty() {
+            self.changed.notified().await;
         }
     }
 
@@ -251,6 +228,23 @@ impl Bundles {
             status: handle.status(),
         });
         self.metrics.report(bundles.collect())
+    }
+}
+
+impl Runner {
+    /// Runs the bundles until the future is dropped, and then continues when it is called again.
+    pub(super) async fn run(&mut self) {
+        loop {
+            tokio::select! {
+                Some(bundle) = self.created.recv() => {
+                    let span = info_span!("bundle", number = bundle.number);
+                    let task = Arc::clone(&self.bundles).run_bundle(bundle);
+                    self.running.spawn(task.instrument(span));
+                }
+                // A panic was reported, and has ended the bundle.
+                Some(_) = self.running.join_next() => {}
+            }
+        }
     }
 }
 
@@ -279,7 +273,11 @@ impl Drop for ForgetOnDrop<'_> {
     fn drop(&mut self) {
         let mut known = self.bundles.known();
         // A new bundle may have the same id.
-        if known.bundles.get(&self.id).is_some_and(|(number, _)| *number == self.number) {
+        if known
+            .bundles
+            .get(&self.id)
+            .is_some_and(|(number, _)| *number == self.number)
+        {
             known.bundles.remove(&self.id);
         }
         drop(known);
@@ -312,7 +310,9 @@ async fn serve_flows(bundles: &Arc<Bundles>, handle: &BundleHandle) {
 fn text_of(class: RefusalClass) -> &'static str {
     match class {
         RefusalClass::Version => "this relay does not speak the version of the daemon",
-        RefusalClass::UnknownBundle => "this relay was restarted, or the daemon was away for too long",
+        RefusalClass::UnknownBundle => {
+            "this relay was restarted, or the daemon was away for too long"
+        }
         RefusalClass::TooManyBundles => "too many daemons use this relay (--max-bundles)",
         RefusalClass::TooManyStripes => "too many stripes",
         RefusalClass::Invalid => "the daemon acknowledges what was not sent",

@@ -37,7 +37,12 @@ pub(super) fn check(rules: &Rules, destination: &Destination) -> Result<Allowed,
     if let Ok(address) = host.parse::<IpAddr>() {
         let address = address.to_canonical();
         let allowed = Allowed::Address(address, port);
-        return verdict(port > 0, rules.permit_address(address, port), allowed, destination);
+        return verdict(
+            port > 0,
+            rules.permit_address(address, port),
+            allowed,
+            destination,
+        );
     }
     let is_valid = port > 0 && is_name(host);
     if host.eq_ignore_ascii_case("localhost") {
@@ -45,7 +50,12 @@ pub(super) fn check(rules: &Rules, destination: &Destination) -> Result<Allowed,
         return verdict(is_valid, rules.permit_localhost(port), allowed, destination);
     }
     let allowed = Allowed::Name(host.to_owned(), port);
-    verdict(is_valid, rules.permit_name(host, port), allowed, destination)
+    verdict(
+        is_valid,
+        rules.permit_name(host, port),
+        allowed,
+        destination,
+    )
 }
 
 fn verdict(
@@ -113,7 +123,10 @@ mod tests {
 
         assert_eq!(checked(rules, "DB.", 1), Ok(db));
         assert_eq!(checked(rules, "10.0.0.1", 1), Ok(address("10.0.0.1")));
-        assert_eq!(checked(rules, "::ffff:10.0.0.1", 1), Ok(address("10.0.0.1")));
+        assert_eq!(
+            checked(rules, "::ffff:10.0.0.1", 1),
+            Ok(address("10.0.0.1"))
+        );
         assert_eq!(checked(rules, "2001:db8::1", 1), Ok(address("2001:db8::1")));
         assert_eq!(checked(rules, "LocalHost", 22), Ok(Allowed::Localhost(22)));
         let socket = Allowed::Socket("/run/db.sock".into());
@@ -132,7 +145,11 @@ mod tests {
             ("localhost", 1),
             ("/run/other.sock", 0),
         ] {
-            assert_eq!(checked(rules, host, port), Err(FailureClass::NotAllowed), "{host}");
+            assert_eq!(
+                checked(rules, host, port),
+                Err(FailureClass::NotAllowed),
+                "{host}"
+            );
         }
     }
 
@@ -154,7 +171,11 @@ mod tests {
             ("/run/x", 1),
             ("fe80::1%eth0", 1),
         ] {
-            assert_eq!(checked("*:*", host, port), Err(FailureClass::Other), "{host}");
+            assert_eq!(
+                checked("*:*", host, port),
+                Err(FailureClass::Other),
+                "{host}"
+            );
         }
     }
 }

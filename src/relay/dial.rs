@@ -5,26 +5,17 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::destination::{Allowed, DialError, check, denied};
 use super::rules::Rules;
+use super::socket::Socket;
 use crate::blocking;
 use crate::bundle::record::{Destination, FailureClass};
 use crate::network::{connect_any, shortage};
 use crate::printable::Printable;
-
-/// A connection to a destination.
-#[derive(Debug)]
-pub(super) enum Socket {
-    /// Over TCP.
-    Tcp(TcpStream),
-    /// To a Unix socket of this machine.
-    Unix(UnixStream),
-}
 
 /// Connects to what the rules allow.
 #[derive(Debug)]
@@ -74,9 +65,8 @@ impl Dialler {
             Allowed::Name(name, port) => self.resolve(destination, name, port).await?,
         };
         let connected = connect_any(addresses).await;
-        let stream = connected.map_err(|error| failure(&error))?;
-        prepare(&stream).map_err(|error| failure(&error))?;
-        Ok(Socket::Tcp(stream))
+        let socket = connected.and_then(Socket::tcp);
+        socket.map_err(|error| failure(&error))
     }
 
     /// Returns the addresses of a name that the rules allow.
@@ -129,20 +119,5 @@ fn failure(error: &io::Error) -> DialError {
     (class, Printable::of(error))
 }
 
-/// A dropped connection is reset; a destination that is gone is noticed.
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    socket.set_linger(Some(Duration::ZERO))?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(IDLE)
-        .with_interval(PROBE_INTERVAL);
-    socket.set_tcp_keepalive(&keepalive)
-}
-
 /// Maximum number of names that are resolved at the same time.
 const MAX_LOOKUPS: usize = 64;
-
-/// Idle time of a destination before it is probed, and time between probes.
-const IDLE: Duration = Duration::from_secs(60);
-const PROBE_INTERVAL: Duration = Duration::from_secs(20);

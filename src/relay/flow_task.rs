@@ -8,20 +8,17 @@
 //! A destination that takes no more bytes may still send some, which the client must get. So what
 //! the client sends is discarded then, until one of them ends.
 
-use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
 use super::bundles::Bundles;
 use super::destination::shown;
-use super::dial::Socket;
 use super::metrics::Metrics;
+use super::socket::Socket;
 use crate::bundle::record::{Destination, FailureClass};
 use crate::bundle_driver::{Flow, FlowRead, IncomingFlow};
 use crate::clock;
@@ -99,20 +96,9 @@ impl Drop for Record {
 
 async fn exchange(mut record: Record, socket: Socket, metrics: &Metrics) {
     let flow = &record.flow;
-    let outcome = match socket {
-        Socket::Tcp(stream) => {
-            let mut stream = stream;
-            let outcome = copy_both(flow, &mut stream, metrics).await;
-            if outcome == Outcome::Complete {
-                // Everything was sent and FIN follows it already; a reset would discard it.
-                drop(SockRef::from(&stream).set_linger(None));
-            }
-            outcome
-        }
-        Socket::Unix(mut stream) => copy_both(flow, &mut stream, metrics).await,
-    };
+    let outcome = copy_both(flow, &socket, metrics).await;
     match outcome {
-        Outcome::Complete => {}
+        Outcome::Complete => socket.close_gracefully(),
         Outcome::ResetByDaemon | Outcome::ResetByDestination | Outcome::NotTaken => flow.reset(),
     }
     record.reason = outcome.name();
@@ -140,10 +126,9 @@ impl Outcome {
     }
 }
 
-async fn copy_both<S: Destined>(flow: &Flow, stream: &mut S, metrics: &Metrics) -> Outcome {
-    let (reader, mut writer) = stream.halves();
-    let mut sending = std::pin::pin!(send::<S>(flow, &mut writer, metrics));
-    let mut receiving = std::pin::pin!(receive::<S>(flow, &reader, metrics));
+async fn copy_both(flow: &Flow, socket: &Socket, metrics: &Metrics) -> Outcome {
+    let mut sending = pin!(send(flow, socket, metrics));
+    let mut receiving = pin!(receive(flow, socket, metrics));
     tokio::select! {
         sent = &mut sending => match sent {
             Sent::Reset => Outcome::ResetByDaemon,
@@ -210,12 +195,12 @@ enum Sent {
     NotTaken,
 }
 
-async fn send<S: Destined>(flow: &Flow, writer: &mut S::Writer<'_>, metrics: &Metrics) -> Sent {
+async fn send(flow: &Flow, socket: &Socket, metrics: &Metrics) -> Sent {
     loop {
         match flow.read(MAX_COPY).await {
             FlowRead::Data(bytes) => {
                 let written = tokio::select! {
-                    written = writer.write_all(&bytes) => written,
+                    written = socket.write_all(&bytes) => written,
                     () = flow.aborted() => return Sent::Reset,
                 };
                 if written.is_err() {
@@ -224,7 +209,7 @@ async fn send<S: Destined>(flow: &Flow, writer: &mut S::Writer<'_>, metrics: &Me
                 metrics.sent.add(bytes.len() as u64);
             }
             FlowRead::End => {
-                return match writer.shutdown().await {
+                return match socket.finish() {
                     Ok(()) => Sent::Complete,
                     Err(_) => Sent::NotTaken,
                 };
@@ -234,13 +219,9 @@ async fn send<S: Destined>(flow: &Flow, writer: &mut S::Writer<'_>, metrics: &Me
     }
 }
 
-async fn receive<S: Destined>(
-    flow: &Flow,
-    reader: &S::Reader<'_>,
-    metrics: &Metrics,
-) -> Result<(), Outcome> {
+async fn receive(flow: &Flow, socket: &Socket, metrics: &Metrics) -> Result<(), Outcome> {
     loop {
-        match S::read(reader).await {
+        match socket.read(MAX_COPY).await {
             Ok(bytes) if bytes.is_empty() => {
                 flow.finish();
                 return Ok(());
@@ -254,50 +235,6 @@ async fn receive<S: Destined>(
         }
     }
 }
-
-/// A socket of a destination.
-trait Destined {
-    type Reader<'a>
-    where
-        Self: 'a;
-    type Writer<'a>: AsyncWriteExt + Unpin
-    where
-        Self: 'a;
-
-    fn halves(&mut self) -> (Self::Reader<'_>, Self::Writer<'_>);
-
-    /// Reads available bytes, or waits for some. Empty at the end. An idle connection holds no
-    /// buffer.
-    fn read(reader: &Self::Reader<'_>) -> impl Future<Output = io::Result<Vec<u8>>> + Send;
-}
-
-macro_rules! destined {
-    ($stream:ty, $module:ident) => {
-        impl Destined for $stream {
-            type Reader<'a> = tokio::net::$module::ReadHalf<'a>;
-            type Writer<'a> = tokio::net::$module::WriteHalf<'a>;
-
-            fn halves(&mut self) -> (Self::Reader<'_>, Self::Writer<'_>) {
-                self.split()
-            }
-
-            async fn read(reader: &Self::Reader<'_>) -> io::Result<Vec<u8>> {
-                loop {
-                    reader.readable().await?;
-                    let mut buffer = Vec::with_capacity(MAX_COPY);
-                    match reader.try_read_buf(&mut buffer) {
-                        Ok(_) => return Ok(buffer),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-            }
-        }
-    };
-}
-
-destined!(TcpStream, tcp);
-destined!(UnixStream, unix);
 
 /// Maximum bytes of one read from a flow or a destination.
 const MAX_COPY: usize = 64 * 1024;

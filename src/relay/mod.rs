@@ -19,6 +19,7 @@ mod dial;
 mod flow_task;
 mod metrics;
 mod rules;
+mod socket;
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,12 +27,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use self::acceptor::Acceptor;
-use self::bundles::Bundles;
+use self::bundles::{Bundles, Runner};
 pub use self::metrics::{BundleReport, RelayReport};
-pub use self::rules::{Rule, RuleError, Rules};
+pub use self::rules::{Rule, Rules};
 
 /// Parameters of a relay.
 #[derive(Clone, Debug)]
@@ -72,6 +73,7 @@ pub struct Relay {
     listener: TcpListener,
     address: SocketAddr,
     bundles: Arc<Bundles>,
+    runner: Runner,
     drain_timeout: Duration,
 }
 
@@ -88,11 +90,14 @@ impl Relay {
         let failed = |error| RelayError::Listen { address, error };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let drain_timeout = options.drain_timeout;
+        let (bundles, runner) = Bundles::new(options);
         Ok(Self {
             listener,
             address,
-            drain_timeout: options.drain_timeout,
-            bundles: Arc::new(Bundles::new(options)),
+            bundles,
+            runner,
+            drain_timeout,
         })
     }
 
@@ -111,13 +116,14 @@ impl Relay {
         let Self {
             listener,
             bundles,
+            mut runner,
             drain_timeout,
             ..
         } = self;
         let mut acceptor = Acceptor::new(listener, Arc::clone(&bundles));
         tokio::select! {
             () = acceptor.run() => {}
-            () = bundles.run() => {}
+            () = runner.run() => {}
             () = stop => {}
         }
         bundles.stop();
@@ -126,7 +132,7 @@ impl Relay {
         let drained = async {
             tokio::select! {
                 () = acceptor.run() => {}
-                () = bundles.run() => {}
+                () = runner.run() => {}
                 () = bundles.drained() => {}
             }
         };
@@ -138,11 +144,11 @@ impl Relay {
             }
             () = abort => {}
         }
-        // Bundles end within their own time limit.
-        let closing = bundles.close();
         tokio::select! {
             () = acceptor.run() => {}
-            () = closing => {}
+            () = runner.run() => {}
+            () = bundles.close() => {}
+            () = tokio::time::sleep(CLOSE_LIMIT) => debug!("some bundles did not end in time"),
         }
     }
 }
@@ -157,3 +163,6 @@ impl Reporter {
         self.0.report()
     }
 }
+
+/// More than a bundle takes to end.
+const CLOSE_LIMIT: Duration = Duration::from_secs(12);

@@ -16,27 +16,18 @@ pub enum Rule {
     Socket(String),
 }
 
-/// Why a rule is invalid.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RuleError {
-    /// Invalid hosts or ports.
-    #[error("{0}")]
-    Hosts(ValueError),
-    /// Invalid path.
-    #[error(
-        "not the path of a Unix socket: write it from the root, without `.` and `..`: unix:/run/db.sock"
-    )]
-    Socket,
-}
-
 impl FromStr for Rule {
-    type Err = RuleError;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, RuleError> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         match text.strip_prefix("unix:") {
             Some(path) if is_plain(path) => Ok(Self::Socket(path.to_owned())),
-            Some(_) => Err(RuleError::Socket),
-            None => text.parse().map(Self::Hosts).map_err(RuleError::Hosts),
+            Some(path) => {
+                let what = format!("{path} is not the path of a Unix socket");
+                let hint = "write it from the root, without `.` and `..`: unix:/run/db.sock";
+                Err(ValueError::new(what, hint))
+            }
+            None => text.parse().map(Self::Hosts),
         }
     }
 }
@@ -55,7 +46,11 @@ pub(super) fn is_plain(path: &str) -> bool {
     let mut components = Path::new(path).components();
     let is_absolute = components.next() == Some(Component::RootDir);
     let names = path.split('/').skip(1);
-    is_absolute && path.len() > 1 && names.into_iter().all(|name| !["", ".", ".."].contains(&name))
+    is_absolute
+        && path.len() > 1
+        && names
+            .into_iter()
+            .all(|name| !["", ".", ".."].contains(&name))
 }
 
 /// All rules of a relay.
@@ -183,7 +178,15 @@ mod tests {
 
         assert!(rules.permit_socket("/run/db.sock"));
         assert!(!rules.permit_socket("/run/db.sock2") && !rules.permit_socket("/run//db.sock"));
-        for bad in ["unix:", "unix:a", "unix:/", "unix:/a/../b", "unix:/a//b", "unix:/./a", "db"] {
+        for bad in [
+            "unix:",
+            "unix:a",
+            "unix:/",
+            "unix:/a/../b",
+            "unix:/a//b",
+            "unix:/./a",
+            "db",
+        ] {
             assert!(bad.parse::<Rule>().is_err(), "{bad}");
         }
         assert_eq!("unix:/a".parse::<Rule>().unwrap().to_string(), "unix:/a");
