@@ -66,6 +66,8 @@ mod postgres;
 #[cfg(test)]
 mod reconnect;
 #[cfg(test)]
+mod relay;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod schema;
