@@ -39,13 +39,6 @@ impl Agent {
         self.address
     }
 
-    /// Number of open connections.
-    pub(super) fn count(&self) -> usize {
-        let mut connections = self.shared.connections.lock().unwrap();
-        connections.retain(|connection| !connection.is_finished());
-        connections.len()
-    }
-
     /// Cuts one of the connections, wherever its bytes are.
     pub(super) fn cut(&self, index: usize) {
         let connections = self.shared.connections.lock().unwrap();

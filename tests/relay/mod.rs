@@ -82,7 +82,8 @@ impl Daemon {
     }
 
     async fn open(&self, to: SocketAddr) -> Flow {
-        let opened = self.handle.open(&to.ip().to_string(), to.port());
+        let host = to.ip().to_string();
+        let opened = self.handle.open(&host, to.port());
         in_time(opened).await.unwrap()
     }
 }
