@@ -178,6 +178,12 @@ impl BundleHandle {
         self.shared.ended.borrow().clone()
     }
 
+    /// Panics while the bundle is locked.
+    #[cfg(test)]
+    pub(super) fn panic_under_lock(&self) {
+        self.shared.with(|_, _| panic!("injected"));
+    }
+
     /// Returns the state of the bundle, for people.
     pub fn status(&self) -> BundleStatus {
         BundleStatus::of(&self.shared)

@@ -21,8 +21,8 @@
 //! - Nothing is queued outside the bundle but one transmission (16 KiB) per stripe.
 //! - A flow that is dropped before both of its directions have ended is reset. A read returns
 //!   [`FlowRead::End`] only if the peer has ended its direction, after all of its bytes.
-//! - If a task of the driver panics, or the driver is dropped, the bundle ends and its flows are
-//!   reset.
+//! - A panic in the code of a byte stream loses that stripe. After any other panic, or if the driver
+//!   is dropped, the bundle has ended and its flows are reset.
 
 mod driver;
 mod flow;
@@ -37,3 +37,6 @@ pub use self::handle::{BundleHandle, OpenFlowError};
 pub use self::shared::BundleEnd;
 pub use self::status::{BundleStatus, StripeStatus};
 pub use self::stripe::{StripeHandle, StripeOutcome};
+
+#[cfg(test)]
+mod tests;

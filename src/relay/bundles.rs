@@ -7,20 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{debug, warn};
 
 use super::RelayOptions;
 use super::dial::Dialler;
-use super::flow_task;
 use super::metrics::{BundleReport, Metrics, RelayReport};
 use crate::bundle::Options;
-use crate::bundle::event::End;
 use crate::bundle::handshake::{Hello, RefusalClass};
 use crate::bundle::ids::BundleId;
-use crate::bundle::record::FailureClass;
-use crate::bundle_driver::{self, BundleEnd, BundleHandle, Driver, StripeHandle};
-use crate::clock;
+use crate::bundle_driver::{self, BundleHandle, Driver, StripeHandle};
 use crate::printable::Printable;
 
 /// The bundles, and what they share.
@@ -47,27 +42,19 @@ struct Known {
 
 /// A bundle that is to be run.
 #[derive(Debug)]
-struct Created {
-    id: BundleId,
-    number: u64,
-    handle: BundleHandle,
-    driver: Driver,
-}
-
-/// Runs the bundles.
-#[derive(Debug)]
-pub(super) struct Runner {
-    bundles: Arc<Bundles>,
-    created: mpsc::Receiver<Created>,
-    running: JoinSet<()>,
+pub(super) struct Created {
+    pub(super) id: BundleId,
+    pub(super) number: u64,
+    pub(super) handle: BundleHandle,
+    pub(super) driver: Driver,
 }
 
 /// Why a stripe is refused, and its byte stream.
 pub(super) type Refused = (RefusalClass, Printable, TcpStream);
 
 impl Bundles {
-    /// Creates the state, and the runner of the bundles.
-    pub(super) fn new(options: RelayOptions) -> (Arc<Self>, Runner) {
+    /// Creates the state, and the source of the bundles that are to be run.
+    pub(super) fn new(options: RelayOptions) -> (Arc<Self>, mpsc::Receiver<Created>) {
         let (created, receiver) = mpsc::channel(options.max_bundles.max(1));
         let bundles = Arc::new(Self {
             options: Options {
@@ -82,12 +69,7 @@ impl Bundles {
             is_stopping: AtomicBool::new(false),
             changed: Notify::new(),
         });
-        let runner = Runner {
-            bundles: Arc::clone(&bundles),
-            created: receiver,
-            running: JoinSet::new(),
-        };
-        (bundles, runner)
+        (bundles, receiver)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -154,24 +136,16 @@ impl Bundles {
         Ok(handle)
     }
 
-    async fn run_bundle(self: Arc<Self>, bundle: Created) {
-        let _forget = ForgetOnDrop {
-            bundles: &self,
-            id: bundle.id,
-            number: bundle.number,
-        };
-        let started = clock::now();
-        info!("a daemon has connected");
-        let flows = serve_flows(&self, &bundle.handle);
-        let (end, ()) = tokio::join!(bundle.driver.run(), flows);
-        let time = clock::since(started);
-        match end {
-            BundleEnd::Ended(End::Closed | End::ClosedByPeer) => info!(?time, "bundle closed"),
-            BundleEnd::Ended(
-                End::ErrorAtPeer(_) | End::Protocol(_) | End::Forgotten(_) | End::Lost,
-            )
-            | BundleEnd::Internal => warn!(error = %end, ?time, "bundle ended"),
+    /// A bundle is no longer run.
+    pub(super) fn forget(&self, id: BundleId, number: u64) {
+        let mut known = self.known();
+        // A new bundle may have the same id.
+        let is_same = |(known, _): &(u64, BundleHandle)| *known == number;
+        if known.bundles.get(&id).is_some_and(is_same) {
+            known.bundles.remove(&id);
         }
+        drop(known);
+        self.handle_ended();
     }
 
     /// New bundles and flows are refused from now on.
@@ -231,23 +205,6 @@ impl Bundles {
     }
 }
 
-impl Runner {
-    /// Runs the bundles until the future is dropped, and then continues when it is called again.
-    pub(super) async fn run(&mut self) {
-        loop {
-            tokio::select! {
-                Some(bundle) = self.created.recv() => {
-                    let span = info_span!("bundle", number = bundle.number);
-                    let task = Arc::clone(&self.bundles).run_bundle(bundle);
-                    self.running.spawn(task.instrument(span));
-                }
-                // A panic was reported, and has ended the bundle.
-                Some(_) = self.running.join_next() => {}
-            }
-        }
-    }
-}
-
 impl Known {
     /// Closes the bundles that have neither a stripe nor a flow.
     fn forget_unused(&mut self) {
@@ -261,50 +218,6 @@ impl Known {
             is_used
         });
     }
-}
-
-struct ForgetOnDrop<'a> {
-    bundles: &'a Bundles,
-    id: BundleId,
-    number: u64,
-}
-
-impl Drop for ForgetOnDrop<'_> {
-    fn drop(&mut self) {
-        let mut known = self.bundles.known();
-        // A new bundle may have the same id.
-        if known
-            .bundles
-            .get(&self.id)
-            .is_some_and(|(number, _)| *number == self.number)
-        {
-            known.bundles.remove(&self.id);
-        }
-        drop(known);
-        self.bundles.handle_ended();
-    }
-}
-
-/// Connects the flows of a bundle until it has ended.
-async fn serve_flows(bundles: &Arc<Bundles>, handle: &BundleHandle) {
-    let mut tasks = JoinSet::new();
-    loop {
-        tokio::select! {
-            flow = handle.next_open() => match flow {
-                Some(flow) if bundles.is_stopping() => {
-                    flow.fail(FailureClass::Other, "the relay is stopping".into());
-                }
-                Some(flow) => {
-                    let task = flow_task::run(Arc::clone(bundles), flow);
-                    tasks.spawn(task.in_current_span());
-                }
-                None => break,
-            },
-            Some(_) = tasks.join_next() => {}
-        }
-    }
-    // All flows are reset, and end at once.
-    while tasks.join_next().await.is_some() {}
 }
 
 fn text_of(class: RefusalClass) -> &'static str {

@@ -13,6 +13,7 @@
 //! - The ids of bundles are secrets, and appear nowhere.
 
 mod acceptor;
+mod bundle_task;
 mod bundles;
 mod destination;
 mod dial;
@@ -30,7 +31,8 @@ use tokio::net::TcpListener;
 use tracing::{debug, info, warn};
 
 use self::acceptor::Acceptor;
-use self::bundles::{Bundles, Runner};
+use self::bundle_task::Runner;
+use self::bundles::Bundles;
 pub use self::metrics::{BundleReport, RelayReport};
 pub use self::rules::{Rule, Rules};
 
@@ -91,7 +93,8 @@ impl Relay {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let drain_timeout = options.drain_timeout;
-        let (bundles, runner) = Bundles::new(options);
+        let (bundles, created) = Bundles::new(options);
+        let runner = Runner::new(Arc::clone(&bundles), created);
         Ok(Self {
             listener,
             address,

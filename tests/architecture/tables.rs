@@ -86,6 +86,18 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "quantity",
         ],
     ),
+    (
+        "relay",
+        &[
+            "blocking",
+            "bundle",
+            "bundle_driver",
+            "clock",
+            "config",
+            "network",
+            "printable",
+        ],
+    ),
     ("sim", &["clock", "duration", "wire"]),
     (
         "cli",
@@ -96,6 +108,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "files",
             "daemon",
             "forward",
+            "relay",
             "sim",
             "proto",
             "session",
@@ -251,7 +264,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ("listenfd", At(&["forward/listener/socket_activation"])),
     ("sd-notify", At(&["daemon/systemd"])),
     ("signal-hook", At(&["daemon/signals"])),
-    ("socket2", At(&["network", "forward", "sim"])),
+    ("socket2", At(&["network", "forward", "relay", "sim"])),
     ("strsim", At(&["config/suggest"])),
     ("thiserror", AnywhereBut(&[])),
     ("tokio", At(USES_TOKIO)),
@@ -293,6 +306,7 @@ const USES_TOKIO: &[&str] = &[
     "tunnel",
     "forward",
     "daemon",
+    "relay",
     "sim",
     "cli",
 ];
@@ -329,6 +343,8 @@ pub(super) const PURE: &[&str] = &[
     "forward/explain",
     "forward/pool",
     "forward/proxy",
+    "relay/destination",
+    "relay/rules",
     "tunnel/backoff",
     "sim/agent*",
     "sim/one_off_fault",
@@ -344,28 +360,6 @@ pub(super) const PURE: &[&str] = &[
     "sim/fault_rules",
     "sim/queue",
     "sim/resolver",
-];
-
-/// Names that are forbidden in a pure file, as the beginning of a path.
-pub(super) const IMPURE: &[&str] = &[
-    "async",
-    "await",
-    "tokio",
-    "std::env",
-    "std::fs",
-    "std::process",
-    "std::thread",
-];
-
-/// Names of `std::net` that are allowed in a pure file: addresses, not sockets.
-pub(super) const ADDRESSES: &[&str] = &[
-    "AddrParseError",
-    "IpAddr",
-    "Ipv4Addr",
-    "Ipv6Addr",
-    "SocketAddr",
-    "SocketAddrV4",
-    "SocketAddrV6",
 ];
 
 /// Files that may `expect(clippy::disallowed_methods)`: the clock and the environment.
@@ -386,18 +380,6 @@ pub(super) const DISPLAYED: &[&str] = &[
     "telemetry/status",
     "tunnel/error",
     "tunnel/resume",
-];
-
-/// Module names that do not describe the content.
-pub(super) const VAGUE_NAMES: &[&str] = &[
-    "common",
-    "constants",
-    "helper",
-    "helpers",
-    "manager",
-    "misc",
-    "util",
-    "utils",
 ];
 
 /// Maximum number of lines of a file, tests included.
