@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::bundle::event::{End, Event, StripeEnd};
 use crate::bundle::ids::{FlowId, StripeId};
+use crate::bundle::limits::MAX_KNOWN_FLOWS;
 use crate::bundle::record::{Destination, FailureClass};
 use crate::bundle::{Bundle, Options};
 use crate::clock;
@@ -52,7 +53,7 @@ pub(super) struct Inner {
     pub(super) bundle: Bundle,
     pub(super) stripes: BTreeMap<StripeId, StripeSlot>,
     pub(super) flows: BTreeMap<FlowId, FlowSlot>,
-    /// Flows to connect, at most as many as the bundle knows (relay).
+    /// Flows to connect, at most [`MAX_KNOWN_FLOWS`] (relay).
     pub(super) incoming: VecDeque<(FlowId, Destination)>,
     incoming_waker: Option<Waker>,
     end: Option<BundleEnd>,
@@ -218,11 +219,7 @@ impl Inner {
     fn drain_events(&mut self) {
         while let Some(event) = self.bundle.poll_event() {
             match event {
-                Event::Open(id, destination) => {
-                    self.flows.insert(id, FlowSlot::default());
-                    self.incoming.push_back((id, destination));
-                    self.wakers.extend(self.incoming_waker.take());
-                }
+                Event::Open(id, destination) => self.add_incoming(id, destination),
                 Event::Opened(id) => self.set_flow_state(id, FlowState::Open),
                 Event::Failed(id, class, text) => {
                     self.set_flow_state(id, FlowState::Failed(class, text));
@@ -236,6 +233,19 @@ impl Inner {
                 Event::Ended(end) => self.end(end.into()),
             }
         }
+    }
+
+    fn add_incoming(&mut self, id: FlowId, destination: Destination) {
+        // The bundle no longer counts flows that the daemon has reset.
+        if self.incoming.len() >= MAX_KNOWN_FLOWS {
+            let text = "too many connections at once".into();
+            return self
+                .bundle
+                .handle_dial_failed(id, FailureClass::Limit, text);
+        }
+        self.flows.insert(id, FlowSlot::default());
+        self.incoming.push_back((id, destination));
+        self.wakers.extend(self.incoming_waker.take());
     }
 
     pub(super) fn set_flow_state(&mut self, id: FlowId, state: FlowState) {
