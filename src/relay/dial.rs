@@ -107,14 +107,17 @@ fn unresolved(name: &str, error: io::Error) -> DialError {
 }
 
 fn failure(error: &io::Error) -> DialError {
-    let class = match error.kind() {
-        _ if shortage::hint(error).is_some() => FailureClass::Limit,
-        io::ErrorKind::ConnectionRefused => FailureClass::Refused,
-        io::ErrorKind::TimedOut => FailureClass::TimedOut,
-        io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::NetworkDown => FailureClass::Unreachable,
-        _ => FailureClass::Other,
+    let classes = [
+        (io::ErrorKind::ConnectionRefused, FailureClass::Refused),
+        (io::ErrorKind::TimedOut, FailureClass::TimedOut),
+        (io::ErrorKind::HostUnreachable, FailureClass::Unreachable),
+        (io::ErrorKind::NetworkUnreachable, FailureClass::Unreachable),
+        (io::ErrorKind::NetworkDown, FailureClass::Unreachable),
+    ];
+    let known = classes.iter().find(|(kind, _)| *kind == error.kind());
+    let class = match shortage::hint(error) {
+        Some(_) => FailureClass::Limit,
+        None => known.map_or(FailureClass::Other, |(_, class)| *class),
     };
     (class, Printable::of(error))
 }
