@@ -23,6 +23,9 @@ pub(super) struct RelayArgs {
     /// Loopback address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7400")]
     listen: SocketAddr,
+    /// Loopback address for /metrics, /status and /healthz over HTTP
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
     /// How many daemons may use the relay at the same time; a forward with `relay` counts as one
     #[arg(long, value_name = "NUMBER", default_value = "32", value_parser = clap::value_parser!(u16).range(1..))]
     max_bundles: u16,
@@ -46,6 +49,7 @@ pub(super) async fn relay(args: RelayArgs, log: Log) -> Exit {
     let drain_timeout = args.drain_timeout;
     let options = RelayOptions {
         listen: args.listen,
+        http: args.http,
         rules: Rules::new(args.allow),
         max_bundles: args.max_bundles.into(),
         keep: args.keep,

@@ -18,7 +18,9 @@ mod bundles;
 mod destination;
 mod dial;
 mod flow_task;
+mod http;
 mod metrics;
+mod pages;
 mod rules;
 mod socket;
 
@@ -41,6 +43,8 @@ pub use self::rules::{Rule, Rules};
 pub struct RelayOptions {
     /// Where it listens; loopback.
     pub listen: SocketAddr,
+    /// Where it serves metrics and status; loopback.
+    pub http: Option<SocketAddr>,
     /// What it connects to.
     pub rules: Rules,
     /// Maximum number of bundles.
@@ -74,6 +78,7 @@ pub enum RelayError {
 pub struct Relay {
     listener: TcpListener,
     address: SocketAddr,
+    http: Option<TcpListener>,
     bundles: Arc<Bundles>,
     runner: Runner,
     drain_timeout: Duration,
@@ -85,19 +90,18 @@ impl Relay {
     /// # Errors
     /// The address is not loopback, or cannot be bound.
     pub async fn bind(options: RelayOptions) -> Result<Self, RelayError> {
-        let address = options.listen;
-        if !address.ip().to_canonical().is_loopback() {
-            return Err(RelayError::NotLoopback(address));
-        }
-        let failed = |error| RelayError::Listen { address, error };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = listen(options.listen).await?;
+        let http = match options.http {
+            Some(address) => Some(listen(address).await?.0),
+            None => None,
+        };
         let drain_timeout = options.drain_timeout;
         let (bundles, created) = Bundles::new(options);
         let runner = Runner::new(Arc::clone(&bundles), created);
         Ok(Self {
             listener,
             address,
+            http,
             bundles,
             runner,
             drain_timeout,
@@ -115,7 +119,20 @@ impl Relay {
     }
 
     /// Runs until `stop`, then lets open flows continue for a while, unless `abort` happens before.
-    pub async fn run(self, stop: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
+    pub async fn run(mut self, stop: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
+        let (http, reporter) = (self.http.take(), self.reporter());
+        let serving = async {
+            if let Some(http) = http {
+                http::serve(http, move || reporter.report()).await;
+            }
+        };
+        tokio::select! {
+            () = self.run_until(stop, abort) => {}
+            () = never_after(serving) => {}
+        }
+    }
+
+    async fn run_until(self, stop: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
         let Self {
             listener,
             bundles,
@@ -154,6 +171,21 @@ impl Relay {
             () = tokio::time::sleep(CLOSE_LIMIT) => debug!("some bundles did not end in time"),
         }
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RelayError> {
+    if !address.ip().to_canonical().is_loopback() {
+        return Err(RelayError::NotLoopback(address));
+    }
+    let failed = |error| RelayError::Listen { address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+async fn never_after(future: impl Future<Output = ()>) {
+    future.await;
+    std::future::pending().await
 }
 
 /// A source of reports about a relay.

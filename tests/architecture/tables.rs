@@ -204,7 +204,10 @@ pub(super) const CRATES: &[(&str, Places)] = &[
         "http",
         At(&["network/proxy", "session/stream_url", "session/sigv4"]),
     ),
-    ("http-body-util", At(&["daemon", "sim", "session/aws"])),
+    (
+        "http-body-util",
+        At(&["daemon", "relay/http", "sim", "session/aws"]),
+    ),
     (
         "httparse",
         At(&[
@@ -214,8 +217,11 @@ pub(super) const CRATES: &[(&str, Places)] = &[
         ]),
     ),
     ("humantime", At(&["duration"])),
-    ("hyper", At(&["daemon", "sim"])),
-    ("hyper-util", At(&["network/proxy", "daemon", "sim"])),
+    ("hyper", At(&["daemon", "relay/http", "sim"])),
+    (
+        "hyper-util",
+        At(&["network/proxy", "daemon", "relay/http", "sim"]),
+    ),
     (
         "percent-encoding",
         At(&["session/database_token", "sim/signature"]),
@@ -289,6 +295,7 @@ const SERIALIZES: &[&str] = &[
     "daemon/forwards",
     "daemon/http",
     "forward/explain/http_response",
+    "relay/pages",
     "session/journal",
     "session/aws/process",
     "session/aws/sso",
@@ -344,6 +351,7 @@ pub(super) const PURE: &[&str] = &[
     "forward/pool",
     "forward/proxy",
     "relay/destination",
+    "relay/pages",
     "relay/rules",
     "tunnel/backoff",
     "sim/agent*",

@@ -6,6 +6,7 @@ mod command;
 mod endings;
 mod failures;
 mod hostile;
+mod http;
 mod transfers;
 
 use std::net::SocketAddr;
