@@ -18,7 +18,7 @@ mod bundles;
 mod destination;
 mod dial;
 mod flow_task;
-mod http;
+mod http_server;
 mod metrics;
 mod pages;
 mod rules;
@@ -120,10 +120,10 @@ impl Relay {
 
     /// Runs until `stop`, then lets open flows continue for a while, unless `abort` happens before.
     pub async fn run(mut self, stop: impl Future<Output = ()>, abort: impl Future<Output = ()>) {
-        let (http, reporter) = (self.http.take(), self.reporter());
+        let (http, bundles) = (self.http.take(), Arc::clone(&self.bundles));
         let serving = async {
             if let Some(http) = http {
-                http::serve(http, move || reporter.report()).await;
+                http_server::serve(http, bundles).await;
             }
         };
         tokio::select! {

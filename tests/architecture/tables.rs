@@ -206,7 +206,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ),
     (
         "http-body-util",
-        At(&["daemon", "relay/http", "sim", "session/aws"]),
+        At(&["daemon", "relay/http_server", "sim", "session/aws"]),
     ),
     (
         "httparse",
@@ -217,10 +217,10 @@ pub(super) const CRATES: &[(&str, Places)] = &[
         ]),
     ),
     ("humantime", At(&["duration"])),
-    ("hyper", At(&["daemon", "relay/http", "sim"])),
+    ("hyper", At(&["daemon", "relay/http_server", "sim"])),
     (
         "hyper-util",
-        At(&["network/proxy", "daemon", "relay/http", "sim"]),
+        At(&["network/proxy", "daemon", "relay/http_server", "sim"]),
     ),
     (
         "percent-encoding",
@@ -351,7 +351,6 @@ pub(super) const PURE: &[&str] = &[
     "forward/pool",
     "forward/proxy",
     "relay/destination",
-    "relay/pages",
     "relay/rules",
     "tunnel/backoff",
     "sim/agent*",

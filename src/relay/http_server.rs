@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -19,21 +20,18 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::metrics::RelayReport;
+use super::bundles::Bundles;
 use super::pages::{metrics, status};
 
 /// Serves requests until the future is dropped.
-pub(super) async fn serve(
-    listener: TcpListener,
-    report: impl Fn() -> RelayReport + Clone + Send + 'static,
-) {
+pub(super) async fn serve(listener: TcpListener, bundles: Arc<Bundles>) {
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
             biased;
             Some(_) = tasks.join_next() => {}
             accepted = listener.accept(), if tasks.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => drop(tasks.spawn(serve_client(stream, report.clone()))),
+                Ok((stream, _)) => drop(tasks.spawn(serve_client(stream, Arc::clone(&bundles)))),
                 Err(error) => {
                     debug!(%error, "cannot accept on the HTTP listener; retrying");
                     sleep(ACCEPT_PAUSE).await;
@@ -43,9 +41,9 @@ pub(super) async fn serve(
     }
 }
 
-async fn serve_client(stream: TcpStream, report: impl Fn() -> RelayReport) {
+async fn serve_client(stream: TcpStream, bundles: Arc<Bundles>) {
     let service = service_fn(|request| {
-        let response = answer(&request, &report);
+        let response = answer(&request, &bundles);
         async move { Ok::<_, Infallible>(response) }
     });
     let mut builder = http1::Builder::new();
@@ -64,7 +62,7 @@ async fn serve_client(stream: TcpStream, report: impl Fn() -> RelayReport) {
     }
 }
 
-fn answer(request: &Request<Incoming>, report: &impl Fn() -> RelayReport) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, bundles: &Bundles) -> Response<Full<Bytes>> {
     if !names_this_machine(request) {
         return page(
             StatusCode::MISDIRECTED_REQUEST,
@@ -77,8 +75,8 @@ fn answer(request: &Request<Incoming>, report: &impl Fn() -> RelayReport) -> Res
     }
     match request.uri().path() {
         "/healthz" => page(StatusCode::OK, TEXT, "ok\n".into()),
-        "/metrics" => page(StatusCode::OK, METRICS, metrics(&report())),
-        "/status" => page(StatusCode::OK, JSON, status(&report())),
+        "/metrics" => page(StatusCode::OK, METRICS, metrics(&bundles.report())),
+        "/status" => page(StatusCode::OK, JSON, status(&bundles.report())),
         _ => page(
             StatusCode::NOT_FOUND,
             TEXT,
