@@ -185,7 +185,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RelayE
 
 async fn never_after(future: impl Future<Output = ()>) {
     future.await;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// A source of reports about a relay.
