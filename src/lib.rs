@@ -16,6 +16,7 @@
 //!   wire        layout of messages
 //!   proto       sequence numbers, acknowledgements, streams, deadlines; no I/O
 //!   bundle      many connections over several byte streams, to a relay on the target; no I/O
+//!   bundle_driver  stripes and flows of a bundle: tasks and byte streams
 //!   network     byte streams to remote hosts
 //!   session     AWS: starts and terminates sessions, signs their websocket upgrade
 //!   tunnel      websocket and wakers of a tunnel
@@ -23,6 +24,7 @@
 //!   telemetry   log, metrics, status
 //!   forward     local listeners and accepted connections
 //!   daemon      all forwards, signals, shutdown
+//!   relay       the end of relay mode on a target
 //!   sim         AWS simulator on loopback; imports `wire`, `clock` and `duration` only
 //!   cli         arguments, exit codes, output for users
 //! ```
@@ -33,6 +35,7 @@
 
 pub mod blocking;
 pub mod bundle;
+pub mod bundle_driver;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -49,6 +52,7 @@ pub mod printable;
 pub mod proto;
 pub mod quantity;
 pub mod random;
+pub mod relay;
 pub mod session;
 pub mod sim;
 pub mod telemetry;

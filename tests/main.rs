@@ -70,6 +70,8 @@ mod postgres;
 #[cfg(test)]
 mod reconnect;
 #[cfg(test)]
+mod relay;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod schema;

@@ -29,6 +29,7 @@ pub mod handshake;
 pub mod ids;
 pub mod limits;
 pub mod record;
+pub mod report;
 
 mod assembly;
 mod byte_queue;

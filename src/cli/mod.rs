@@ -34,6 +34,7 @@ mod progress;
 mod push_key;
 mod ready_file;
 mod reference;
+mod relay;
 mod run;
 mod schema;
 mod self_test;
@@ -191,6 +192,8 @@ enum Command {
     Hosts(hosts::HostsArgs),
     /// Print a token for a database with IAM authentication (RDS, Aurora), in place of a password
     Token(token::TokenArgs),
+    /// Run the end of relay mode on a target: one connection over many sessions
+    Relay(relay::RelayArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
     /// Print a manual page
@@ -229,6 +232,7 @@ impl Command {
             Self::IamPolicy(args) => quietly(log, async { iam_policy::iam_policy(&args) }).await,
             Self::Hosts(args) => quietly(log, async { hosts::hosts(&args) }).await,
             Self::Token(args) => token::token(args, log).await,
+            Self::Relay(args) => relay::relay(args, log).await,
             Self::Completions(args) => {
                 quietly(log, async { completions::completions(&args) }).await
             }
@@ -266,6 +270,7 @@ fn passed_sockets(command: &Command) -> io::Result<InheritedSockets> {
         | Command::IamPolicy(_)
         | Command::Hosts(_)
         | Command::Token(_)
+        | Command::Relay(_)
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Schema

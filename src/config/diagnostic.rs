@@ -115,7 +115,8 @@ pub struct ValueError {
 }
 
 impl ValueError {
-    pub(super) fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+    /// `what` is the cause in one line, `hint` what to write instead.
+    pub fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             what: what.into(),
             hint: hint.into(),

@@ -78,6 +78,7 @@ pub use self::signals::{ScreenSignal, ScreenSignals, Signal, Signals};
 pub use self::start::{DaemonEnvironment, StartOptions};
 use self::start::{Parts, log_start, warn_of_unused};
 use self::status::DaemonStats;
+pub use self::systemd::SdNotify;
 pub use self::target_list::{ListedTarget, TargetList, TargetListError, TargetQuery, list_targets};
 use crate::config::{self, Config};
 use crate::forward::{Context, Listeners};

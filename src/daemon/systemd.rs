@@ -16,7 +16,7 @@ use tracing::debug;
 
 /// Connection to the service manager.
 #[derive(Debug)]
-pub(super) struct SdNotify {
+pub struct SdNotify {
     /// The status that was sent last.
     status: String,
     /// The service manager expects watchdog notifications.
@@ -25,7 +25,8 @@ pub(super) struct SdNotify {
 }
 
 impl SdNotify {
-    pub(super) fn new() -> Self {
+    /// Reads from the environment whether there is a service manager.
+    pub fn new() -> Self {
         let watchdog = sd_notify::watchdog_enabled();
         let often = watchdog.map_or(REFRESH, |timeout| REFRESH.min(timeout / 4));
         let mut ticks = interval(often.max(Duration::from_millis(1)));
@@ -38,26 +39,31 @@ impl SdNotify {
     }
 
     /// Reports that startup or a reload is complete.
-    pub(super) fn ready(&mut self, status: String) {
+    pub fn ready(&mut self, status: String) {
         notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
         self.status = status;
     }
 
     /// Waits for the next time to send the watchdog notification and a changed status.
-    pub(super) async fn tick(&mut self) {
+    pub async fn tick(&mut self) {
         self.ticks.tick().await;
     }
 
     /// Sends a watchdog notification, if one is expected and the accept loops are `alive`. The call
     /// itself shows that the event loop runs.
-    pub(super) fn watchdog(&self, alive: bool) {
+    pub fn watchdog(&self, alive: bool) {
         if self.watchdog_enabled && alive {
             notify(&[NotifyState::Watchdog]);
         }
     }
 
+    /// Reports that the program is stopping, which takes at most `max`.
+    pub fn stopping(max: Duration) {
+        stopping(max);
+    }
+
     /// Sends the text shown by `systemctl status`, if it has changed.
-    pub(super) fn status(&mut self, status: String) {
+    pub fn status(&mut self, status: String) {
         if status != self.status {
             notify(&[NotifyState::Status(&status)]);
             self.status = status;

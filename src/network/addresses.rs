@@ -28,8 +28,11 @@ pub(super) async fn resolve(endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> 
     Ok(interleave(usable.collect()))
 }
 
-/// Connects to one of these addresses.
-pub(super) async fn connect_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+/// Connects to one of these addresses: the first that answers, attempts 250 ms apart.
+///
+/// # Errors
+/// The failure of each address.
+pub async fn connect_any(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts = JoinSet::new();
     let mut failures = Vec::new();

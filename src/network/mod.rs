@@ -30,7 +30,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use self::addresses::{connect_any, connect_tcp, resolve};
+pub use self::addresses::connect_any;
+use self::addresses::{connect_tcp, resolve};
 pub use self::probe::{DialStep, ProbeError, Route};
 use self::proxy::ProxyConnectError;
 pub use self::proxy::{Proxy, ProxyError};

@@ -26,7 +26,7 @@ pub fn hint(error: &io::Error) -> Option<&'static str> {
 
 /// Returns the shortage behind an error, or the error itself if there is none. Name resolution
 /// opens files and sockets, and reports the name as unknown if that fails.
-pub(super) fn behind(error: io::Error) -> io::Error {
+pub fn behind(error: io::Error) -> io::Error {
     current().unwrap_or(error)
 }
 

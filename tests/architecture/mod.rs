@@ -5,12 +5,14 @@
 //! reported as `file:line: rule: fault; remedy`.
 //!
 //! ```text
-//!     tables.rs     the allowed imports and names
+//!     tables.rs     the allowed imports, and the kinds of files
+//!     names.rs      names that the rules forbid or permit
 //!     syntax.rs     parses a text into the paths it names
 //!     rules/        one function for each rule
 //!     self_test.rs  one violation for each rule, which must be found
 //! ```
 
+mod names;
 mod rules;
 mod self_test;
 mod syntax;

@@ -37,6 +37,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ),
     ("proto", &["clock", "error_class", "wire", "printable"]),
     ("bundle", &["clock", "printable"]),
+    ("bundle_driver", &["bundle", "clock", "printable"]),
     (
         "tunnel",
         &[
@@ -85,6 +86,18 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "quantity",
         ],
     ),
+    (
+        "relay",
+        &[
+            "blocking",
+            "bundle",
+            "bundle_driver",
+            "clock",
+            "config",
+            "network",
+            "printable",
+        ],
+    ),
     ("sim", &["clock", "duration", "wire"]),
     (
         "cli",
@@ -95,6 +108,7 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
             "files",
             "daemon",
             "forward",
+            "relay",
             "sim",
             "proto",
             "session",
@@ -190,7 +204,10 @@ pub(super) const CRATES: &[(&str, Places)] = &[
         "http",
         At(&["network/proxy", "session/stream_url", "session/sigv4"]),
     ),
-    ("http-body-util", At(&["daemon", "sim", "session/aws"])),
+    (
+        "http-body-util",
+        At(&["daemon", "relay/http_server", "sim", "session/aws"]),
+    ),
     (
         "httparse",
         At(&[
@@ -200,8 +217,11 @@ pub(super) const CRATES: &[(&str, Places)] = &[
         ]),
     ),
     ("humantime", At(&["duration"])),
-    ("hyper", At(&["daemon", "sim"])),
-    ("hyper-util", At(&["network/proxy", "daemon", "sim"])),
+    ("hyper", At(&["daemon", "relay/http_server", "sim"])),
+    (
+        "hyper-util",
+        At(&["network/proxy", "daemon", "relay/http_server", "sim"]),
+    ),
     (
         "percent-encoding",
         At(&["session/database_token", "sim/signature"]),
@@ -250,7 +270,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ("listenfd", At(&["forward/listener/socket_activation"])),
     ("sd-notify", At(&["daemon/systemd"])),
     ("signal-hook", At(&["daemon/signals"])),
-    ("socket2", At(&["network", "forward", "sim"])),
+    ("socket2", At(&["network", "forward", "relay", "sim"])),
     ("strsim", At(&["config/suggest"])),
     ("thiserror", AnywhereBut(&[])),
     ("tokio", At(USES_TOKIO)),
@@ -275,6 +295,7 @@ const SERIALIZES: &[&str] = &[
     "daemon/forwards",
     "daemon/http",
     "forward/explain/http_response",
+    "relay/pages",
     "session/journal",
     "session/aws/process",
     "session/aws/sso",
@@ -284,7 +305,17 @@ const SERIALIZES: &[&str] = &[
 
 /// Modules that may use tokio, except their pure files.
 const USES_TOKIO: &[&str] = &[
-    "blocking", "clock", "network", "session", "tunnel", "forward", "daemon", "sim", "cli",
+    "blocking",
+    "bundle_driver",
+    "clock",
+    "network",
+    "session",
+    "tunnel",
+    "forward",
+    "daemon",
+    "relay",
+    "sim",
+    "cli",
 ];
 
 /// The pure files: no `async`, no I/O, no clock.
@@ -319,6 +350,8 @@ pub(super) const PURE: &[&str] = &[
     "forward/explain",
     "forward/pool",
     "forward/proxy",
+    "relay/destination",
+    "relay/rules",
     "tunnel/backoff",
     "sim/agent*",
     "sim/one_off_fault",
@@ -334,28 +367,6 @@ pub(super) const PURE: &[&str] = &[
     "sim/fault_rules",
     "sim/queue",
     "sim/resolver",
-];
-
-/// Names that are forbidden in a pure file, as the beginning of a path.
-pub(super) const IMPURE: &[&str] = &[
-    "async",
-    "await",
-    "tokio",
-    "std::env",
-    "std::fs",
-    "std::process",
-    "std::thread",
-];
-
-/// Names of `std::net` that are allowed in a pure file: addresses, not sockets.
-pub(super) const ADDRESSES: &[&str] = &[
-    "AddrParseError",
-    "IpAddr",
-    "Ipv4Addr",
-    "Ipv6Addr",
-    "SocketAddr",
-    "SocketAddrV4",
-    "SocketAddrV6",
 ];
 
 /// Files that may `expect(clippy::disallowed_methods)`: the clock and the environment.
@@ -376,18 +387,6 @@ pub(super) const DISPLAYED: &[&str] = &[
     "telemetry/status",
     "tunnel/error",
     "tunnel/resume",
-];
-
-/// Module names that do not describe the content.
-pub(super) const VAGUE_NAMES: &[&str] = &[
-    "common",
-    "constants",
-    "helper",
-    "helpers",
-    "manager",
-    "misc",
-    "util",
-    "utils",
 ];
 
 /// Maximum number of lines of a file, tests included.

@@ -87,18 +87,23 @@ fn a_daemon_that_cannot_start_is_never_ready() {
 
 /// The units are checked by the systemd of the machine, if it is installed.
 #[test]
-fn the_shipped_units_are_valid_and_the_system_unit_is_sandboxed() {
+fn the_shipped_units_are_valid_and_the_system_units_are_sandboxed() {
     let unit = "systemd/ssm-proxyd.service";
     let check = |arguments: &[&str]| Command::new("systemd-analyze").args(arguments).output();
-    let Ok(checked) = check(&["security", "--offline=true", "--threshold=15", unit]) else {
-        eprintln!("SKIPPED: systemd-analyze is not installed; {unit} is not checked");
-        return;
-    };
+    let sandboxed = [unit, "systemd/ssm-proxyd-relay.service"];
+    for unit in sandboxed {
+        let security = ["security", "--offline=true", "--threshold=15", unit];
+        let Ok(checked) = check(&security) else {
+            eprintln!("SKIPPED: systemd-analyze is not installed; {unit} is not checked");
+            return;
+        };
+        let output = String::from_utf8_lossy(&checked.stdout);
+        assert!(checked.status.success(), "{output}");
+    }
 
-    let output = String::from_utf8_lossy(&checked.stdout);
-    assert!(checked.status.success(), "{output}");
     for unit in [
         unit,
+        "systemd/ssm-proxyd-relay.service",
         "systemd/ssm-proxyd-user.service",
         "systemd/ssm-proxyd.socket",
     ] {

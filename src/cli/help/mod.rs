@@ -24,7 +24,14 @@ pub(super) struct Group {
 pub(super) const GROUPS: &[Group] = &[
     Group {
         heading: "Forward ports",
-        commands: &["forward", "exec", "connect", "ssh-config", "plugin"],
+        commands: &[
+            "forward",
+            "exec",
+            "connect",
+            "relay",
+            "ssh-config",
+            "plugin",
+        ],
     },
     Group {
         heading: "Prepare and check",

@@ -15,7 +15,7 @@ pub struct Allow(Vec<AllowRule>);
 
 impl Allow {
     /// Returns the destinations that at least one of the rules matches.
-    pub(in crate::config) fn new(rules: Vec<AllowRule>) -> Self {
+    pub fn new(rules: Vec<AllowRule>) -> Self {
         Self(rules)
     }
 
