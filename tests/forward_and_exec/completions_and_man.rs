@@ -39,7 +39,7 @@ fn bash_completes_commands_options_and_forward_names() {
         out
     };
 
-    assert_eq!(complete("ssm-proxyd rel").trim(), "reload");
+    assert_eq!(complete("ssm-proxyd relo").trim(), "reload");
     assert_eq!(complete("ssm-proxyd status --js").trim(), "--json");
     let names = complete("ssm-proxyd exec orders-");
     assert!(
