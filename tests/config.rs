@@ -304,7 +304,8 @@ fn the_commented_settings_of_the_shipped_file_are_valid() {
         config.forwards[4].sessions,
         SessionMode::Shared { .. }
     ));
-    assert!(config.forwards[5].is_proxy());
+    assert!(config.forwards[5].relay.is_some());
+    assert!(config.forwards[6].is_proxy());
 }
 
 /// The messages for a file.
@@ -347,7 +348,8 @@ fn described(config: &Config) -> Vec<String> {
 
 /// True if a setting is valid only together with others that are not the default.
 fn is_only_shown(setting: &Setting) -> bool {
-    ["mode", "max_streams", "max_session_age", "allow"].contains(&setting.key)
+    let together = ["max_streams", "max_session_age", "relay", "stripes"];
+    together.contains(&setting.key) || ["mode", "allow"].contains(&setting.key)
 }
 
 fn has_defaults(forward: &Forward) -> bool {

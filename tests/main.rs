@@ -72,6 +72,8 @@ mod reconnect;
 #[cfg(test)]
 mod relay;
 #[cfg(test)]
+mod relayed;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod schema;

@@ -96,6 +96,15 @@ impl Bundle {
         }
     }
 
+    /// Returns true if the peer has received everything that was written to a flow, and its end.
+    pub fn is_received(&self, id: FlowId) -> bool {
+        let flow = self.flows.get(&id);
+        let is_unsent = flow.is_some_and(|flow| {
+            !flow.outbound.queue.is_empty() || flow.outbound.end == OutboundEnd::Wanted
+        });
+        !is_unsent && !self.ledger.keeps(id)
+    }
+
     /// Aborts a flow. No event follows.
     pub fn reset(&mut self, id: FlowId) {
         let Some(flow) = self.visible(id) else {

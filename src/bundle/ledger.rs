@@ -101,6 +101,11 @@ impl Ledger {
         self.last
     }
 
+    /// Returns true if a record of a flow is kept.
+    pub(super) fn keeps(&self, flow: FlowId) -> bool {
+        self.kept.values().any(|kept| kept.flow == flow)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }

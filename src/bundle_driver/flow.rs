@@ -132,6 +132,11 @@ impl Flow {
         });
     }
 
+    /// Returns true if the peer has received everything that was written, and the end.
+    pub fn is_received(&self) -> bool {
+        self.shared.lock().bundle.is_received(self.id)
+    }
+
     /// Aborts both directions.
     pub fn reset(&self) {
         self.shared.with(|inner, _| {

@@ -281,6 +281,12 @@ fn session_rows(forward: &Forward) -> Rows {
     if forward.is_proxy() {
         return Rows::new();
     }
+    if let Some(relay) = forward.relay {
+        return vec![
+            ("relay", json!(relay.port)),
+            ("stripes", json!(relay.stripes)),
+        ];
+    }
     let mut rows = vec![("sessions", json!(forward.sessions.as_str()))];
     rows.extend(match forward.sessions {
         SessionMode::PerConnection { warm, warm_max_age } => [

@@ -276,6 +276,7 @@ pub(super) fn configuration(
             allow_remote_clients: options.allow_remote_clients,
             remote: Remote::Requested(Allow::any()),
             document: None,
+            relay: None,
             sessions: SessionMode::PerConnection {
                 warm: 0,
                 warm_max_age: Duration::ZERO,

@@ -35,7 +35,7 @@ pub use crate::config::diagnostic::{Diagnostics, ValueError};
 pub use crate::config::model::{
     Account, Admin, Allow, AllowRule, Aws, ClientProtocol, ClientVersion, Config, EcsTarget,
     EcsTasks, Explain, Forward, HostAddresses, Http, Limits, Listen, Log, LogFormat, LogLevel,
-    Parameters, Proxy, Remote, SessionMode, Shutdown, Target, Targets, Upload,
+    Parameters, Proxy, Relay, Remote, SessionMode, Shutdown, Target, Targets, Upload,
 };
 pub use crate::config::suggest::closest_match;
 use crate::files::{self, Pipes};

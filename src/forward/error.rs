@@ -30,6 +30,8 @@ pub(super) enum ConnectFailure {
     Denied(Printable),
     /// The client of a proxy sent no valid request; what is wrong with it.
     BadRequest(Printable),
+    /// The relay could not connect to the destination, or is not there.
+    Relay(ErrorClass, Printable),
     /// Internal error.
     Internal,
     /// The forward stops.
@@ -48,6 +50,7 @@ impl ConnectFailure {
             | Self::LimitReached(_)
             | Self::Denied(_)
             | Self::BadRequest(_)
+            | Self::Relay(..)
             | Self::Internal
             | Self::Stopping => Severity::Transient,
         }
@@ -84,6 +87,7 @@ impl ConnectFailure {
             Self::TimedOut(_) | Self::LimitReached(_) => ErrorClass::TimedOut,
             Self::Denied(_) => ErrorClass::DestinationDenied,
             Self::BadRequest(_) => ErrorClass::RequestInvalid,
+            Self::Relay(class, _) => *class,
             Self::Internal => ErrorClass::InternalError,
             Self::Stopping => ErrorClass::Stopping,
         }
@@ -99,6 +103,7 @@ impl ConnectFailure {
             Self::Session(_)
             | Self::KeyNotPushed(_)
             | Self::Tunnel(_)
+            | Self::Relay(..)
             | Self::Internal
             | Self::Stopping => EndReason::of_connect_failure(self.class()),
         }
@@ -114,6 +119,7 @@ impl ConnectFailure {
             | Self::Denied(_)
             | Self::BadRequest(_)
             | Self::Internal => self.class().remedy(),
+            Self::Relay(class, _) => relay_hint(*class),
             Self::TimedOut(step) | Self::LimitReached(step) => step.hint,
             Self::Stopping => "",
         };
@@ -133,9 +139,18 @@ impl fmt::Display for ConnectFailure {
             ),
             Self::Denied(destination) => write!(f, "denied: {destination}"),
             Self::BadRequest(why) => write!(f, "not a valid request for a proxy: {why}"),
+            Self::Relay(_, text) => text.fmt(f),
             Self::Internal => f.write_str("internal error"),
             Self::Stopping => f.write_str("stopping"),
         }
+    }
+}
+
+/// Returns what to do about a failure behind a relay. Some remedies concern the agent only.
+fn relay_hint(class: ErrorClass) -> &'static str {
+    match class == ErrorClass::DestinationForbidden {
+        true => "add the destination to `--allow` of the relay, and restart it",
+        false => class.remedy(),
     }
 }
 

@@ -7,13 +7,13 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Span, info};
 
 use super::access_log::End;
+use super::bundle_client::BundleClient;
 use super::byte_counters::ByteCounters;
 use super::client::Connection;
 use super::closing::close;
@@ -25,7 +25,7 @@ use super::opening::{OpenConnection, first_stream, within};
 use super::outcome::{Outcome, STOPPING};
 use super::pool_handle::{AcceptPermit, Lease, PoolHandle, SlotRefusal};
 use super::relay::{ENDED_EARLY, NOT_TAKEN, RelayTimeouts, classify, flush_upload, relay};
-use super::shutdown::ShutdownWatch;
+use super::shutdown::{ShutdownWatch, stopped};
 use crate::clock;
 use crate::config;
 use crate::panics::{self, caught};
@@ -39,7 +39,9 @@ use crate::tunnel::{self, Stream, TriggerReceiver};
 pub(super) struct Handler {
     pub(super) settings: Arc<config::Forward>,
     pub(super) timeouts: RelayTimeouts,
-    pub(super) pool: PoolHandle,
+    pub(super) pool: Arc<PoolHandle>,
+    /// Opens connections through a relay, if the forward has one.
+    pub(super) relayed: Option<BundleClient>,
     /// Limits the connections of this forward that may use a tunnel.
     pub(super) permits: Semaphore,
     /// The same limit for the whole daemon.
@@ -89,6 +91,10 @@ impl Handler {
             let served = self.serve_proxy(tracked, connection, accept_permit, stop, allow);
             return served.await;
         }
+        if let Some(client) = &self.relayed {
+            let served = self.serve_relayed(client, tracked, connection, stop);
+            return Box::pin(served).await;
+        }
         let active = tracked.active();
         let begin = active.accepted();
         let waiting = self.metrics.waiting.count();
@@ -125,7 +131,7 @@ impl Handler {
     }
 
     /// Calls `log` at each dump of open connections.
-    async fn log_on_dump(&self, log: impl Fn()) -> Infallible {
+    pub(super) async fn log_on_dump(&self, log: impl Fn()) -> Infallible {
         let mut dump_connections = self.dump_connections.clone().resubscribe();
         loop {
             dump_connections.triggered().await;
@@ -142,12 +148,7 @@ impl Handler {
         requested: Option<&config::Remote>,
     ) -> Result<OpenConnection<'_>, SlotRefusal> {
         let deadline = active.accepted() + self.settings.connect_timeout;
-        let step = "a free slot of `max_connections` of this forward";
-        let permit = within(deadline, step, self.permits.acquire()).await;
-        let permit = permit.map_err(|refusal| self.deduplicated(refusal))?;
-        let step = "a free slot of `max_connections` in [limits]";
-        let all_permit = within(deadline, step, self.all_permits.acquire()).await;
-        let all_permit = all_permit.map_err(|refusal| self.deduplicated(refusal))?;
+        let permits = self.acquire_permits(deadline).await?;
         active.handle_waiting();
         let acquire = || self.pool.acquire(deadline, accept_permit, requested);
         let (lease, stream) = first_stream(deadline, acquire, Lease::open_stream).await?;
@@ -158,9 +159,23 @@ impl Handler {
         Ok(OpenConnection {
             lease,
             stream,
-            permits: (permit, all_permit),
+            permits,
             first: Vec::new(),
         })
+    }
+
+    /// Acquires the permits of the forward and of the daemon.
+    pub(super) async fn acquire_permits(
+        &self,
+        deadline: Instant,
+    ) -> Result<(SemaphorePermit<'_>, SemaphorePermit<'_>), SlotRefusal> {
+        let step = "a free slot of `max_connections` of this forward";
+        let permit = within(deadline, step, self.permits.acquire()).await;
+        let permit = permit.map_err(|refusal| self.deduplicated(refusal))?;
+        let step = "a free slot of `max_connections` in [limits]";
+        let all_permit = within(deadline, step, self.all_permits.acquire()).await;
+        let all_permit = all_permit.map_err(|refusal| self.deduplicated(refusal))?;
+        Ok((permit, all_permit))
     }
 
     /// Returns the refusal of a permit or a request. The same one is a warning once a minute.
@@ -172,6 +187,7 @@ impl Handler {
             | ConnectFailure::KeyNotPushed(_)
             | ConnectFailure::Tunnel(_)
             | ConnectFailure::TimedOut(_)
+            | ConnectFailure::Relay(..)
             | ConnectFailure::Internal
             | ConnectFailure::Stopping => return refusal,
         };
@@ -321,7 +337,7 @@ impl Handler {
     }
 }
 
-fn log_open(active: &ActiveConnection) {
+pub(super) fn log_open(active: &ActiveConnection) {
     let (sent, received) = (active.counters.sent(), active.counters.received());
     info!(sent, received, time = ?clock::since(active.accepted()), "open");
 }
@@ -357,18 +373,6 @@ fn final_outcome(
     (outcome, delivered)
 }
 
-/// Waits until this connection must end. Idle connections end earlier than others.
-async fn stopped(stop: &mut ShutdownWatch, counters: &ByteCounters) {
-    stop.closing_idle().await;
-    let moved = || (counters.sent(), counters.received());
-    loop {
-        let before = moved();
-        if timeout(IDLE, stop.aborting()).await.is_ok() || moved() == before {
-            return;
-        }
-    }
-}
-
 /// Waits for `span`; never returns if it is `None`.
 async fn sleep_or_pending(span: Option<Duration>) {
     match span {
@@ -383,9 +387,6 @@ async fn stop_grace_over(stop: &mut ShutdownWatch) {
     stop.aborting().await;
     tokio::time::sleep(UPLOAD_GRACE).await;
 }
-
-/// A connection without traffic for this long is idle.
-const IDLE: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for the upload of a client that has already disconnected.
 const UPLOAD_GRACE: Duration = Duration::from_secs(1);

@@ -12,6 +12,11 @@
 //! then it stops accepting, drains its connections if permitted, and resets the remaining ones.
 
 mod access_log;
+mod bundle_client;
+mod bundle_flow;
+mod bundle_stripe;
+mod bundle_supplier;
+mod bundle_task;
 mod byte_counters;
 mod client;
 mod closing;
@@ -35,6 +40,7 @@ mod pool_task;
 mod proxy;
 mod proxy_handler;
 mod relay;
+mod relayed_handler;
 mod session_table;
 mod shutdown;
 mod start_request;
@@ -55,6 +61,7 @@ use tokio::task::JoinSet;
 use tracing::field::Empty;
 use tracing::{Instrument, debug, error, error_span, info, warn};
 
+use self::bundle_task::BundleTask;
 use self::client::Connection;
 pub use self::client::Stdio;
 pub use self::connections::{ConnectionInfo, ConnectionTable};
@@ -93,6 +100,7 @@ pub struct Forward {
     responders: Vec<PingResponder>,
     serve: Arc<Handler>,
     pool_task: PoolTask,
+    bundle_task: Option<BundleTask>,
 }
 
 impl Forward {
@@ -124,7 +132,11 @@ impl Forward {
         let accept_permits = Arc::new(Semaphore::new(accept_permits));
         let dump_connections = context.dump_connections.clone();
         let metrics = Arc::new(ForwardMetrics::new(totals));
-        let (pool, pool_task) = PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
+        let striped = settings.of_stripes().map(Arc::new);
+        let of_sessions = striped.unwrap_or_else(|| Arc::clone(&settings));
+        let (pool, pool_task) = PoolTask::new(of_sessions, context, Arc::clone(&metrics));
+        let pool = Arc::new(pool);
+        let (relayed, bundle_task) = BundleTask::new(&settings, &pool, &metrics).unzip();
         let connections = Arc::new(ConnectionTable::new(
             Arc::clone(pool.sessions()),
             Arc::clone(&settings),
@@ -138,6 +150,7 @@ impl Forward {
             permits: Semaphore::new(settings.max_connections),
             settings,
             pool,
+            relayed,
             all_permits,
             accept_permits,
             lingering: Semaphore::new(lingering),
@@ -152,6 +165,7 @@ impl Forward {
             responders,
             serve,
             pool_task,
+            bundle_task,
         })
     }
 
@@ -225,6 +239,7 @@ impl Forward {
         let mut supplying = JoinSet::new();
         let pool = self.pool_task.run(stop.clone(), ended);
         supplying.spawn(pool.instrument(span.clone()));
+        let mut bundles = self.bundle_task.map(|task| task.spawn(&span));
         if let Err(error) = self.bound.set_mode(self.serve.settings.mode) {
             span.in_scope(|| warn!(%error, "cannot change the permissions of a socket"));
         }
@@ -243,6 +258,9 @@ impl Forward {
                 },
                 Some(done) = supplying.join_next() => pass_on_panic(done),
             }
+        }
+        if let Some(bundle) = bundles.take() {
+            bundle.end().await;
         }
         // Only now: the last connections may still be flushing their upload.
         end.send_replace(true);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+
+use super::byte_counters::ByteCounters;
 
 /// Shutdown phase. It only advances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +79,21 @@ impl ShutdownWatch {
     }
 }
 
+/// Waits until this connection must end. Idle connections end earlier than others.
+pub(super) async fn stopped(stop: &mut ShutdownWatch, counters: &ByteCounters) {
+    stop.closing_idle().await;
+    let moved = || (counters.sent(), counters.received());
+    loop {
+        let before = moved();
+        if timeout(IDLE, stop.aborting()).await.is_ok() || moved() == before {
+            return;
+        }
+    }
+}
+
+/// A connection without traffic for this long is idle.
+const IDLE: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,7 +107,7 @@ mod tests {
         shutdown.pause(Duration::from_millis(1)).await;
         sender.send_replace(ShutdownPhase::Released);
         let limit = Duration::from_secs(60);
-        let paused = tokio::time::timeout(limit, shutdown.pause(long)).await;
+        let paused = timeout(limit, shutdown.pause(long)).await;
 
         assert_eq!(paused, Ok(()));
     }

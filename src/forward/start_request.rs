@@ -23,6 +23,8 @@ pub struct SessionPlan {
 impl SessionPlan {
     /// Returns the plan of a forward.
     pub fn new(settings: &config::Forward, context: &Context) -> Self {
+        let striped = settings.of_stripes();
+        let settings = striped.as_ref().unwrap_or(settings);
         Self {
             targets: targets(settings, context),
             request: request(settings, &example(settings), &context.origin),

@@ -18,6 +18,7 @@ use tracing::{Instrument, error_span, warn};
 
 use super::Context;
 use super::access_log::End;
+use super::bundle_task::BundleTask;
 use super::client::{Connection, Stdio, StdioIoError, StdioIoErrors};
 use super::connections::ConnectionTable;
 use super::error::{ConnectFailure, RepeatedLines};
@@ -41,6 +42,7 @@ use crate::tunnel;
 pub struct StdioForward {
     handler: Handler,
     pool_task: PoolTask,
+    bundle_task: Option<BundleTask>,
     connection: Connection,
     faults: StdioIoErrors,
 }
@@ -70,7 +72,11 @@ impl StdioForward {
             context.dump_connections.clone(),
         );
         let metrics = Arc::new(ForwardMetrics::default());
-        let (pool, pool_task) = PoolTask::new(Arc::clone(&settings), context, Arc::clone(&metrics));
+        let striped = settings.of_stripes().map(Arc::new);
+        let of_sessions = striped.unwrap_or_else(|| Arc::clone(&settings));
+        let (pool, pool_task) = PoolTask::new(of_sessions, context, Arc::clone(&metrics));
+        let pool = Arc::new(pool);
+        let (relayed, bundle_task) = BundleTask::new(&settings, &pool, &metrics).unzip();
         let connections = Arc::new(ConnectionTable::new(
             Arc::clone(pool.sessions()),
             Arc::clone(&settings),
@@ -82,6 +88,7 @@ impl StdioForward {
             settings,
             timeouts,
             pool,
+            relayed,
             permits: Semaphore::new(1),
             all_permits,
             accept_permits: Arc::new(Semaphore::new(1)),
@@ -94,6 +101,7 @@ impl StdioForward {
         Ok(Self {
             handler,
             pool_task,
+            bundle_task,
             connection,
             faults,
         })
@@ -108,6 +116,7 @@ impl StdioForward {
         let Self {
             handler,
             pool_task,
+            bundle_task,
             connection,
             faults,
         } = self;
@@ -116,12 +125,16 @@ impl StdioForward {
         let (end, ended) = watch::channel(false);
         let mut supplying = JoinSet::new();
         supplying.spawn(pool_task.run(stop.clone(), ended).instrument(span.clone()));
+        let bundle = bundle_task.map(|task| task.spawn(&span));
         let ending = serve(&handler, connection, stop, &progress);
         let ending = ending.instrument(span).await;
         // Regardless of the outcome of the relay: bytes were lost here.
         let fault = faults.borrow().clone();
         let ending = fault.map_or(ending, |fault| CloseReason::Failed(StdioError::here(fault)));
         progress.send_replace(StdioStage::Closed(ending));
+        if let Some(bundle) = bundle {
+            bundle.end().await;
+        }
         end.send_replace(true);
         while let Some(done) = supplying.join_next().await {
             if let Err(error) = done {
@@ -138,6 +151,10 @@ async fn serve(
     progress: &watch::Sender<StdioStage>,
 ) -> CloseReason {
     let tracked = handler.connections.add(connection.peer(), stop.clone());
+    if let Some(client) = &handler.relayed {
+        let serving = handler.serve_relayed_stdio(client, &tracked, connection, stop, progress);
+        return Box::pin(serving).await;
+    }
     let active = tracked.active();
     let Ok(slot) = Arc::clone(&handler.accept_permits)
         .acquire_owned()
@@ -218,8 +235,18 @@ pub struct StdioError {
 }
 
 impl StdioError {
+    /// The connection through a relay was lost.
+    pub(super) fn relayed(class: ErrorClass, what: Printable) -> Self {
+        Self {
+            what,
+            hint: class.remedy().into(),
+            class,
+            was_open: true,
+        }
+    }
+
     /// Failure before a stream was open.
-    fn before(failure: &ConnectFailure) -> Self {
+    pub(super) fn before(failure: &ConnectFailure) -> Self {
         Self {
             what: Printable::of(failure),
             hint: failure.hint().unwrap_or_default().into(),

@@ -10,6 +10,7 @@ mod connect_response;
 mod probe;
 mod proxy;
 mod roots;
+mod secret;
 pub mod shortage;
 mod unreachable;
 
@@ -36,6 +37,7 @@ pub use self::probe::{DialStep, ProbeError, Route};
 use self::proxy::ProxyConnectError;
 pub use self::proxy::{Proxy, ProxyError};
 pub use self::roots::{RootsError, platform_roots, read_ca_bundle};
+pub use self::secret::random_bytes;
 pub use self::unreachable::class_of_unreachable;
 use crate::error_class::ErrorClass;
 use crate::printable::Printable;

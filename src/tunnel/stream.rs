@@ -35,7 +35,12 @@ impl Stream {
         std::future::poll_fn(|cx| self.poll_write(cx, data)).await
     }
 
-    fn poll_write(&self, cx: &Context<'_>, data: &[u8]) -> Poll<Result<usize, WriteClosed>> {
+    /// As [`Stream::write`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Stream::write`].
+    pub fn poll_write(&self, cx: &Context<'_>, data: &[u8]) -> Poll<Result<usize, WriteClosed>> {
         let mut inner = self.shared.lock();
         match inner.core.write(self.id, data) {
             Write::Accepted(taken) => {
@@ -57,7 +62,8 @@ impl Stream {
         std::future::poll_fn(|cx| self.poll_read(cx, into, max)).await
     }
 
-    fn poll_read(&self, cx: &Context<'_>, into: &mut Vec<u8>, max: usize) -> Poll<ReadOutcome> {
+    /// As [`Stream::read`].
+    pub fn poll_read(&self, cx: &Context<'_>, into: &mut Vec<u8>, max: usize) -> Poll<ReadOutcome> {
         self.shared.with_backpressure(|inner| {
             let before = into.len();
             match self.read_into(inner, into, max) {

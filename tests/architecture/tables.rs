@@ -55,6 +55,8 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
         "forward",
         &[
             "blocking",
+            "bundle",
+            "bundle_driver",
             "clock",
             "error_class",
             "tunnel",

@@ -3,6 +3,7 @@
 
 mod agent;
 mod command;
+mod daemon;
 mod endings;
 mod failures;
 mod hostile;

@@ -26,6 +26,7 @@ pub(super) fn check_forward(section: &SectionKeys<'_>, findings: &mut Findings) 
         return;
     }
     check_sessions(section, findings);
+    check_relay(section, findings);
     check_document(section, findings);
     check_parameters(section, findings);
 }
@@ -138,6 +139,33 @@ fn check_sessions(section: &SectionKeys<'_>, findings: &mut Findings) {
     }
 }
 
+/// Reports keys that have no effect with a relay, or without one. Each relay has sessions of its own
+/// kind, which are shared by all connections.
+fn check_relay(section: &SectionKeys<'_>, findings: &mut Findings) {
+    let Some(relay) = section.span_or_inherited("relay") else {
+        if let Some(span) = section.span("stripes") {
+            let what = "`stripes` has no effect without `relay`";
+            let hint = "add the port of `ssm-proxyd relay` on the target: `relay = 7400`";
+            findings.add(section.finding(span, what, hint));
+        }
+        return;
+    };
+    let hint = "remove it, or remove `relay`";
+    for key in RELAY_CONFLICTS {
+        if let Some(span) = section.span(key) {
+            let what = format!("`{key}` has no effect with `relay`");
+            let finding = section.finding(span, what, hint);
+            findings.add(finding.with_label(relay.clone(), "`relay` is here"));
+        }
+    }
+    if section.get::<Remote>("remote").is_none() && section.span("remote").is_none() {
+        let what = "`relay` requires `remote`, the destination that the relay connects to";
+        let hint =
+            "add it: `remote = \"db.internal:5432\"`, or `remote = 22` for the target itself";
+        findings.add(section.finding(relay, what, hint));
+    }
+}
+
 /// Reports targets that name another region than the forward itself. That of `[defaults]` is only
 /// for targets without one.
 fn check_target_regions(section: &SectionKeys<'_>, findings: &mut Findings) {
@@ -213,6 +241,17 @@ const OTHER_DOCUMENTS: [&str; 5] = [
     "AWS-StartNonInteractiveCommand",
     "AWS-PasswordReset",
     "SSM-SessionManagerRunShell",
+];
+
+/// Settings of a forward that concern sessions without a relay.
+const RELAY_CONFLICTS: [&str; 7] = [
+    "document",
+    "parameters",
+    "sessions",
+    "warm",
+    "warm_max_age",
+    "max_streams",
+    "max_session_age",
 ];
 
 fn check_names(forwards: &[SectionKeys<'_>], findings: &mut Findings) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::check::parameters;
 use crate::config::check::remote_hosts::listen;
 use crate::config::check::section::SectionKeys;
-use crate::config::model::{Account, Explain, Forward, SHARED, SessionMode, Upload};
+use crate::config::model::{Account, Explain, Forward, Relay, SHARED, SessionMode, Upload};
 use crate::config::settings::PROXY;
 use crate::config::source::SourceText;
 
@@ -26,6 +26,7 @@ pub(super) fn forward(section: &SectionKeys<'_>, source: &SourceText<'_>) -> Opt
         },
         document,
         reason: section.get("reason"),
+        relay: relay(section),
         sessions: sessions(section)?,
         keep_alive: section.get("keep_alive")?,
         connect_timeout: section.get("connect_timeout")?,
@@ -40,6 +41,16 @@ pub(super) fn forward(section: &SectionKeys<'_>, source: &SourceText<'_>) -> Opt
         allow_remote_clients: section.get("allow_remote_clients")?,
         explain: explain(section)?,
         line: source.line(section.span("listen")?.start),
+    })
+}
+
+fn relay(section: &SectionKeys<'_>) -> Option<Relay> {
+    if section.is_of(PROXY) {
+        return None;
+    }
+    Some(Relay {
+        port: section.number("relay")?,
+        stripes: section.number("stripes")?,
     })
 }
 

@@ -209,6 +209,8 @@ pub struct Forward {
     pub document: Option<String>,
     /// Text in the `Reason` of its sessions: 1 to 100 printable characters.
     pub reason: Option<String>,
+    /// The relay through which its connections go, if any.
+    pub relay: Option<Relay>,
     /// How connections are mapped to sessions.
     pub sessions: SessionMode,
     /// Whether an open connection prevents the idle timeout of its session.
@@ -232,7 +234,34 @@ pub struct Forward {
     pub line: usize,
 }
 
+/// A relay on the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// Its port on the target, from 1.
+    pub port: u16,
+    /// Maximum number of sessions to it: 1 to 32.
+    pub stripes: usize,
+}
+
 impl Forward {
+    /// Returns the forward whose sessions lead to the relay of this one, if it has one.
+    pub fn of_stripes(&self) -> Option<Self> {
+        let relay = self.relay?;
+        Some(Self {
+            remote: Remote::Port(relay.port),
+            document: None,
+            relay: None,
+            sessions: SessionMode::PerConnection {
+                warm: 0,
+                // Also the time in which a new session must be taken.
+                warm_max_age: Duration::from_secs(600),
+            },
+            // Each session is started for a connection.
+            max_connections: self.max_connections.max(relay.stripes),
+            ..self.clone()
+        })
+    }
+
     /// Returns whether both forwards are equal apart from their line.
     pub fn equal_ignoring_line(&self, other: &Self) -> bool {
         let other = Self {
@@ -245,6 +274,9 @@ impl Forward {
     /// Returns the SSM document of its sessions: the configured one, else that of `remote`
     /// (docs/protocol.md, section 1.3).
     pub fn document(&self) -> &str {
+        if self.relay.is_some() {
+            return PORT_DOCUMENT;
+        }
         self.document
             .as_deref()
             .unwrap_or_else(|| self.remote.document())

@@ -200,6 +200,10 @@ const FORWARD_SETTINGS: &[Setting] = &[
         .doc("Parameters of `document`, sent exactly, instead of those derived from `remote`; absent without `remote`: none"),
     optional("reason", Kind::Text("^.{1,100}$", check_reason), "\"on call, INC-4711\"")
         .doc("Text that is added to the `Reason` of each session, at most 100 characters; absent: the `Reason` names this program, host and forward only"),
+    optional("relay", Kind::Number(1, 65_535), "7400")
+        .doc("Port of `ssm-proxyd relay` on the target: connections go through it, over several sessions at once; absent: each session leads to the destination"),
+    number("stripes", 1, 32, 8)
+        .doc("Maximum number of sessions to the relay; started one by one while there is more to carry (relay)"),
     choice("sessions", &[PER_CONNECTION, SHARED], PER_CONNECTION)
         .doc("One session per connection, or one session shared by several connections"),
     number("warm", 0, 64, 0).doc("Number of warm sessions (per_connection)"),

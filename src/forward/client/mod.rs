@@ -12,6 +12,7 @@ mod virtually;
 
 use std::future::pending;
 use std::io;
+use std::net::Shutdown;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -204,6 +205,21 @@ impl Connection {
             #[cfg(test)]
             Self::Virtual(_) => Delivery::Complete,
         }
+    }
+
+    /// Ends the direction towards the client; it may still send. Returns false if that is only
+    /// possible by closing the connection.
+    pub(super) fn finish(&self) -> bool {
+        let ended = match self {
+            Self::Tcp(socket) => SockRef::from(socket.stream()).shutdown(Shutdown::Write),
+            Self::Unix(socket) => SockRef::from(socket.stream()).shutdown(Shutdown::Write),
+            Self::Stdio(_) => return false,
+            #[cfg(test)]
+            Self::Virtual(_) => return false,
+        };
+        // If the client is gone, the next read reports it.
+        drop(ended);
+        true
     }
 
     /// Resets a connection that [`Connection::deliver`] has ended.

@@ -28,6 +28,7 @@ use crate::forward::peer::Peer;
 use crate::forward::pool_handle::Lease;
 use crate::forward::session_table::SessionTable;
 use crate::forward::shutdown::ShutdownWatch;
+use crate::forward::timeline::SessionTimeline;
 use crate::printable::Printable;
 use crate::telemetry::{ForwardMetrics, Phase, Stage, StageTimes};
 use crate::tunnel::Tunnel;
@@ -145,7 +146,9 @@ impl ConnectionTable {
             let requested = connection.destination.get();
             return requested.cloned().unwrap_or_else(|| NOT_REQUESTED.into());
         }
+        // What is reported for a forward with a relay is the port of the relay.
         let reported = self.metrics.destination();
+        let reported = reported.filter(|_| self.settings.relay.is_none());
         reported.unwrap_or_else(|| Printable::of(&self.settings.remote))
     }
 
@@ -194,7 +197,8 @@ enum Position {
 struct Opened {
     at: Instant,
     stages: StageTimes,
-    tunnel: Tunnel,
+    /// `None` if it goes through a relay, over any of its sessions.
+    tunnel: Option<Tunnel>,
     /// Number of resumes of the tunnel before.
     resumes: u32,
 }
@@ -226,8 +230,26 @@ impl ActiveConnection {
             at,
             stages,
             resumes: tunnel.resumes(),
-            tunnel,
+            tunnel: Some(tunnel),
         };
+        self.set_opened(opened);
+    }
+
+    /// The relay has connected it.
+    pub(super) fn handle_connected(&self) {
+        let at = clock::now();
+        let stages = SessionTimeline::default().times(self.accepted, at);
+        self.counters.handle_opened(at, &stages);
+        let opened = Opened {
+            at,
+            stages,
+            resumes: 0,
+            tunnel: None,
+        };
+        self.set_opened(opened);
+    }
+
+    fn set_opened(&self, opened: Opened) {
         let mut current = self.current();
         current.position = Position::Open(Phase::Open);
         current.opened = Some(opened);
@@ -281,7 +303,8 @@ impl ActiveConnection {
     fn session(&self) -> Option<Printable> {
         let current = self.current();
         let opened = current.opened.as_ref();
-        opened.map(|opened| opened.tunnel.session_id().into())
+        let tunnel = opened.and_then(|opened| opened.tunnel.as_ref());
+        tunnel.map(|tunnel| tunnel.session_id().into())
     }
 }
 

@@ -95,7 +95,7 @@ impl TrackedConnection {
             stages.set(Stage::FirstByte, at.saturating_duration_since(opened.at));
         }
         let settings = &self.table.settings;
-        let tunnel = opened.as_ref().map(|opened| &opened.tunnel);
+        let tunnel = opened.as_ref().and_then(|opened| opened.tunnel.as_ref());
         let reported = tunnel.and_then(Tunnel::destination);
         let reported = reported.filter(|_| !settings.is_proxy());
         let failure = end.failure;
@@ -108,12 +108,14 @@ impl TrackedConnection {
             received: connection.counters.received(),
             duration: now.saturating_duration_since(connection.accepted),
             stages,
-            resumes: opened.as_ref().map_or(0, |opened| {
-                opened.tunnel.resumes().saturating_sub(opened.resumes)
+            resumes: tunnel.zip(opened.as_ref()).map_or(0, |(tunnel, opened)| {
+                tunnel.resumes().saturating_sub(opened.resumes)
             }),
-            longest_stall: opened.as_ref().map_or(Duration::ZERO, |opened| {
-                opened.tunnel.longest_outage(opened.at)
-            }),
+            longest_stall: tunnel
+                .zip(opened.as_ref())
+                .map_or(Duration::ZERO, |(tunnel, opened)| {
+                    tunnel.longest_outage(opened.at)
+                }),
             peer: connection.peer(),
             target: Printable::of(&settings.target),
             node: tunnel.map(|tunnel| tunnel.node().into()),

@@ -1,0 +1,190 @@
+//! Opens connections through the relay of a forward.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use tokio::sync::{Notify, watch};
+
+use super::error::ConnectFailure;
+use super::pool_handle::SlotRefusal;
+use crate::bundle::event::End;
+use crate::bundle::record::FailureClass;
+use crate::bundle_driver::{BundleEnd, BundleHandle, Flow, OpenFlowError};
+use crate::config::Remote;
+use crate::error_class::ErrorClass;
+use crate::printable::Printable;
+
+/// Opens flows in the current bundle. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct BundleClient {
+    shared: Arc<Shared>,
+}
+
+/// What the clients and the task of the bundle share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// The current bundle.
+    pub(super) bundle: watch::Sender<Option<BundleHandle>>,
+    /// The last failure to reach the relay while there was no stripe.
+    pub(super) failure: watch::Sender<Option<Arc<Unreachable>>>,
+    /// Connections that use a bundle or wait for one.
+    users: AtomicUsize,
+    /// There is another user.
+    pub(super) changed: Notify,
+}
+
+/// Why the relay cannot be reached.
+#[derive(Debug)]
+pub(super) struct Unreachable {
+    pub(super) failure: ConnectFailure,
+    /// As in [`SlotRefusal`].
+    pub(super) omitted: Option<u64>,
+}
+
+/// A connection that the relay has connected.
+#[derive(Debug)]
+pub(super) struct OpenFlow {
+    pub(super) flow: Flow,
+    bundle: BundleHandle,
+    _user: User,
+}
+
+impl BundleClient {
+    pub(super) fn new() -> (Self, Arc<Shared>) {
+        let shared = Arc::new(Shared {
+            bundle: watch::Sender::new(None),
+            failure: watch::Sender::new(None),
+            users: AtomicUsize::new(0),
+            changed: Notify::new(),
+        });
+        let client = Self {
+            shared: Arc::clone(&shared),
+        };
+        (client, shared)
+    }
+
+    /// Lets the relay connect to a destination. The caller has a deadline.
+    ///
+    /// # Errors
+    ///
+    /// If the relay cannot be reached, or cannot connect.
+    pub(super) async fn open(&self, remote: &Remote) -> Result<OpenFlow, SlotRefusal> {
+        let Some((host, port)) = destination(remote) else {
+            return Err(SlotRefusal::internal());
+        };
+        let mut failures = self.shared.failure.subscribe();
+        let user = User::new(&self.shared);
+        let opened = tokio::select! {
+            biased;
+            opened = self.open_in_a_bundle(host, port, user) => return opened,
+            changed = failures.changed() => changed,
+        };
+        let failure = failures.borrow().clone();
+        Err(match failure.filter(|_| opened.is_ok()) {
+            Some(unreachable) => SlotRefusal {
+                omitted: unreachable.omitted,
+                ..SlotRefusal::of(unreachable.failure.clone())
+            },
+            None => SlotRefusal::stopping(),
+        })
+    }
+
+    async fn open_in_a_bundle(
+        &self,
+        host: &str,
+        port: u16,
+        user: User,
+    ) -> Result<OpenFlow, SlotRefusal> {
+        let mut bundles = self.shared.bundle.subscribe();
+        loop {
+            let is_usable = |bundle: &Option<BundleHandle>| {
+                bundle.as_ref().is_some_and(|bundle| bundle.end().is_none())
+            };
+            let bundle = bundles.wait_for(is_usable).await;
+            let Some(bundle) = bundle.ok().and_then(|bundle| bundle.clone()) else {
+                return Err(SlotRefusal::stopping());
+            };
+            match bundle.open(host, port).await {
+                Ok(flow) => {
+                    return Ok(OpenFlow {
+                        flow,
+                        bundle,
+                        _user: user,
+                    });
+                }
+                // The next bundle can open it: nothing was connected.
+                Err(OpenFlowError::Ended(BundleEnd::Ended(
+                    End::Closed | End::ClosedByPeer | End::Forgotten(_) | End::Lost,
+                ))) => {}
+                Err(error) => return Err(SlotRefusal::of(failure(&error))),
+            }
+        }
+    }
+}
+
+impl OpenFlow {
+    /// Returns why the bundle has ended, if it has: a reset flow was lost with it then.
+    pub(super) fn bundle_end(&self) -> Option<BundleEnd> {
+        self.bundle.end()
+    }
+
+    /// Returns true if the bundle has a stripe.
+    pub(super) fn is_connected(&self) -> bool {
+        !self.bundle.status().stripes.is_empty()
+    }
+}
+
+impl Shared {
+    /// Returns true if a connection uses a bundle or waits for one.
+    pub(super) fn is_used(&self) -> bool {
+        self.users.load(Relaxed) > 0
+    }
+}
+
+/// A connection that uses a bundle or waits for one.
+#[derive(Debug)]
+struct User {
+    shared: Arc<Shared>,
+}
+
+impl User {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.users.fetch_add(1, Relaxed);
+        shared.changed.notify_one();
+        Self {
+            shared: Arc::clone(shared),
+        }
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        self.shared.users.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Returns what the relay connects to. A port alone is one of the target.
+fn destination(remote: &Remote) -> Option<(&str, u16)> {
+    match remote {
+        Remote::Port(port) => Some(("127.0.0.1", *port)),
+        Remote::Host { host, port } => Some((host, *port)),
+        Remote::Document { .. } | Remote::Requested(_) => None,
+    }
+}
+
+fn failure(error: &OpenFlowError) -> ConnectFailure {
+    let class = match error {
+        OpenFlowError::Failed(class, _) => match class {
+            FailureClass::NotAllowed => ErrorClass::DestinationForbidden,
+            FailureClass::NotResolved => ErrorClass::DestinationNotFound,
+            FailureClass::Refused => ErrorClass::DestinationRefused,
+            FailureClass::Unreachable | FailureClass::TimedOut => ErrorClass::DestinationTimedOut,
+            FailureClass::Limit | FailureClass::Other => ErrorClass::RelayUnavailable,
+        },
+        OpenFlowError::Reset => ErrorClass::DestinationRefused,
+        OpenFlowError::Bundle(_) => ErrorClass::OutOfResources,
+        OpenFlowError::Ended(_) => ErrorClass::RelayUnavailable,
+    };
+    let text = Printable::of(format_args!("the relay on the target: {error}"));
+    ConnectFailure::Relay(class, text)
+}

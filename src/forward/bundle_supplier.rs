@@ -1,0 +1,247 @@
+//! Supplies the stripes of a bundle: starts their sessions, with pauses after failures.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+use tracing::{Instrument, debug, warn};
+
+use super::bundle_client::{Shared, Unreachable};
+use super::bundle_stripe::StripeStream;
+use super::error::{ConnectFailure, LogDedup};
+use super::pool_handle::{AcceptPermit, PoolHandle, SlotRefusal};
+use crate::bundle::event::StripeEnd;
+use crate::bundle::report::StripePhase;
+use crate::bundle_driver::{BundleHandle, StripeOutcome};
+use crate::clock;
+use crate::config;
+use crate::error_class::ErrorClass;
+use crate::printable::Printable;
+use crate::telemetry::ForwardMetrics;
+
+/// What the bundles of a forward need.
+#[derive(Debug)]
+pub(super) struct BundleContext {
+    pub(super) shared: Arc<Shared>,
+    pub(super) pool: Arc<PoolHandle>,
+    pub(super) metrics: Arc<ForwardMetrics>,
+    pub(super) settings: Arc<config::Forward>,
+    pub(super) relay: config::Relay,
+    pub(super) log_dedup: Mutex<LogDedup>,
+}
+
+impl BundleContext {
+    /// Reports that a stripe is missing. If it is the only one, connections do not wait for it.
+    pub(super) fn report(&self, failure: ConnectFailure, is_alone: bool) {
+        let mut log = self
+            .log_dedup
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let omitted = log.handle_failure(clock::now(), &failure, 1);
+        drop(log);
+        if is_alone {
+            let unreachable = Unreachable { failure, omitted };
+            self.shared
+                .failure
+                .send_replace(Some(Arc::new(unreachable)));
+        } else if let Some(omitted) = omitted {
+            let hint = failure.hint().unwrap_or_default();
+            let omitted = Some(omitted).filter(|omitted| *omitted > 0);
+            warn!(error = %failure, hint, omitted, "no further session to the relay; continuing with fewer");
+        }
+    }
+}
+
+/// Supplies the stripes of one bundle.
+pub(super) struct Supplier<'a> {
+    context: &'a BundleContext,
+    handle: &'a BundleHandle,
+    tasks: JoinSet<Event>,
+    /// Stripes that are being started.
+    starting: usize,
+    permit: Option<AcceptPermit>,
+    /// Failures in a row.
+    failures: u32,
+    /// No stripe is started before.
+    resume_at: Instant,
+}
+
+/// What has happened to a stripe.
+enum Event {
+    Started(Box<Result<StripeStream, SlotRefusal>>),
+    Ended {
+        outcome: StripeOutcome,
+        /// It was used for a while.
+        was_stable: bool,
+        has_received: bool,
+    },
+}
+
+impl<'a> Supplier<'a> {
+    pub(super) fn new(context: &'a BundleContext, handle: &'a BundleHandle) -> Self {
+        Self {
+            context,
+            handle,
+            tasks: JoinSet::new(),
+            starting: 0,
+            permit: None,
+            failures: 0,
+            resume_at: clock::now(),
+        }
+    }
+
+    /// Runs until the bundle has ended.
+    pub(super) async fn run(&mut self) {
+        loop {
+            let now = clock::now();
+            let is_idle = self.starting == 0 && self.context.shared.is_used();
+            let may_start = is_idle && self.resume_at <= now;
+            let pause = (is_idle && !may_start).then_some(self.resume_at);
+            tokio::select! {
+                Some(event) = self.tasks.join_next() => match event {
+                    Ok(event) => self.handle(event),
+                    Err(error) => {
+                        debug!(%error, "a task of a session to the relay has failed");
+                        self.starting = 0;
+                        self.handle_failure(None);
+                    }
+                },
+                missing = self.handle.wait_for_demand(), if may_start => match missing {
+                    Some(missing) => self.start(missing),
+                    None => return std::future::pending().await,
+                },
+                () = sleep_or_pending(pause) => {}
+                // A connection does not wait for the end of a pause without any stripe.
+                () = self.context.shared.changed.notified() => if self.is_alone() {
+                    self.resume_at = now;
+                },
+            }
+        }
+    }
+
+    fn start(&mut self, missing: usize) {
+        let permit = self.permit.get_or_insert_with(permit);
+        let deadline = clock::now() + self.context.settings.connect_timeout;
+        for _ in 0..missing {
+            let pool = Arc::clone(&self.context.pool);
+            let start = StripeStream::connect(pool, Arc::clone(permit), deadline);
+            self.tasks
+                .spawn(async move { Event::Started(Box::new(start.await)) }.in_current_span());
+            self.starting += 1;
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Started(started) => {
+                self.starting = self.starting.saturating_sub(1);
+                match *started {
+                    Ok(stream) => self.add(stream),
+                    Err(refusal) => self.handle_failure(Some(refusal.failure)),
+                }
+            }
+            Event::Ended {
+                outcome,
+                was_stable,
+                has_received,
+            } => {
+                debug!(%outcome, was_stable, "a session to the relay has ended");
+                match self.failure(&outcome, has_received) {
+                    Some(failure) => self.handle_failure(Some(failure)),
+                    None if was_stable => self.failures = 0,
+                    None if matches!(outcome, StripeOutcome::Closed(StripeEnd::Unneeded)) => {}
+                    None => self.handle_failure(None),
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, stream: StripeStream) {
+        let received = stream.has_received();
+        let Some(stripe) = self.handle.connect_stripe(stream) else {
+            debug!("the bundle takes no further session");
+            return self.handle_failure(None);
+        };
+        let begin = clock::now();
+        self.tasks.spawn(async move {
+            let outcome = stripe.ended().await;
+            Event::Ended {
+                outcome,
+                was_stable: clock::since(begin) >= STABLE,
+                has_received: received.load(Relaxed),
+            }
+        });
+    }
+
+    /// Returns the error if the end of a stripe says that there is no relay.
+    fn failure(&self, outcome: &StripeOutcome, has_received: bool) -> Option<ConnectFailure> {
+        let port = self.context.relay.port;
+        let text = match outcome {
+            StripeOutcome::Closed(StripeEnd::Handshake(_) | StripeEnd::NoWelcome) => Printable::of(
+                format_args!("port {port} on the target does not belong to a relay: {outcome}"),
+            ),
+            StripeOutcome::Closed(StripeEnd::Version(_) | StripeEnd::Refused(..)) => {
+                Printable::of(outcome)
+            }
+            StripeOutcome::Lost(why) if !has_received => Printable::of(format_args!(
+                "no relay answers on port {port} of the target: {why}"
+            )),
+            StripeOutcome::Lost(_)
+            | StripeOutcome::Closed(StripeEnd::Unneeded | StripeEnd::Silent) => return None,
+        };
+        Some(ConnectFailure::Relay(ErrorClass::RelayUnavailable, text))
+    }
+
+    /// Pauses before the next start. The failures of sessions that were started together count as
+    /// one.
+    fn handle_failure(&mut self, failure: Option<ConnectFailure>) {
+        let now = clock::now();
+        if self.resume_at <= now {
+            self.failures = self.failures.saturating_add(1);
+            self.resume_at = now + self.pause();
+        }
+        let Some(failure) = failure else { return };
+        if let ConnectFailure::Relay(..) = failure {
+            self.context.metrics.record_failure(failure.status(now));
+        }
+        self.context.report(failure, self.is_alone());
+    }
+
+    /// Returns the pause after the failures so far.
+    pub(super) fn pause(&self) -> Duration {
+        let doubled = 2_u32.saturating_pow(self.failures.min(10));
+        (FIRST_PAUSE * doubled / 2).min(MAX_PAUSE)
+    }
+
+    /// Returns true if no stripe carries records.
+    fn is_alone(&self) -> bool {
+        let stripes = self.handle.status().stripes;
+        let is_greeting = |phase| matches!(phase, StripePhase::Greeting);
+        stripes
+            .iter()
+            .all(|stripe| is_greeting(stripe.report.phase))
+    }
+}
+
+/// The permit of stripes, whose number is bounded otherwise.
+fn permit() -> AcceptPermit {
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned();
+    Arc::new(permit.expect("a new semaphore has a permit"))
+}
+
+async fn sleep_or_pending(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A stripe that lived this long counts as a success.
+const STABLE: Duration = Duration::from_secs(5);
+
+/// Pause before a stripe is started after a failure, initial and maximum.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(15);
