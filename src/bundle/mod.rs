@@ -130,6 +130,11 @@ impl Bundle {
         Self::new(now, Role::Daemon(id), options)
     }
 
+    /// Returns true if flows can be opened.
+    pub fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
     /// Creates the relay's end.
     pub fn relay(now: Instant, options: Options) -> Self {
         Self::new(now, Role::Relay, options)

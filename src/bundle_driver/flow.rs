@@ -132,9 +132,12 @@ impl Flow {
         });
     }
 
-    /// Returns true if the peer has received everything that was written, and the end.
+    /// Returns true if the peer has received everything that was written, and the end, and the flow
+    /// was not reset.
     pub fn is_received(&self) -> bool {
-        self.shared.lock().bundle.is_received(self.id)
+        let inner = self.shared.lock();
+        let slot = inner.flows.get(&self.id);
+        slot.is_some_and(|slot| !slot.is_closed()) && inner.bundle.is_received(self.id)
     }
 
     /// Aborts both directions.

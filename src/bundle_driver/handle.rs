@@ -87,15 +87,25 @@ impl BundleHandle {
         Poll::Pending
     }
 
-    /// Waits until there are fewer stripes than wanted, connecting ones included (daemon). Returns
-    /// how many are missing; `None` if the bundle has ended.
-    pub async fn wait_for_demand(&self) -> Option<usize> {
+    /// Waits until the bundle opens no more flows.
+    pub async fn closing(&self) {
+        let mut demand = self.shared.demand.subscribe();
+        let is_closing = demand.wait_for(|demand| !demand.is_open);
+        drop(is_closing.await);
+    }
+
+    /// Waits until there are fewer stripes than wanted, connecting ones and those that are being
+    /// started elsewhere (`starting`) included (daemon). Returns how many are missing; `None` if the
+    /// bundle has ended.
+    pub async fn wait_for_demand(&self, starting: usize) -> Option<usize> {
         let mut demand = self.shared.demand.subscribe();
         let missing = async {
             let demand = demand
-                .wait_for(|demand| demand.present < demand.wanted)
+                .wait_for(|demand| demand.present + starting < demand.wanted)
                 .await;
-            demand.ok().map(|demand| demand.wanted - demand.present)
+            demand
+                .ok()
+                .map(|demand| demand.wanted - demand.present - starting)
         };
         tokio::select! {
             biased;

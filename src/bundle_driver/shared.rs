@@ -45,6 +45,8 @@ pub(super) struct Shared {
 pub(super) struct Demand {
     pub(super) present: usize,
     pub(super) wanted: usize,
+    /// Flows can be opened.
+    pub(super) is_open: bool,
 }
 
 /// What the lock protects.
@@ -109,6 +111,7 @@ impl Shared {
         let demand = Demand {
             present: 0,
             wanted: bundle.stripes_wanted(),
+            is_open: bundle.is_open(),
         };
         let inner = Inner {
             bundle,
@@ -163,6 +166,7 @@ impl Shared {
         let demand = Demand {
             present: present.count(),
             wanted: inner.bundle.stripes_wanted(),
+            is_open: inner.bundle.is_open(),
         };
         self.demand
             .send_if_modified(|known| std::mem::replace(known, demand) != demand);

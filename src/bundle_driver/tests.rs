@@ -141,7 +141,7 @@ async fn a_dropped_driver_resets_its_flows_and_ends_its_stripes() {
     let mut ends = Ends::new(&Options::DEFAULT);
     let (stripe, _) = ends.connect();
     let (ours, theirs) = ends.flow().await;
-    let waiting = ends.daemon.wait_for_demand();
+    let waiting = ends.daemon.wait_for_demand(0);
 
     ends.drivers.shutdown().await;
 
@@ -231,14 +231,16 @@ async fn demand_follows_the_stripes() {
     };
     let ends = Ends::new(&options);
 
-    assert_eq!(ends.daemon.wait_for_demand().await, Some(2));
+    assert_eq!(ends.daemon.wait_for_demand(0).await, Some(2));
     let (first, _) = ends.connect();
-    assert_eq!(ends.daemon.wait_for_demand().await, Some(1));
+    assert_eq!(ends.daemon.wait_for_demand(0).await, Some(1));
+    let waiting = timeout(Duration::from_secs(3), ends.daemon.wait_for_demand(1)).await;
+    assert!(waiting.is_err());
     ends.connect();
-    let waiting = timeout(Duration::from_secs(3), ends.daemon.wait_for_demand()).await;
+    let waiting = timeout(Duration::from_secs(3), ends.daemon.wait_for_demand(0)).await;
     assert!(waiting.is_err());
 
     ends.daemon.close();
-    assert_eq!(ends.daemon.wait_for_demand().await, None);
+    assert_eq!(ends.daemon.wait_for_demand(0).await, None);
     drop(first);
 }

@@ -7,8 +7,10 @@ use tokio::sync::{Notify, watch};
 
 use super::error::ConnectFailure;
 use super::pool_handle::SlotRefusal;
+use crate::bundle::error::OpenError;
 use crate::bundle::event::End;
 use crate::bundle::record::FailureClass;
+use crate::bundle::report::StripePhase;
 use crate::bundle_driver::{BundleEnd, BundleHandle, Flow, OpenFlowError};
 use crate::config::Remote;
 use crate::error_class::ErrorClass;
@@ -116,6 +118,12 @@ impl BundleClient {
                 Err(OpenFlowError::Ended(BundleEnd::Ended(
                     End::Closed | End::ClosedByPeer | End::Forgotten(_) | End::Lost,
                 ))) => {}
+                // It is closing, and is replaced.
+                Err(OpenFlowError::Bundle(OpenError::Ended)) => {
+                    if bundles.changed().await.is_err() {
+                        return Err(SlotRefusal::stopping());
+                    }
+                }
                 Err(error) => return Err(SlotRefusal::of(failure(&error))),
             }
         }
@@ -128,9 +136,13 @@ impl OpenFlow {
         self.bundle.end()
     }
 
-    /// Returns true if the bundle has a stripe.
+    /// Returns true if the bundle has a stripe that carries records.
     pub(super) fn is_connected(&self) -> bool {
-        !self.bundle.status().stripes.is_empty()
+        let stripes = self.bundle.status().stripes;
+        let is_greeting = |phase| matches!(phase, StripePhase::Greeting);
+        stripes
+            .iter()
+            .any(|stripe| !is_greeting(stripe.report.phase))
     }
 }
 

@@ -43,6 +43,10 @@ pub(super) async fn transfer(
 ) -> TransferEnd {
     let end = exchange(connection, flow, idle, active).await;
     match end {
+        // stdin was read further than the flow took.
+        TransferEnd::Ended if active.counters.read() != active.counters.sent() => {
+            TransferEnd::UploadIncomplete
+        }
         TransferEnd::Ended => tokio::select! {
             biased;
             () = received(flow) => end,
@@ -85,6 +89,8 @@ async fn exchange(
             Download::Ended if connection.finish() => tokio::select! {
                 up = uploading => up.into(),
                 () = flow.flow.aborted() => TransferEnd::Reset,
+                // A client that does not notice the end holds its slot no longer.
+                () = until_idle(flow, idle) => TransferEnd::Ended,
             },
             Download::Ended => TransferEnd::Ended,
             Download::Reset => TransferEnd::Reset,

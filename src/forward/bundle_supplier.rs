@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
-use tracing::{Instrument, debug, warn};
+use tracing::{Instrument, debug, error, warn};
 
 use super::bundle_client::{Shared, Unreachable};
 use super::bundle_stripe::StripeStream;
@@ -19,6 +19,7 @@ use crate::bundle_driver::{BundleHandle, StripeOutcome};
 use crate::clock;
 use crate::config;
 use crate::error_class::ErrorClass;
+use crate::panics::caught;
 use crate::printable::Printable;
 use crate::telemetry::ForwardMetrics;
 
@@ -97,19 +98,18 @@ impl<'a> Supplier<'a> {
     pub(super) async fn run(&mut self) {
         loop {
             let now = clock::now();
-            let is_idle = self.starting == 0 && self.context.shared.is_used();
-            let may_start = is_idle && self.resume_at <= now;
-            let pause = (is_idle && !may_start).then_some(self.resume_at);
+            let is_wanted = self.context.shared.is_used();
+            let may_start = is_wanted && self.resume_at <= now;
+            let pause = (is_wanted && !may_start).then_some(self.resume_at);
             tokio::select! {
                 Some(event) = self.tasks.join_next() => match event {
                     Ok(event) => self.handle(event),
                     Err(error) => {
                         debug!(%error, "a task of a session to the relay has failed");
-                        self.starting = 0;
                         self.handle_failure(None);
                     }
                 },
-                missing = self.handle.wait_for_demand(), if may_start => match missing {
+                missing = self.handle.wait_for_demand(self.starting), if may_start => match missing {
                     Some(missing) => self.start(missing),
                     None => return std::future::pending().await,
                 },
@@ -128,8 +128,14 @@ impl<'a> Supplier<'a> {
         for _ in 0..missing {
             let pool = Arc::clone(&self.context.pool);
             let start = StripeStream::connect(pool, Arc::clone(permit), deadline);
-            self.tasks
-                .spawn(async move { Event::Started(Box::new(start.await)) }.in_current_span());
+            let start = async move {
+                let started = caught(start).await;
+                Event::Started(Box::new(started.unwrap_or_else(|panic| {
+                    error!(%panic, "the start of a session to the relay panicked");
+                    Err(SlotRefusal::internal())
+                })))
+            };
+            self.tasks.spawn(start.in_current_span());
             self.starting += 1;
         }
     }
@@ -151,7 +157,13 @@ impl<'a> Supplier<'a> {
                 debug!(%outcome, was_stable, "a session to the relay has ended");
                 match self.failure(&outcome, has_received) {
                     Some(failure) => self.handle_failure(Some(failure)),
-                    None if was_stable => self.failures = 0,
+                    None if was_stable => {
+                        self.failures = 0;
+                        // The pause was that of a further session; now all are lost.
+                        if self.is_alone() {
+                            self.resume_at = clock::now();
+                        }
+                    }
                     None if matches!(outcome, StripeOutcome::Closed(StripeEnd::Unneeded)) => {}
                     None => self.handle_failure(None),
                 }
@@ -207,7 +219,9 @@ impl<'a> Supplier<'a> {
         if let ConnectFailure::Relay(..) = failure {
             self.context.metrics.record_failure(failure.status(now));
         }
-        self.context.report(failure, self.is_alone());
+        // Others may still reach the relay.
+        let is_last = self.starting == 0 && self.handle.status().stripes.is_empty();
+        self.context.report(failure, is_last);
     }
 
     /// Returns the pause after the failures so far.

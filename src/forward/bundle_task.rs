@@ -122,7 +122,12 @@ impl BundleTask {
         };
         let options = Options {
             max_stripes: self.0.relay.stripes,
-            keep: self.0.settings.resume_timeout,
+            // It must outlive the start of its first session.
+            keep: self
+                .0
+                .settings
+                .resume_timeout
+                .max(self.0.settings.connect_timeout),
             ..Options::DEFAULT
         };
         let (handle, driver) = bundle_driver::daemon(BundleId::new(id), options);
@@ -140,6 +145,12 @@ impl BundleTask {
                 false
             }
             () = wait_for_end(ended) => false,
+            // The next bundle can only be used after it: clients that do not read must not delay that.
+            () = handle.closing() => {
+                let drained = timeout(DRAIN_TIMEOUT, &mut driving).await;
+                info!(is_drained = drained.is_ok(), "the relay has ended the bundle");
+                true
+            }
         };
         if has_ended {
             // It cannot end at once again and again.
@@ -208,6 +219,9 @@ async fn pause_unless_ended(pause: Duration, ended: &mut watch::Receiver<bool>) 
 /// How often it is checked whether the relay knows the end of each flow, and the pause between.
 const FLUSH_CHECKS: u32 = 50;
 const FLUSH_PAUSE: Duration = Duration::from_millis(20);
+
+/// Time for clients to read what has arrived when the relay has ended a bundle.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time for the relay to confirm the end of a bundle.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

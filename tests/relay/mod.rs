@@ -92,7 +92,7 @@ impl Daemon {
 
 /// Connects stripes while some are missing.
 async fn connect(handle: BundleHandle, agent: SocketAddr) {
-    while handle.wait_for_demand().await.is_some() {
+    while handle.wait_for_demand(0).await.is_some() {
         if let Ok(stream) = TcpStream::connect(agent).await {
             handle.connect_stripe(stream);
         }
