@@ -219,8 +219,13 @@ impl<'a> Supplier<'a> {
         if let ConnectFailure::Relay(..) = failure {
             self.context.metrics.record_failure(failure.status(now));
         }
-        // Others may still reach the relay.
-        let is_last = self.starting == 0 && self.handle.status().stripes.is_empty();
+        // Others may still reach the relay. A stripe that got through to another program is no better
+        // if it is started again.
+        let is_last = if matches!(failure, ConnectFailure::Relay(..)) {
+            self.handle.status().stripes.is_empty()
+        } else {
+            self.tasks.is_empty()
+        };
         self.context.report(failure, is_last);
     }
 

@@ -41,7 +41,8 @@ async fn a_forward_whose_warm_sessions_cannot_be_started_is_not_ready() {
     let warming = fixture.get("/readiness/w");
 
     assert_eq!(warming.status, 503, "{}", warming.body);
-    fixture.refuse_next();
+    // One refusal could be that of the warm session, which is tried again and again.
+    fixture.simulator.set_offline(TARGET, true);
     assert_reset(connect(fixture.forward));
     until("the warm session has failed", || {
         let status = fixture.get("/status").body;
