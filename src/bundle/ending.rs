@@ -40,11 +40,12 @@ impl Bundle {
 
     /// The peer has ended the bundle, and this end has received everything. Flows whose bytes are
     /// complete are read to their end; others are reset.
-    pub(super) fn handle_goodbye(&mut self) {
+    pub(super) fn handle_goodbye(&mut self, now: Instant) {
         if self.phase != Phase::Open {
             return self.end(End::ClosedByPeer);
         }
         self.phase = Phase::Draining;
+        self.alone_since.get_or_insert(now);
         let ids: Vec<FlowId> = self.flows.keys().copied().collect();
         for id in ids {
             match self.flows.get_mut(&id) {

@@ -125,7 +125,7 @@ impl Bundle {
                 }
             }
             Record::Goodbye(GoodbyeClass::Stripe, _) => self.handle_stripe_goodbye(now, id),
-            Record::Goodbye(GoodbyeClass::Bundle, _) => self.handle_goodbye(),
+            Record::Goodbye(GoodbyeClass::Bundle, _) => self.handle_goodbye(now),
             Record::Goodbye(GoodbyeClass::Error, text) => self.end(End::ErrorAtPeer(text)),
             Record::Open(..)
             | Record::Opened(_)

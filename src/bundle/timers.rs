@@ -6,7 +6,7 @@ use super::event::{End, StripeEnd};
 use super::ids::StripeId;
 use super::limits::{IDLE_PING_AFTER, PING_AFTER};
 use super::stripe::{Ping, Stripe, StripeState};
-use super::{Bundle, Phase};
+use super::{Bundle, Phase, Role};
 
 impl Bundle {
     /// Returns when [`Bundle::handle_timeout`] must be called. A time in the past is due now.
@@ -85,6 +85,10 @@ impl Bundle {
     fn lost_at(&self) -> Option<Instant> {
         match self.phase {
             Phase::Open => Some(self.alone_since? + self.options.keep),
+            // A destination that takes nothing must not keep it. The daemon has a limit of its own.
+            Phase::Draining if self.role == Role::Relay => {
+                Some(self.alone_since? + self.options.keep)
+            }
             Phase::Closing(_) | Phase::Draining | Phase::Ended => None,
         }
     }

@@ -89,10 +89,20 @@ async fn serve_flows(bundles: &Arc<Bundles>, handle: &BundleHandle) {
                 Some(flow) if bundles.is_stopping() => {
                     flow.fail(FailureClass::Other, "the relay is stopping".into());
                 }
-                Some(flow) => {
-                    let task = flow_task::run(Arc::clone(bundles), flow);
-                    tasks.spawn(task.in_current_span());
-                }
+                Some(flow) => match Arc::clone(&bundles.flow_slots).try_acquire_owned() {
+                    Ok(slot) => {
+                        let task = flow_task::run(Arc::clone(bundles), flow);
+                        let task = async move {
+                            task.await;
+                            drop(slot);
+                        };
+                        tasks.spawn(task.in_current_span());
+                    }
+                    Err(_) => flow.fail(
+                        FailureClass::Limit,
+                        "too many connections through this relay".into(),
+                    ),
+                },
                 None => break,
             },
             Some(_) = tasks.join_next() => {}

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tracing::{debug, warn};
 
 use super::RelayOptions;
@@ -31,6 +31,8 @@ pub(super) struct Bundles {
     is_stopping: AtomicBool,
     /// A flow or a bundle has ended.
     changed: Notify,
+    /// Bounds the flows of all bundles together.
+    pub(super) flow_slots: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +70,7 @@ impl Bundles {
             created,
             is_stopping: AtomicBool::new(false),
             changed: Notify::new(),
+            flow_slots: Arc::new(Semaphore::new(MAX_FLOWS)),
         });
         (bundles, receiver)
     }
@@ -235,3 +238,6 @@ fn text_of(class: RefusalClass) -> &'static str {
 
 /// How often the remaining flows are counted.
 const DRAIN_POLL: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Maximum number of flows in all bundles: a quarter of the file descriptors that the unit allows.
+const MAX_FLOWS: usize = 16 * 1024;

@@ -8,8 +8,10 @@
 //! A destination that takes no more bytes may still send some, which the client must get. So what
 //! the client sends is discarded then, until one of them ends.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
@@ -127,14 +129,20 @@ impl Outcome {
 }
 
 async fn copy_both(flow: &Flow, socket: &Socket, metrics: &Metrics) -> Outcome {
-    let mut sending = pin!(send(flow, socket, metrics));
-    let mut receiving = pin!(receive(flow, socket, metrics));
+    let is_lost = AtomicBool::new(false);
+    let mut sending = pin!(send(flow, socket, metrics, &is_lost));
+    let mut receiving = pin!(receive(flow, socket, metrics, &is_lost));
     tokio::select! {
         sent = &mut sending => match sent {
             Sent::Reset => Outcome::ResetByDaemon,
-            Sent::Complete => match receiving.await {
-                Ok(()) => Outcome::Complete,
-                Err(outcome) => outcome,
+            Sent::Complete => tokio::select! {
+                biased;
+                received = &mut receiving => match received {
+                    Ok(()) => Outcome::Complete,
+                    Err(outcome) => outcome,
+                },
+                // The destination may be silent for ever.
+                () = flow.aborted() => Outcome::ResetByDaemon,
             },
             Sent::NotTaken => discard_while(flow, receiving).await,
         },
@@ -195,7 +203,7 @@ enum Sent {
     NotTaken,
 }
 
-async fn send(flow: &Flow, socket: &Socket, metrics: &Metrics) -> Sent {
+async fn send(flow: &Flow, socket: &Socket, metrics: &Metrics, is_lost: &AtomicBool) -> Sent {
     loop {
         match flow.read(MAX_COPY).await {
             FlowRead::Data(bytes) => {
@@ -203,7 +211,10 @@ async fn send(flow: &Flow, socket: &Socket, metrics: &Metrics) -> Sent {
                     written = socket.write_all(&bytes) => written,
                     () = flow.aborted() => return Sent::Reset,
                 };
-                if written.is_err() {
+                if let Err(error) = written {
+                    // The kernel reports a reset once; a read after this would look like an end.
+                    // With EPIPE the destination had ended before.
+                    is_lost.store(error.kind() != io::ErrorKind::BrokenPipe, Relaxed);
                     return Sent::NotTaken;
                 }
                 metrics.sent.add(bytes.len() as u64);
@@ -219,9 +230,17 @@ async fn send(flow: &Flow, socket: &Socket, metrics: &Metrics) -> Sent {
     }
 }
 
-async fn receive(flow: &Flow, socket: &Socket, metrics: &Metrics) -> Result<(), Outcome> {
+async fn receive(
+    flow: &Flow,
+    socket: &Socket,
+    metrics: &Metrics,
+    is_lost: &AtomicBool,
+) -> Result<(), Outcome> {
     loop {
         match socket.read(MAX_COPY).await {
+            Ok(bytes) if bytes.is_empty() && is_lost.load(Relaxed) => {
+                return Err(Outcome::ResetByDestination);
+            }
             Ok(bytes) if bytes.is_empty() => {
                 flow.finish();
                 return Ok(());

@@ -122,9 +122,10 @@ fn is_local(address: IpAddr) -> bool {
     }
 }
 
-/// The instance metadata service of EC2 over IPv6; that over IPv4 is link-local.
+/// The services that EC2 has for its instances over IPv6, such as metadata and credentials; those
+/// over IPv4 are link-local.
 fn is_metadata(address: &std::net::Ipv6Addr) -> bool {
-    address.segments() == [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254]
+    address.segments()[..2] == [0xfd00, 0xec2]
 }
 
 #[cfg(test)]
