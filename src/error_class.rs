@@ -100,7 +100,7 @@ classes! {
         "check host and port, and the security groups, routes and firewalls between the target and the destination";
     RelayUnavailable 69
         "The port of `relay` on the target does not belong to a relay that this program can use."
-        "install ssm-proxyd on the target and run `ssm-proxyd relay --listen 127.0.0.1:PORT --allow HOST:PORT` there, or correct `relay`";
+        "install ssm-proxyd on the target and run `ssm-proxyd relay` there, or correct `relay`";
     DestinationForbidden 69
         "The agent does not connect to this address: loopback, metadata and credential services are forbidden."
         "for a port of the target itself write only the port: `remote = 5432`; other forbidden addresses cannot be reached";

@@ -216,7 +216,11 @@ impl Handler {
         let counters = &active.counters;
         let outcome = tokio::select! {
             outcome = relay(&connection, first, &stream, self.timeouts, active) => outcome,
-            () = stopped(&mut stop, counters) => Outcome::Stopped,
+            // The client of an upload that is cut has closed before.
+            () = stopped(&mut stop, counters) => match active.is_flushing() {
+                true => Outcome::UploadIncomplete,
+                false => Outcome::Stopped,
+            },
             () = active.close_requested() => Outcome::ClosedByOperator,
             never = self.log_on_dump(|| log_open(active)) => match never {},
         };
@@ -294,6 +298,7 @@ impl Handler {
                     () = sleep_or_pending(self.timeouts.flush_total) => Err(NOT_TAKEN.to_owned()),
                 }
             }
+            Outcome::UploadIncomplete if stop.is_stopping() => Err(STOPPING.to_owned()),
             Outcome::UploadIncomplete => Err(NOT_TAKEN.to_owned()),
             Outcome::DestinationClosed | Outcome::EndedEarly => classify(stream.upload()),
             Outcome::StreamLost(_) | Outcome::Stopped | Outcome::ClosedByOperator => Ok(()),

@@ -93,6 +93,7 @@ fn every_example_is_valid() {
             let others = match setting.key {
                 "mode" => others.replace("listen = 5432", "listen = \"unix:/run/db.sock\""),
                 "max_streams" | "max_session_age" => format!("{others}\nsessions = \"shared\""),
+                "stripes" => format!("{others}\nrelay = 7400"),
                 "parameters" => others.replace("remote = \"", "document = \"Ours:"),
                 _ => others,
             };

@@ -266,7 +266,7 @@ impl ActiveConnection {
     }
 
     /// Returns true if the client has closed and its last bytes are being delivered.
-    fn is_flushing(&self) -> bool {
+    pub(super) fn is_flushing(&self) -> bool {
         matches!(self.current().position, Position::Open(Phase::Flushing))
     }
 
