@@ -360,3 +360,11 @@ fn token_of(command: &Command) -> String {
 }
 
 const VARIABLE: &str = "AWS_SSM_START_SESSION_RESPONSE";
+
+/// Copies the program by a process of its own: other tests start processes meanwhile, which would
+/// inherit an open copy, and a file that is open for writing cannot be executed.
+fn copy_program(to: &Path) {
+    let mut copy = Command::new("cp");
+    copy.arg(env!("CARGO_BIN_EXE_ssm-proxyd")).arg(to);
+    assert!(copy.status().unwrap().success());
+}

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::json;
 use ssm_proxyd::sim::{Options, ServerKind};
 
-use super::{Fixture, VARIABLE, port_request};
+use super::{Fixture, VARIABLE, copy_program, port_request};
 use crate::cli::ended;
 use crate::support::daemon_process::{assert_clean, assert_echo, connect};
 use crate::support::documents::{DATABASE, with_documents};
@@ -180,8 +180,7 @@ async fn a_copy_of_the_program_is_no_official_plugin() {
     let fixture = Fixture::new(Options::default()).await;
     let copies = fixture.home.path().join("copies");
     std::fs::create_dir(&copies).unwrap();
-    let copy = copies.join("session-manager-plugin");
-    std::fs::copy(env!("CARGO_BIN_EXE_ssm-proxyd"), copy).unwrap();
+    copy_program(&copies.join("session-manager-plugin"));
     let path = std::env::join_paths([fixture.links(), copies]).unwrap();
     let response = start_session_with(&fixture.simulator, &port_request(9)).await;
     let mut command = fixture.call(&[&response.to_string(), "us-east-1", "StartSession", ""]);

@@ -14,7 +14,7 @@ use serde_json::json;
 use ssm_proxyd::sim::{Options, ServerKind};
 
 use super::aws_cli::path_with;
-use super::{Fixture, VARIABLE, opened, port_request};
+use super::{Fixture, VARIABLE, copy_program, opened, port_request};
 use crate::cli::ended;
 use crate::support::daemon_process::{assert_echo, connect, free_address};
 use crate::support::in_process::{TARGET, destination, until};
@@ -30,7 +30,7 @@ async fn copies_of_the_program_do_not_hide_the_official_plugin() {
         directory.join("session-manager-plugin")
     });
     for copy in &plugins[..2] {
-        fs::copy(env!("CARGO_BIN_EXE_ssm-proxyd"), copy).unwrap();
+        copy_program(copy);
     }
     script(&plugins[2], "echo official");
     let path = [fixture.links()].into_iter().chain(directories);
