@@ -15,6 +15,7 @@ use crate::bundle::error::OpenError;
 use crate::bundle::handshake::{Hello, RefusalClass};
 use crate::bundle::ids::StripeId;
 use crate::bundle::record::FailureClass;
+use crate::bundle::report::StripePhase;
 use crate::printable::Printable;
 
 /// A bundle that a driver runs. Clones are the same bundle. Dropping it does not end the bundle.
@@ -85,6 +86,13 @@ impl BundleHandle {
         }
         inner.wait_for_incoming(context);
         Poll::Pending
+    }
+
+    /// Returns true if a stripe carries records.
+    pub fn is_connected(&self) -> bool {
+        let stripes = self.status().stripes;
+        let mut phases = stripes.iter().map(|stripe| stripe.report.phase);
+        phases.any(|phase| !matches!(phase, StripePhase::Greeting))
     }
 
     /// Waits until the bundle opens no more flows.

@@ -10,7 +10,6 @@ use super::pool_handle::SlotRefusal;
 use crate::bundle::error::OpenError;
 use crate::bundle::event::End;
 use crate::bundle::record::FailureClass;
-use crate::bundle::report::StripePhase;
 use crate::bundle_driver::{BundleEnd, BundleHandle, Flow, OpenFlowError};
 use crate::config::Remote;
 use crate::error_class::ErrorClass;
@@ -138,11 +137,7 @@ impl OpenFlow {
 
     /// Returns true if the bundle has a stripe that carries records.
     pub(super) fn is_connected(&self) -> bool {
-        let stripes = self.bundle.status().stripes;
-        let is_greeting = |phase| matches!(phase, StripePhase::Greeting);
-        stripes
-            .iter()
-            .any(|stripe| !is_greeting(stripe.report.phase))
+        self.bundle.is_connected()
     }
 }
 

@@ -14,7 +14,6 @@ use super::bundle_stripe::StripeStream;
 use super::error::{ConnectFailure, LogDedup};
 use super::pool_handle::{AcceptPermit, PoolHandle, SlotRefusal};
 use crate::bundle::event::StripeEnd;
-use crate::bundle::report::StripePhase;
 use crate::bundle_driver::{BundleHandle, StripeOutcome};
 use crate::clock;
 use crate::config;
@@ -115,7 +114,7 @@ impl<'a> Supplier<'a> {
                 },
                 () = sleep_or_pending(pause) => {}
                 // A connection does not wait for the end of a pause without any stripe.
-                () = self.context.shared.changed.notified() => if self.is_alone() {
+                () = self.context.shared.changed.notified() => if !self.handle.is_connected() {
                     self.resume_at = now;
                 },
             }
@@ -160,7 +159,7 @@ impl<'a> Supplier<'a> {
                     None if was_stable => {
                         self.failures = 0;
                         // The pause was that of a further session; now all are lost.
-                        if self.is_alone() {
+                        if !self.handle.is_connected() {
                             self.resume_at = clock::now();
                         }
                     }
@@ -233,15 +232,6 @@ impl<'a> Supplier<'a> {
     pub(super) fn pause(&self) -> Duration {
         let doubled = 2_u32.saturating_pow(self.failures.min(10));
         (FIRST_PAUSE * doubled / 2).min(MAX_PAUSE)
-    }
-
-    /// Returns true if no stripe carries records.
-    fn is_alone(&self) -> bool {
-        let stripes = self.handle.status().stripes;
-        let is_greeting = |phase| matches!(phase, StripePhase::Greeting);
-        stripes
-            .iter()
-            .all(|stripe| is_greeting(stripe.report.phase))
     }
 }
 

@@ -21,7 +21,7 @@ use super::outcome::Outcome;
 use super::pool_handle::SlotRefusal;
 use super::relay::NOT_TAKEN;
 use super::shutdown::{ShutdownWatch, stopped};
-use super::stdio_forward::{CloseReason, StdioError, StdioStage};
+use super::stdio_forward::{CloseReason, StdioError, StdioStage, unless_left};
 use crate::clock;
 use crate::error_class::ErrorClass;
 use crate::printable::Printable;
@@ -85,23 +85,10 @@ impl Handler {
         mut stop: ShutdownWatch,
         progress: &watch::Sender<StdioStage>,
     ) -> CloseReason {
-        let opened = tokio::select! {
-            opened = self.open_relayed(client, tracked.active()) => opened,
-            () = stop.draining() => return CloseReason::Stopped,
-            () = connection.client_closed() => {
-                tracked.record(End::new(EndReason::ClientLeft));
-                return CloseReason::ReaderClosed;
-            }
-        };
-        let opened = match opened {
+        let opened = self.open_relayed(client, tracked.active());
+        let opened = match unless_left(opened, tracked, &connection, &mut stop).await {
             Ok(opened) => opened,
-            Err(refusal) => {
-                let error = StdioError::before(&refusal.failure);
-                // Not a warning: the error is shown to the user.
-                let omitted = None;
-                tracked.record(SlotRefusal { omitted, ..refusal }.end());
-                return CloseReason::Failed(error);
-            }
+            Err(reason) => return reason,
         };
         progress.send_replace(StdioStage::Open);
         let end = self

@@ -20,7 +20,7 @@ use super::Context;
 use super::access_log::End;
 use super::bundle_task::BundleTask;
 use super::client::{Connection, Stdio, StdioIoError, StdioIoErrors};
-use super::connections::ConnectionTable;
+use super::connections::{ConnectionTable, TrackedConnection};
 use super::error::{ConnectFailure, RepeatedLines};
 use super::explainer::Explainer;
 use super::handler::{Handler, timeouts};
@@ -163,23 +163,10 @@ async fn serve(
     else {
         return CloseReason::Stopped;
     };
-    let opened = tokio::select! {
-        opened = handler.open(active, &slot, None) => opened,
-        () = stop.draining() => return CloseReason::Stopped,
-        () = connection.client_closed() => {
-            tracked.record(End::new(EndReason::ClientLeft));
-            return CloseReason::ReaderClosed;
-        }
-    };
-    let opened = match opened {
+    let opened = handler.open(active, &slot, None);
+    let opened = match unless_left(opened, &tracked, &connection, &mut stop).await {
         Ok(opened) => opened,
-        Err(refusal) => {
-            let error = StdioError::before(&refusal.failure);
-            // Not a warning: the error is shown to the user.
-            let omitted = None;
-            tracked.record(SlotRefusal { omitted, ..refusal }.end());
-            return CloseReason::Failed(error);
-        }
+        Err(reason) => return reason,
     };
     progress.send_replace(StdioStage::Open);
     match handler.relay(&tracked, connection, opened, stop).await {
@@ -193,6 +180,30 @@ async fn serve(
         }
         (Outcome::Stopped | Outcome::ClosedByOperator, _) => CloseReason::Stopped,
     }
+}
+
+/// Waits for the stream of stdin and stdout, unless the reader of stdout leaves or the forward stops.
+pub(super) async fn unless_left<T>(
+    opened: impl Future<Output = Result<T, SlotRefusal>>,
+    tracked: &TrackedConnection,
+    connection: &Connection,
+    stop: &mut ShutdownWatch,
+) -> Result<T, CloseReason> {
+    let opened = tokio::select! {
+        opened = opened => opened,
+        () = stop.draining() => return Err(CloseReason::Stopped),
+        () = connection.client_closed() => {
+            tracked.record(End::new(EndReason::ClientLeft));
+            return Err(CloseReason::ReaderClosed);
+        }
+    };
+    opened.map_err(|refusal| {
+        let error = StdioError::before(&refusal.failure);
+        // Not a warning: the error is shown to the user.
+        let omitted = None;
+        tracked.record(SlotRefusal { omitted, ..refusal }.end());
+        CloseReason::Failed(error)
+    })
 }
 
 /// Progress of the connection.
