@@ -1,39 +1,14 @@
 //! Forwards whose connections go through a relay: a simulator whose agents connect to a relay process.
 
-use std::net::SocketAddr;
-
 use ssm_proxyd::sim::{ApiFault, OneOffFault, Operation, ServerKind, Simulator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::relay::Relay;
 use crate::support::daemon_process::DaemonProcess;
 use crate::support::in_process::{InProcess, TARGET, destination, unpaced, until};
 use crate::support::payload::{assert_whole, pattern};
-use crate::support::process::{Process, ssm_proxyd};
 use crate::support::transfer::{abort, request};
-
-/// A relay process, and its port.
-struct Relay {
-    process: Process,
-    port: u16,
-}
-
-impl Relay {
-    fn start() -> Self {
-        Self::allowing("127.0.0.0/8:*")
-    }
-
-    fn allowing(rule: &str) -> Self {
-        let mut command = ssm_proxyd();
-        command.args(["relay", "--listen", "127.0.0.1:0", "--allow", rule]);
-        let mut process = Process::start(&mut command);
-        let ready = process.stderr.wait_for("relay ready");
-        let address = ready.split("address=").nth(1).unwrap();
-        let address: SocketAddr = address.split_whitespace().next().unwrap().parse().unwrap();
-        let port = address.port();
-        Self { process, port }
-    }
-}
 
 /// A forward through the relay to a port of the target.
 fn forward(relay: u16, destination: u16, keys: &str) -> String {
@@ -46,7 +21,7 @@ fn forward(relay: u16, destination: u16, keys: &str) -> String {
 async fn served(relay: &Relay) -> (InProcess, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let fixture = InProcess::with(unpaced(), &forward(relay.port, port, "")).await;
+    let fixture = InProcess::with(unpaced(), &forward(relay.address.port(), port, "")).await;
     (fixture, listener)
 }
 
@@ -58,9 +33,9 @@ async fn connected(fixture: &InProcess, listener: &TcpListener) -> (TcpStream, T
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_through_a_relay_use_the_sessions_of_one_bundle() {
-    let relay = Relay::start();
+    let relay = Relay::local();
     let echo = destination(ServerKind::Echo).await;
-    let settings = forward(relay.port, echo.address().port(), "stripes = 1");
+    let settings = forward(relay.address.port(), echo.address().port(), "stripes = 1");
     let fixture = InProcess::with(unpaced(), &settings).await;
 
     for _ in 0..5 {
@@ -73,7 +48,7 @@ async fn connections_through_a_relay_use_the_sessions_of_one_bundle() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_direction_ends_for_itself() {
-    let relay = Relay::start();
+    let relay = Relay::local();
     let (fixture, listener) = served(&relay).await;
     let (mut client, mut server) = connected(&fixture, &listener).await;
 
@@ -95,7 +70,7 @@ async fn each_direction_ends_for_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn resets_are_passed_on_in_both_directions() {
-    let relay = Relay::start();
+    let relay = Relay::local();
     let (fixture, listener) = served(&relay).await;
 
     let (mut client, server) = connected(&fixture, &listener).await;
@@ -111,7 +86,7 @@ async fn resets_are_passed_on_in_both_directions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_are_exact_while_sessions_are_lost() {
     const LEN: usize = 6 << 20;
-    let relay = Relay::start();
+    let relay = Relay::local();
     let (fixture, listener) = served(&relay).await;
     let (client, server) = connected(&fixture, &listener).await;
     let (up, down) = (pattern(1, LEN), pattern(2, LEN));
@@ -154,17 +129,13 @@ async fn bytes_are_exact_while_sessions_are_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_relay_resets_its_connections_and_its_successor_serves() {
-    let mut relay = Relay::start();
+    let mut relay = Relay::local();
     let (fixture, listener) = served(&relay).await;
     let (mut client, _server) = connected(&fixture, &listener).await;
 
     relay.process.signal("KILL");
     relay.process.wait();
-    let mut command = ssm_proxyd();
-    let address = format!("127.0.0.1:{}", relay.port);
-    command.args(["relay", "--listen", &address, "--allow", "127.0.0.0/8:*"]);
-    let mut successor = Process::start(&mut command);
-    successor.stderr.wait_for("relay ready");
+    let _successor = Relay::listening(&relay.address.to_string(), &["--allow", "127.0.0.0/8:*"]);
 
     client.read(&mut [0]).await.unwrap_err();
     let (mut client, mut server) = connected(&fixture, &listener).await;
@@ -192,7 +163,7 @@ async fn a_port_without_a_relay_is_reported() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_the_relay_does_not_allow_is_reset() {
-    let relay = Relay::allowing("127.0.0.1:1");
+    let relay = Relay::start(&["--allow", "127.0.0.1:1"]);
     let (fixture, _listener) = served(&relay).await;
 
     request(fixture.address(), b"hello").await.unwrap_err();
@@ -203,7 +174,7 @@ async fn a_destination_that_the_relay_does_not_allow_is_reset() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_session_is_enough_if_no_other_can_be_started() {
     const LEN: usize = 4 << 20;
-    let relay = Relay::start();
+    let relay = Relay::local();
     let (fixture, listener) = served(&relay).await;
     let (mut client, mut server) = connected(&fixture, &listener).await;
     let code = "AccessDeniedException".to_owned();

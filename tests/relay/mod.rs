@@ -24,17 +24,17 @@ use self::agent::Agent;
 use crate::support::process::{Process, ssm_proxyd};
 
 /// A relay process.
-struct Relay {
-    process: Process,
-    address: SocketAddr,
+pub(crate) struct Relay {
+    pub(crate) process: Process,
+    pub(crate) address: SocketAddr,
 }
 
 impl Relay {
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::listening("127.0.0.1:0", arguments)
     }
 
-    fn listening(address: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn listening(address: &str, arguments: &[&str]) -> Self {
         let mut command = ssm_proxyd();
         command.args(["relay", "--listen", address]).args(arguments);
         let mut process = Process::start(&mut command);
@@ -45,7 +45,7 @@ impl Relay {
     }
 
     /// One that connects to any port of this machine.
-    fn local() -> Self {
+    pub(crate) fn local() -> Self {
         Self::start(&["--allow", "127.0.0.0/8:*"])
     }
 }
