@@ -56,6 +56,12 @@ impl ForwardSnapshot {
         tables.map(|table| table.with_client()).sum()
     }
 
+    /// Returns how many open connections a stop has reset.
+    pub(super) fn reset_by_stop(&self) -> usize {
+        let tables = self.all().filter_map(|info| info.connections.as_ref());
+        tables.map(|table| table.reset_by_stop()).sum()
+    }
+
     /// Resets a connection, and returns the response for the operator.
     pub(super) fn close(&self, id: u64) -> Response {
         let mut tables = self.all().filter_map(|info| info.connections.as_ref());

@@ -129,10 +129,11 @@ impl Stopping {
             }
             forwards.stop(ShutdownPhase::ClosingIdle);
         }
-        tokio::select! {
-            () = limits.wait(|| snapshot.connections(), forwards.ended()) => {}
-            _ = forced.wait_for(|shutdown_mode| *shutdown_mode == ShutdownMode::Forced) => {}
-        }
+        let is_forced = tokio::select! {
+            () = limits.wait(forwards.ended()) => false,
+            _ = forced.wait_for(|shutdown_mode| *shutdown_mode == ShutdownMode::Forced) => true,
+        };
+        let reset_before = snapshot.reset_by_stop();
         forwards.stop(ShutdownPhase::Aborting);
         tokio::select! {
             ended = timeout(limits.forwards, forwards.ended()) => if ended.is_err() {
@@ -147,6 +148,13 @@ impl Stopping {
         }
         // Aborted tasks leave the termination of their session to the dispatcher.
         forwards.tasks.shutdown().await;
+        // Known only now: a client may have closed just before, which its task had not yet noticed.
+        match snapshot.reset_by_stop() - reset_before {
+            connections @ 1.. if !is_forced => {
+                warn!(connections, "reset connections that were still open");
+            }
+            _ => {}
+        }
         drop(context);
         shutdown_mode.send_if_modified(|shutdown_mode| {
             let is_first = *shutdown_mode == ShutdownMode::Running;

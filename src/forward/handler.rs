@@ -6,6 +6,7 @@
 //! ```
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -214,15 +215,21 @@ impl Handler {
         let open = self.metrics.open.count();
         let active = tracked.active();
         let counters = &active.counters;
-        let outcome = tokio::select! {
-            outcome = relay(&connection, first, &stream, self.timeouts, active) => outcome,
-            // The client of an upload that is cut has closed before.
-            () = stopped(&mut stop, counters) => match active.is_flushing() {
-                true => Outcome::UploadIncomplete,
-                false => Outcome::Stopped,
-            },
-            () = active.close_requested() => Outcome::ClosedByOperator,
-            never = self.log_on_dump(|| log_open(active)) => match never {},
+        let outcome = {
+            let mut relaying = pin!(relay(&connection, first, &stream, self.timeouts, active));
+            tokio::select! {
+                outcome = &mut relaying => outcome,
+                () = stopped(&mut stop, counters) => match connection.is_closed().await {
+                    // Its end is in the socket, perhaps behind the last bytes of its upload.
+                    true => tokio::select! {
+                        outcome = relaying => outcome,
+                        () = stop.grace_over() => Outcome::UploadIncomplete,
+                    },
+                    false => Outcome::Stopped,
+                },
+                () = active.close_requested() => Outcome::ClosedByOperator,
+                never = self.log_on_dump(|| log_open(active)) => match never {},
+            }
         };
         // A connection that is to be reset is dropped, and so reset, before any further wait.
         let is_clean = outcome == Outcome::DestinationClosed;
@@ -293,7 +300,7 @@ impl Handler {
                 }
                 tokio::select! {
                     delivered = flush_upload(stream, self.timeouts.flush_idle) => delivered,
-                    () = stop_grace_over(stop) => Err(STOPPING.to_owned()),
+                    () = stop.grace_over() => Err(STOPPING.to_owned()),
                     () = active.close_requested() => return (Outcome::ClosedByOperator, Ok(())),
                     () = sleep_or_pending(self.timeouts.flush_total) => Err(NOT_TAKEN.to_owned()),
                 }
@@ -385,13 +392,3 @@ async fn sleep_or_pending(span: Option<Duration>) {
         None => std::future::pending().await,
     }
 }
-
-/// Waits for a stop, and then for the time that the upload of a client that disconnected just
-/// before commonly needs.
-async fn stop_grace_over(stop: &mut ShutdownWatch) {
-    stop.aborting().await;
-    tokio::time::sleep(UPLOAD_GRACE).await;
-}
-
-/// How long a stop waits for the upload of a client that has already disconnected.
-const UPLOAD_GRACE: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::byte_counters::ByteCounters;
 
@@ -24,16 +24,23 @@ pub enum ShutdownPhase {
 
 /// Watches the shutdown phase on behalf of a task.
 #[derive(Clone, Debug)]
-pub(super) struct ShutdownWatch(watch::Receiver<ShutdownPhase>);
+pub(super) struct ShutdownWatch {
+    phase: watch::Receiver<ShutdownPhase>,
+    /// When [`grace_over`](Self::grace_over) first saw that open connections must end.
+    aborting_since: Option<Instant>,
+}
 
 impl ShutdownWatch {
     pub(super) fn new(stop: watch::Receiver<ShutdownPhase>) -> Self {
-        Self(stop)
+        Self {
+            phase: stop,
+            aborting_since: None,
+        }
     }
 
     /// Returns true if connections may be aborted: a stop was requested, or the owner is gone.
     pub(super) fn is_stopping(&self) -> bool {
-        *self.0.borrow() >= ShutdownPhase::Draining || self.0.has_changed().is_err()
+        *self.phase.borrow() >= ShutdownPhase::Draining || self.phase.has_changed().is_err()
     }
 
     /// Waits until nothing more must be accepted.
@@ -64,6 +71,14 @@ impl ShutdownWatch {
         self.reached(ShutdownPhase::Aborting).await;
     }
 
+    /// Waits until open connections must end, and then for the time that the upload of a client
+    /// which has already closed commonly needs. Waiting again does not add to that time.
+    pub(super) async fn grace_over(&mut self) {
+        self.aborting().await;
+        let since = *self.aborting_since.get_or_insert_with(Instant::now);
+        sleep_until(since + UPLOAD_GRACE).await;
+    }
+
     /// Sleeps for `pause`, but not after [`ShutdownPhase::Released`]: the address must be free
     /// soon.
     pub(super) async fn pause(&mut self, pause: Duration) {
@@ -75,7 +90,7 @@ impl ShutdownWatch {
 
     async fn reached(&mut self, phase: ShutdownPhase) {
         // An error means that the sender was dropped, which counts as a stop.
-        drop(self.0.wait_for(|now| *now >= phase).await);
+        drop(self.phase.wait_for(|now| *now >= phase).await);
     }
 }
 
@@ -90,6 +105,9 @@ pub(super) async fn stopped(stop: &mut ShutdownWatch, counters: &ByteCounters) {
         }
     }
 }
+
+/// How long a stop waits for the upload of a client that has already closed.
+const UPLOAD_GRACE: Duration = Duration::from_secs(1);
 
 /// A connection without traffic for this long is idle.
 const IDLE: Duration = Duration::from_secs(1);

@@ -36,9 +36,25 @@ async fn connections_still_open_after_the_drain_are_reset() {
 
     fixture.daemon.process.signal("TERM");
 
-    fixture.wait_for_log("resetting connections that are still open");
+    fixture.wait_for_log("reset connections that were still open");
     assert_reset(client);
     fixture.ends();
+}
+
+/// The daemon learns of a stop and of the ends of its clients in any order.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_close_just_before_a_stop_are_not_reset() {
+    let mut fixture = Fixture::new("0s", "").await;
+    let clients: Vec<_> = (0..20).map(|_| fixture.client()).collect();
+
+    drop(clients);
+    fixture.daemon.process.signal("TERM");
+
+    assert_eq!(fixture.daemon.process.exit_code(), 0);
+    let log = fixture.daemon.process.stderr.all();
+    assert!(!log.contains("reset"), "{log}");
+    assert_eq!(log.matches("reason=\"client_closed\"").count(), 20, "{log}");
+    assert_clean(&fixture.simulator);
 }
 
 #[tokio::test(flavor = "multi_thread")]

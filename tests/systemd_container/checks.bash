@@ -305,7 +305,7 @@ drains() {
     check "systemctl stop waits for that" kill -0 "$stopping"
     check "the connection closes cleanly" close_held
     check "then systemctl stop succeeds" wait "$stopping"
-    check "nothing was reset" not_logged "resetting connections"
+    check "nothing was reset" not_logged "reset connections"
     check "it has stopped" property_is ActiveState inactive
     check "with success" property_is Result success
     check "with exit status 0" property_is ExecMainStatus 0

@@ -156,7 +156,8 @@ impl Connection {
         }
     }
 
-    async fn is_closed(&self) -> bool {
+    /// Returns true if the client is known to have closed, whether or not bytes of it are unread.
+    pub(super) async fn is_closed(&self) -> bool {
         match self {
             Self::Tcp(socket) => socket.is_closed(),
             Self::Unix(socket) => socket.is_closed().await,

@@ -12,8 +12,8 @@
 mod tracked;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub struct ConnectionTable {
     sessions: Arc<SessionTable>,
     settings: Arc<config::Forward>,
     metrics: Arc<ForwardMetrics>,
+    /// Open connections that a stop has reset.
+    reset_by_stop: AtomicUsize,
 }
 
 /// A connection at one moment.
@@ -74,6 +76,7 @@ impl ConnectionTable {
             sessions,
             settings,
             metrics,
+            reset_by_stop: AtomicUsize::new(0),
         }
     }
 
@@ -122,6 +125,11 @@ impl ConnectionTable {
         let connections = self.lock();
         let with_client = connections.values().filter(|one| !one.is_flushing());
         with_client.count()
+    }
+
+    /// Returns how many open connections a stop has reset.
+    pub fn reset_by_stop(&self) -> usize {
+        self.reset_by_stop.load(Relaxed)
     }
 
     /// Returns the number of connections of each session.

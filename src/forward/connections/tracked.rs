@@ -72,6 +72,9 @@ impl TrackedConnection {
         let (omitted, is_answered) = (end.omitted, end.is_answered);
         let record = self.finished(end);
         self.table.metrics.record_end(&record);
+        if record.reason == EndReason::Stopped && !matches!(record.phase, Phase::Connecting(_)) {
+            self.table.reset_by_stop.fetch_add(1, Relaxed);
+        }
         let span = self.span.clone();
         Some(Conclusion::new(record, omitted, is_answered, span))
     }
