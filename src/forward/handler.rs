@@ -7,32 +7,32 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Span, info};
 
 use super::access_log::End;
 use super::bundle_client::BundleClient;
-use super::byte_counters::ByteCounters;
 use super::client::Connection;
 use super::closing::close;
 use super::connections::{ActiveConnection, ConnectionTable, TrackedConnection};
+use super::delivery::{deliver, final_outcome};
 use super::error::{ConnectFailure, RepeatedLines, refusal};
 use super::explainer::Explainer;
 use super::handshake_slots::HandshakeSlots;
 use super::opening::{OpenConnection, first_stream, within};
-use super::outcome::{Outcome, STOPPING};
+use super::outcome::Outcome;
 use super::pool_handle::{AcceptPermit, Lease, PoolHandle, SlotRefusal};
-use super::relay::{ENDED_EARLY, NOT_TAKEN, RelayTimeouts, classify, flush_upload, relay};
+use super::relay::{RelayTimeouts, relay};
 use super::shutdown::{ShutdownWatch, stopped};
 use crate::clock;
 use crate::config;
 use crate::panics::{self, caught};
 use crate::printable::Printable;
 use crate::proto::Reason;
-use crate::telemetry::{EndReason, ForwardMetrics, Phase};
-use crate::tunnel::{self, Stream, TriggerReceiver};
+use crate::telemetry::{EndReason, ForwardMetrics};
+use crate::tunnel::{self, TriggerReceiver};
 
 /// State shared by all connections of a forward.
 #[derive(Debug)]
@@ -228,7 +228,8 @@ impl Handler {
         let is_clean = outcome == Outcome::DestinationClosed;
         let is_explained = outcome.may_be_explained() && self.explainer.can_explain(active);
         let ended = (is_clean || is_explained).then_some(connection);
-        let (outcome, delivered) = self.deliver(outcome, &stream, active, &mut stop).await;
+        let (outcome, delivered) =
+            deliver(outcome, &stream, self.timeouts, active, &mut stop).await;
         let (outcome, delivered) = final_outcome(outcome, delivered, counters);
         drop(stream);
         let failure = lease.tunnel().failure();
@@ -273,39 +274,6 @@ impl Handler {
 }
 
 impl Handler {
-    /// Delivers the final bytes of the client, or checks whether they were delivered. Returns the
-    /// outcome, which changes if an operator does not wait for them.
-    async fn deliver(
-        &self,
-        outcome: Outcome,
-        stream: &Stream,
-        active: &ActiveConnection,
-        stop: &mut ShutdownWatch,
-    ) -> (Outcome, Result<(), String>) {
-        // Without a byte from the client there is no upload to flush or to classify.
-        if active.counters.read() == 0 {
-            return (outcome, Ok(()));
-        }
-        let delivered = match &outcome {
-            Outcome::ClientClosed | Outcome::HalfCloseTimeout => {
-                if outcome == Outcome::ClientClosed {
-                    active.set_phase(Phase::Flushing);
-                }
-                tokio::select! {
-                    delivered = flush_upload(stream, self.timeouts.flush_idle) => delivered,
-                    () = stop_grace_over(stop) => Err(STOPPING.to_owned()),
-                    () = active.close_requested() => return (Outcome::ClosedByOperator, Ok(())),
-                    () = sleep_or_pending(self.timeouts.flush_total) => Err(NOT_TAKEN.to_owned()),
-                }
-            }
-            Outcome::UploadIncomplete if stop.is_stopping() => Err(STOPPING.to_owned()),
-            Outcome::UploadIncomplete => Err(NOT_TAKEN.to_owned()),
-            Outcome::DestinationClosed | Outcome::EndedEarly => classify(stream.upload()),
-            Outcome::StreamLost(_) | Outcome::Stopped | Outcome::ClosedByOperator => Ok(()),
-        };
-        (outcome, delivered)
-    }
-
     /// Records in the metrics whether the destination answered or refused. Returns how many
     /// refusals were not logged as warnings before; `None` if this one must not be one either.
     fn record_answer_or_refusal(
@@ -357,41 +325,3 @@ pub(super) fn timeouts(settings: &config::Forward) -> RelayTimeouts {
         flush_total: None,
     }
 }
-
-/// Checks that the stream took all that was read, and changes the outcome if the destination may
-/// have missed bytes of the client.
-fn final_outcome(
-    outcome: Outcome,
-    delivered: Result<(), String>,
-    counters: &ByteCounters,
-) -> (Outcome, Result<(), String>) {
-    let all_taken = match counters.read() == counters.sent() {
-        true => Ok(()),
-        false => Err(ENDED_EARLY.to_owned()),
-    };
-    let delivered = delivered.and(all_taken);
-    let outcome = match (outcome, &delivered) {
-        (Outcome::ClientClosed, Err(_)) => Outcome::UploadIncomplete,
-        (Outcome::DestinationClosed, Err(_)) => Outcome::EndedEarly,
-        (outcome, _) => outcome,
-    };
-    (outcome, delivered)
-}
-
-/// Waits for `span`; never returns if it is `None`.
-async fn sleep_or_pending(span: Option<Duration>) {
-    match span {
-        Some(span) => tokio::time::sleep(span).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for a stop, and then for the time that the upload of a client that disconnected just
-/// before commonly needs.
-async fn stop_grace_over(stop: &mut ShutdownWatch) {
-    stop.aborting().await;
-    tokio::time::sleep(UPLOAD_GRACE).await;
-}
-
-/// How long a stop waits for the upload of a client that has already disconnected.
-const UPLOAD_GRACE: Duration = Duration::from_secs(1);
