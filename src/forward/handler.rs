@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tracing::{Span, info};
+use tracing::{Span, debug, info};
 
 use super::access_log::End;
 use super::bundle_client::BundleClient;
@@ -21,7 +21,7 @@ use super::delivery::{deliver, final_outcome};
 use super::error::{ConnectFailure, RepeatedLines, refusal};
 use super::explainer::Explainer;
 use super::handshake_slots::HandshakeSlots;
-use super::opening::{OpenConnection, first_stream, within};
+use super::opening::{EndedRelay, OpenConnection, Unopened, first_stream, within};
 use super::outcome::Outcome;
 use super::pool_handle::{AcceptPermit, Lease, PoolHandle, SlotRefusal};
 use super::relay::{RelayTimeouts, relay};
@@ -96,30 +96,55 @@ impl Handler {
             return Box::pin(served).await;
         }
         let active = tracked.active();
-        let begin = active.accepted();
-        let waiting = self.metrics.waiting.count();
-        let opened = tokio::select! {
-            opened = self.open(active, &accept_permit, None) => opened.map_err(SlotRefusal::end),
-            () = stop.draining() => Err(End::new(EndReason::Stopped)),
-            () = active.close_requested() => return Some(End::new(EndReason::ClosedByOperator)),
+        let mut begin = active.accepted();
+        let mut is_first = true;
+        loop {
+            let waiting = self.wait(active, &connection, &accept_permit, begin, &mut stop);
+            let opened = match waiting.await {
+                Ok(opened) => opened,
+                Err(Unopened::Left(reason)) => return Some(End::new(reason)),
+                Err(Unopened::Failed(end)) => {
+                    let conclusion = tracked.conclude(end);
+                    let none = Vec::new();
+                    let explain = self
+                        .explainer
+                        .explain(conclusion, connection, none, &mut stop);
+                    Box::pin(explain).await;
+                    return None;
+                }
+            };
+            let ended = self.carry(&connection, opened, active, &mut stop).await;
+            if is_first && !stop.is_stopping() && ended.is_untouched(active) {
+                debug!(
+                    "the session ended before the connection had carried a byte; acquiring another"
+                );
+                active.handle_lost();
+                (begin, is_first) = (clock::now(), false);
+                continue;
+            }
+            self.finish(tracked, connection, ended, stop).await;
+            return None;
+        }
+    }
+
+    /// Waits for a stream, for `connect_timeout` from `begin`, unless the client leaves or the forward
+    /// stops.
+    async fn wait(
+        &self,
+        active: &ActiveConnection,
+        connection: &Connection,
+        accept_permit: &AcceptPermit,
+        begin: Instant,
+        stop: &mut ShutdownWatch,
+    ) -> Result<OpenConnection<'_>, Unopened> {
+        let deadline = begin + self.settings.connect_timeout;
+        let _waiting = self.metrics.waiting.count();
+        tokio::select! {
+            opened = self.open(active, accept_permit, None, deadline) => opened.map_err(|refusal| Unopened::Failed(refusal.end())),
+            () = stop.draining() => Err(Unopened::Failed(End::new(EndReason::Stopped))),
+            () = active.close_requested() => Err(Unopened::Left(EndReason::ClosedByOperator)),
             never = self.log_on_dump(|| info!(time = ?clock::since(begin), "waiting for a session")) => match never {},
-            () = connection.closed_while_waiting() => return Some(End::new(EndReason::ClientLeft)),
-        };
-        drop(waiting);
-        match opened {
-            Ok(opened) => {
-                self.relay(tracked, connection, opened, stop).await;
-                None
-            }
-            Err(end) => {
-                let conclusion = tracked.conclude(end);
-                let none = Vec::new();
-                let explain = self
-                    .explainer
-                    .explain(conclusion, connection, none, &mut stop);
-                Box::pin(explain).await;
-                None
-            }
+            () = connection.closed_while_waiting() => Err(Unopened::Left(EndReason::ClientLeft)),
         }
     }
 
@@ -139,15 +164,15 @@ impl Handler {
         }
     }
 
-    /// Acquires the permits, a tunnel and a stream. Fails after `connect_timeout`. `requested` is
-    /// the destination, unless it is that of the forward.
+    /// Acquires the permits, a tunnel and a stream. Fails at `deadline`. `requested` is the
+    /// destination, unless it is that of the forward.
     pub(super) async fn open(
         &self,
         active: &ActiveConnection,
         accept_permit: &AcceptPermit,
         requested: Option<&config::Remote>,
+        deadline: Instant,
     ) -> Result<OpenConnection<'_>, SlotRefusal> {
-        let deadline = active.accepted() + self.settings.connect_timeout;
         let permits = self.acquire_permits(deadline).await?;
         active.handle_waiting();
         let acquire = || self.pool.acquire(deadline, accept_permit, requested);
@@ -205,25 +230,59 @@ impl Handler {
         opened: OpenConnection<'_>,
         mut stop: ShutdownWatch,
     ) -> (Outcome, Option<Arc<tunnel::Error>>) {
-        let OpenConnection {
-            lease,
-            stream,
-            permits,
-            first,
-        } = opened;
+        let carrying = self.carry(&connection, opened, tracked.active(), &mut stop);
+        let ended = carrying.await;
+        self.finish(tracked, connection, ended, stop).await
+    }
+
+    /// Relays until one side has ended.
+    async fn carry<'a>(
+        &'a self,
+        connection: &Connection,
+        mut opened: OpenConnection<'a>,
+        active: &ActiveConnection,
+        stop: &mut ShutdownWatch,
+    ) -> EndedRelay<'a> {
         let open = self.metrics.open.count();
-        let active = tracked.active();
-        let counters = &active.counters;
+        let first = std::mem::take(&mut opened.first);
         let outcome = tokio::select! {
-            outcome = relay(&connection, first, &stream, self.timeouts, active) => outcome,
+            outcome = relay(connection, first, &opened.stream, self.timeouts, active) => outcome,
             // The client of an upload that is cut has closed before.
-            () = stopped(&mut stop, counters) => match active.is_flushing() {
+            () = stopped(stop, &active.counters) => match active.is_flushing() {
                 true => Outcome::UploadIncomplete,
                 false => Outcome::Stopped,
             },
             () = active.close_requested() => Outcome::ClosedByOperator,
             never = self.log_on_dump(|| log_open(active)) => match never {},
         };
+        EndedRelay {
+            outcome,
+            opened,
+            open,
+        }
+    }
+
+    /// Ends a connection after its relay, and records how. Returns as [`Handler::relay`].
+    async fn finish(
+        &self,
+        tracked: &TrackedConnection,
+        connection: Connection,
+        ended: EndedRelay<'_>,
+        mut stop: ShutdownWatch,
+    ) -> (Outcome, Option<Arc<tunnel::Error>>) {
+        let EndedRelay {
+            outcome,
+            opened,
+            open,
+        } = ended;
+        let OpenConnection {
+            lease,
+            stream,
+            permits,
+            first: _,
+        } = opened;
+        let active = tracked.active();
+        let counters = &active.counters;
         // A connection that is to be reset is dropped, and so reset, before any further wait.
         let is_clean = outcome == Outcome::DestinationClosed;
         let is_explained = outcome.may_be_explained() && self.explainer.can_explain(active);
