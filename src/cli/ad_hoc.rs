@@ -33,13 +33,14 @@ impl AdHocConfig {
 /// `keys` of the forward take precedence over `[defaults]`.
 pub(super) fn load_ad_hoc(file: Option<&Path>, keys: &str) -> Result<AdHocConfig, Exit> {
     let config = read_file(file, keys)?;
-    ad_hoc(config)
+    ad_hoc(config, &[])
 }
 
 /// Reads the file and the environment, but of the file neither the account nor the endpoint of the
-/// API: for a session that another program has started, as the identity of the environment.
-pub(super) fn load_without_account(keys: &str) -> Result<AdHocConfig, Exit> {
-    let mut config = read_file(None, keys)?;
+/// API, and of the environment no values of `given` keys: for a session that another program has
+/// started.
+pub(super) fn load_without_account(given: &[&str]) -> Result<AdHocConfig, Exit> {
+    let mut config = read_file(None, "")?;
     if let Some(forward) = config.forwards.last_mut() {
         forward.account = Account::default();
     }
@@ -50,21 +51,22 @@ pub(super) fn load_without_account(keys: &str) -> Result<AdHocConfig, Exit> {
         ssm_endpoint: None,
         ..config.aws
     };
-    ad_hoc(config)
+    ad_hoc(config, given)
 }
 
-/// Returns the basis without any file.
-pub(super) fn ad_hoc_without_file() -> Result<AdHocConfig, Exit> {
+/// Returns the basis without any file, and without the values of the environment of `given` keys.
+pub(super) fn ad_hoc_without_file(given: &[&str]) -> Result<AdHocConfig, Exit> {
     let config = config::parse(FORWARD);
-    ad_hoc(config.map_err(|error| terminal::fail_with_rendered(Exit::Failed, &error))?)
+    let config = config.map_err(|error| terminal::fail_with_rendered(Exit::Failed, &error))?;
+    ad_hoc(config, given)
 }
 
-/// Applies the environment.
-fn ad_hoc(mut config: Config) -> Result<AdHocConfig, Exit> {
+/// Applies the environment, apart from the variables of `given` keys.
+fn ad_hoc(mut config: Config, given: &[&str]) -> Result<AdHocConfig, Exit> {
     let mut forward = config.forwards.pop().ok_or(Exit::Failed)?;
     let account = std::mem::take(&mut forward.account);
     config.aws = account.merged_into(&config.aws);
-    environment::apply(&mut config.aws).map_err(|bad| bad.fail())?;
+    environment::apply_except(&mut config.aws, given).map_err(|bad| bad.fail())?;
     let named = std::mem::take(&mut config.forwards);
     Ok(AdHocConfig {
         config,

@@ -70,6 +70,15 @@ impl fmt::Display for BadVariable {
 ///
 /// Fails if a variable has a value that would be invalid in the file.
 pub(super) fn apply(aws: &mut config::Aws) -> Result<(), BadVariable> {
+    apply_except(aws, &[])
+}
+
+/// The same, but without the variables of these keys, because a caller gives their values.
+///
+/// # Errors
+///
+/// As [`apply`].
+pub(super) fn apply_except(aws: &mut config::Aws, given: &[&str]) -> Result<(), BadVariable> {
     let config::Aws {
         region,
         profile,
@@ -82,26 +91,22 @@ pub(super) fn apply(aws: &mut config::Aws) -> Result<(), BadVariable> {
         proxy,
         client_version: _,
     } = aws;
-    override_from_env(region, "region", &REGION, config::argument("region"))?;
-    override_from_env(profile, "profile", &PROFILE, config::argument("profile"))?;
-    override_from_env(
-        ssm_endpoint,
-        "ssm_endpoint",
-        &["AWS_ENDPOINT_URL_SSM"],
-        config::argument("ssm_endpoint"),
-    )?;
-    override_from_env(
-        ecs_endpoint,
-        "ecs_endpoint",
-        &["AWS_ENDPOINT_URL_ECS"],
-        config::argument("ecs_endpoint"),
-    )?;
-    override_from_env(
-        ec2_instance_connect_endpoint,
-        "ec2_instance_connect_endpoint",
-        &["AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT"],
-        config::argument("ec2_instance_connect_endpoint"),
-    )?;
+    let values = [
+        (region, "region", &REGION[..]),
+        (profile, "profile", &PROFILE[..]),
+        (ssm_endpoint, "ssm_endpoint", &["AWS_ENDPOINT_URL_SSM"][..]),
+        (ecs_endpoint, "ecs_endpoint", &["AWS_ENDPOINT_URL_ECS"][..]),
+        (
+            ec2_instance_connect_endpoint,
+            "ec2_instance_connect_endpoint",
+            &["AWS_ENDPOINT_URL_EC2_INSTANCE_CONNECT"][..],
+        ),
+    ];
+    for (value, key, variables) in values {
+        if !given.contains(&key) {
+            override_from_env(value, key, variables, config::argument(key))?;
+        }
+    }
     let mut bundle = ca_bundle.as_ref().map(|path| path.display().to_string());
     override_from_env(&mut bundle, "ca_bundle", &[BUNDLE], |path| {
         Ok(path.to_owned())

@@ -157,7 +157,7 @@ fn create(path: &Path, text: &str) -> Result<(), Exit> {
 /// Returns the only managed node that is online, and its region.
 async fn only_target(options: AwsOptions) -> Result<(String, String), Exit> {
     // A file of another place does not apply to the new one.
-    let basis = ad_hoc_without_file()?;
+    let basis = ad_hoc_without_file(&[])?;
     let words = options.to_args();
     let list = targets::list_all(basis, options, &TargetQuery::Nodes(Vec::new())).await?;
     let region = list.region;

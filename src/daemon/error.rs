@@ -84,7 +84,9 @@ impl StartError {
     /// Returns the suggested action.
     pub fn hint(&self) -> Cow<'static, str> {
         match self {
-            Self::Roots(_) => Cow::Borrowed("check `ca_bundle` in [aws]"),
+            Self::Roots(_) => Cow::Borrowed(
+                "check `ca_bundle` in [aws], AWS_CA_BUNDLE, and `ca_bundle` of the profile",
+            ),
             Self::Proxy(_) => Cow::Borrowed(
                 "check `proxy` in [aws], HTTPS_PROXY and ALL_PROXY; NO_PROXY=* disables the proxy",
             ),

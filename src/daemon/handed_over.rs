@@ -7,9 +7,12 @@
 //! ```
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
 use tracing::Span;
 
 use super::error::StartError;
@@ -25,7 +28,7 @@ use crate::forward::{
 };
 use crate::printable::Printable;
 use crate::proto::ClientSide;
-use crate::session::{Session, ShutdownMode, SuppliedSession};
+use crate::session::{Session, SessionEnd, ShutdownMode, SuppliedSession};
 use crate::telemetry::ForwardMetrics;
 
 /// A session of another program, and what serves connections on it.
@@ -34,6 +37,8 @@ pub struct HandedOver {
     forward: config::Forward,
     session: SuppliedSession,
     can_repeat: bool,
+    /// The end of the session.
+    end: SessionEnd,
     context: Context,
     lone: LoneForward,
 }
@@ -76,6 +81,15 @@ pub enum HandedOverEnd {
     SessionEnded(Printable),
     /// A task has ended: an internal error.
     Failed,
+}
+
+/// Which sessions may still be active after a shutdown.
+#[derive(Debug)]
+pub enum SessionsLeft {
+    /// The one that was handed over; perhaps others too.
+    HandedOver(SuppliedSession),
+    /// Only others; a hint for finding them.
+    Further(&'static str),
 }
 
 /// A session that was not taken over.
@@ -137,6 +151,7 @@ impl HandedOver {
         let mut options = SessionPlan::new(&forward, &context).tunnel_options;
         // The session may be for one connection, whatever the forward is.
         options.options.shared = false;
+        let end = adopted.end();
         let first = FirstTunnel::open(adopted, context.network.clone(), options);
         let closing = close_unused(first.clone(), lone.stop.subscribe());
         lone.tasks.spawn(closing);
@@ -150,6 +165,7 @@ impl HandedOver {
             forward,
             session,
             can_repeat,
+            end,
             context,
             lone,
         })
@@ -242,6 +258,7 @@ impl HandedOver {
             lone,
             can_repeat,
             session: _,
+            end: _,
         } = self;
         let role = match can_repeat {
             true => HandedOverRole::None,
@@ -261,10 +278,26 @@ impl HandedOver {
     }
 
     /// Waits for a signal to stop; handles the others. Without another session to go on with, the
-    /// end of the session is the end too.
-    pub async fn wait(&mut self, signals: &mut Signals) -> HandedOverEnd {
-        let first = self.context.first_tunnel.clone();
-        let is_only = !self.can_repeat;
+    /// end of the session is the end too; so it is once `abandoned` has completed, when no
+    /// connection is left.
+    pub async fn wait(
+        &mut self,
+        metrics: &ForwardMetrics,
+        signals: &mut Signals,
+        abandoned: impl Future<Output = ()>,
+    ) -> HandedOverEnd {
+        let (first, is_only) = (self.context.first_tunnel.clone(), !self.can_repeat);
+        let mut last_end = pin!(async {
+            if is_only {
+                return first.ended().await;
+            }
+            abandoned.await;
+            let why = first.ended().await;
+            while metrics.open.get() + metrics.waiting.get() > 0 {
+                sleep(INTERVAL).await;
+            }
+            why
+        });
         let mut suspend_detector = SuspendDetector::new();
         loop {
             tokio::select! {
@@ -274,7 +307,7 @@ impl HandedOver {
                     Signal::DumpConnections => self.lone.dump_connections.send(),
                     Signal::Reload => {}
                 },
-                why = first.ended(), if is_only => return HandedOverEnd::SessionEnded(why),
+                why = &mut last_end => return HandedOverEnd::SessionEnded(why),
                 _ = self.lone.tasks.join_next() => return HandedOverEnd::Failed,
                 () = suspend_detector.resumed() => self.lone.trigger.send(),
             }
@@ -286,12 +319,30 @@ impl HandedOver {
     ///
     /// # Errors
     ///
-    /// A hint for finding sessions that may still be active.
-    pub async fn shutdown(self, signals: &mut Signals) -> Result<(), &'static str> {
-        let Self { context, lone, .. } = self;
+    /// Which sessions may still be active.
+    pub async fn shutdown(self, signals: &mut Signals) -> Result<(), SessionsLeft> {
+        let Self {
+            context,
+            lone,
+            end,
+            session,
+            ..
+        } = self;
         // The dispatcher ends when its last handle is dropped.
         drop(context);
-        lone.shutdown(ShutdownMode::Graceful, signals).await
+        let ended = lone.shutdown(ShutdownMode::Graceful, signals).await;
+        let Err(hint) = ended else {
+            return Ok(());
+        };
+        // Settled by now, or never.
+        let is_over = matches!(
+            timeout(Duration::ZERO, end.confirmed()).await,
+            Ok(Some(Ok(())))
+        );
+        Err(match is_over {
+            true => SessionsLeft::Further(hint),
+            false => SessionsLeft::HandedOver(session),
+        })
     }
 }
 
@@ -310,3 +361,6 @@ async fn close_unused(first: FirstTunnel, mut stop: watch::Receiver<ShutdownPhas
     );
     first.close().await;
 }
+
+/// How often the open connections are counted before an end.
+const INTERVAL: Duration = Duration::from_secs(1);

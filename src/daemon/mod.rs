@@ -66,7 +66,7 @@ use self::fd_limit::FdLimit;
 pub use self::forwards::ReloadSummary;
 use self::forwards::{Forwards, ForwardsPlan, PlanOptions};
 pub use self::handed_over::{
-    HandOverError, HandedOver, HandedOverConfig, HandedOverEnd, Listening,
+    HandOverError, HandedOver, HandedOverConfig, HandedOverEnd, Listening, SessionsLeft,
 };
 use self::http::Http;
 pub use self::log_settings::{log_format, log_verbosity};

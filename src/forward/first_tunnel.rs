@@ -6,7 +6,6 @@
 //!                                         └─ close: there was none
 //! ```
 
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -170,15 +169,6 @@ impl FirstFailure {
             what: Printable::of(failure),
             hint: failure.hint().unwrap_or_default().into(),
             class: failure.class(),
-        }
-    }
-}
-
-impl fmt::Display for FirstFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.hint.is_empty() {
-            true => write!(f, "{}", self.what),
-            false => write!(f, "{}; {}", self.what, self.hint),
         }
     }
 }

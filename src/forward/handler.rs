@@ -8,32 +8,32 @@
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tracing::{Span, info};
+use tracing::{Span, debug, info};
 
 use super::access_log::End;
 use super::bundle_client::BundleClient;
-use super::byte_counters::ByteCounters;
 use super::client::Connection;
 use super::closing::close;
 use super::connections::{ActiveConnection, ConnectionTable, TrackedConnection};
+use super::delivery::{deliver, final_outcome};
 use super::error::{ConnectFailure, RepeatedLines, refusal};
 use super::explainer::Explainer;
 use super::handshake_slots::HandshakeSlots;
-use super::opening::{OpenConnection, first_stream, within};
-use super::outcome::{Outcome, STOPPING};
+use super::opening::{EndedRelay, OpenConnection, Unopened, first_stream, within};
+use super::outcome::Outcome;
 use super::pool_handle::{AcceptPermit, Lease, PoolHandle, SlotRefusal};
-use super::relay::{ENDED_EARLY, NOT_TAKEN, RelayTimeouts, classify, flush_upload, relay};
+use super::relay::{RelayTimeouts, relay};
 use super::shutdown::{ShutdownWatch, stopped};
 use crate::clock;
 use crate::config;
 use crate::panics::{self, caught};
 use crate::printable::Printable;
 use crate::proto::Reason;
-use crate::telemetry::{EndReason, ForwardMetrics, Phase};
-use crate::tunnel::{self, Stream, TriggerReceiver};
+use crate::telemetry::{EndReason, ForwardMetrics};
+use crate::tunnel::{self, TriggerReceiver};
 
 /// State shared by all connections of a forward.
 #[derive(Debug)]
@@ -97,30 +97,55 @@ impl Handler {
             return Box::pin(served).await;
         }
         let active = tracked.active();
-        let begin = active.accepted();
-        let waiting = self.metrics.waiting.count();
-        let opened = tokio::select! {
-            opened = self.open(active, &accept_permit, None) => opened.map_err(SlotRefusal::end),
-            () = stop.draining() => Err(End::new(EndReason::Stopped)),
-            () = active.close_requested() => return Some(End::new(EndReason::ClosedByOperator)),
+        let mut begin = active.accepted();
+        let mut is_first = true;
+        loop {
+            let waiting = self.wait(active, &connection, &accept_permit, begin, &mut stop);
+            let opened = match waiting.await {
+                Ok(opened) => opened,
+                Err(Unopened::Left(reason)) => return Some(End::new(reason)),
+                Err(Unopened::Failed(end)) => {
+                    let conclusion = tracked.conclude(end);
+                    let none = Vec::new();
+                    let explain = self
+                        .explainer
+                        .explain(conclusion, connection, none, &mut stop);
+                    Box::pin(explain).await;
+                    return None;
+                }
+            };
+            let ended = self.carry(&connection, opened, active, &mut stop).await;
+            if is_first && !stop.is_stopping() && ended.is_untouched(active) {
+                debug!(
+                    "the session ended before the connection had carried a byte; acquiring another"
+                );
+                active.handle_lost();
+                (begin, is_first) = (clock::now(), false);
+                continue;
+            }
+            self.finish(tracked, connection, ended, stop).await;
+            return None;
+        }
+    }
+
+    /// Waits for a stream, for `connect_timeout` from `begin`, unless the client leaves or the forward
+    /// stops.
+    async fn wait(
+        &self,
+        active: &ActiveConnection,
+        connection: &Connection,
+        accept_permit: &AcceptPermit,
+        begin: Instant,
+        stop: &mut ShutdownWatch,
+    ) -> Result<OpenConnection<'_>, Unopened> {
+        let deadline = begin + self.settings.connect_timeout;
+        let _waiting = self.metrics.waiting.count();
+        tokio::select! {
+            opened = self.open(active, accept_permit, None, deadline) => opened.map_err(|refusal| Unopened::Failed(refusal.end())),
+            () = stop.draining() => Err(Unopened::Failed(End::new(EndReason::Stopped))),
+            () = active.close_requested() => Err(Unopened::Left(EndReason::ClosedByOperator)),
             never = self.log_on_dump(|| info!(time = ?clock::since(begin), "waiting for a session")) => match never {},
-            () = connection.closed_while_waiting() => return Some(End::new(EndReason::ClientLeft)),
-        };
-        drop(waiting);
-        match opened {
-            Ok(opened) => {
-                self.relay(tracked, connection, opened, stop).await;
-                None
-            }
-            Err(end) => {
-                let conclusion = tracked.conclude(end);
-                let none = Vec::new();
-                let explain = self
-                    .explainer
-                    .explain(conclusion, connection, none, &mut stop);
-                Box::pin(explain).await;
-                None
-            }
+            () = connection.closed_while_waiting() => Err(Unopened::Left(EndReason::ClientLeft)),
         }
     }
 
@@ -140,15 +165,15 @@ impl Handler {
         }
     }
 
-    /// Acquires the permits, a tunnel and a stream. Fails after `connect_timeout`. `requested` is
-    /// the destination, unless it is that of the forward.
+    /// Acquires the permits, a tunnel and a stream. Fails at `deadline`. `requested` is the
+    /// destination, unless it is that of the forward.
     pub(super) async fn open(
         &self,
         active: &ActiveConnection,
         accept_permit: &AcceptPermit,
         requested: Option<&config::Remote>,
+        deadline: Instant,
     ) -> Result<OpenConnection<'_>, SlotRefusal> {
-        let deadline = active.accepted() + self.settings.connect_timeout;
         let permits = self.acquire_permits(deadline).await?;
         active.handle_waiting();
         let acquire = || self.pool.acquire(deadline, accept_permit, requested);
@@ -206,20 +231,27 @@ impl Handler {
         opened: OpenConnection<'_>,
         mut stop: ShutdownWatch,
     ) -> (Outcome, Option<Arc<tunnel::Error>>) {
-        let OpenConnection {
-            lease,
-            stream,
-            permits,
-            first,
-        } = opened;
+        let carrying = self.carry(&connection, opened, tracked.active(), &mut stop);
+        let ended = carrying.await;
+        self.finish(tracked, connection, ended, stop).await
+    }
+
+    /// Relays until one side has ended.
+    async fn carry<'a>(
+        &'a self,
+        connection: &Connection,
+        mut opened: OpenConnection<'a>,
+        active: &ActiveConnection,
+        stop: &mut ShutdownWatch,
+    ) -> EndedRelay<'a> {
         let open = self.metrics.open.count();
-        let active = tracked.active();
-        let counters = &active.counters;
+        let first = std::mem::take(&mut opened.first);
         let outcome = {
-            let mut relaying = pin!(relay(&connection, first, &stream, self.timeouts, active));
+            let relaying = relay(connection, first, &opened.stream, self.timeouts, active);
+            let mut relaying = pin!(relaying);
             tokio::select! {
                 outcome = &mut relaying => outcome,
-                () = stopped(&mut stop, counters) => match connection.is_closed().await {
+                () = stopped(stop, &active.counters) => match connection.is_closed().await {
                     // Its end is in the socket, perhaps behind the last bytes of its upload.
                     true => tokio::select! {
                         outcome = relaying => outcome,
@@ -231,11 +263,40 @@ impl Handler {
                 never = self.log_on_dump(|| log_open(active)) => match never {},
             }
         };
+        EndedRelay {
+            outcome,
+            opened,
+            open,
+        }
+    }
+
+    /// Ends a connection after its relay, and records how. Returns as [`Handler::relay`].
+    async fn finish(
+        &self,
+        tracked: &TrackedConnection,
+        connection: Connection,
+        ended: EndedRelay<'_>,
+        mut stop: ShutdownWatch,
+    ) -> (Outcome, Option<Arc<tunnel::Error>>) {
+        let EndedRelay {
+            outcome,
+            opened,
+            open,
+        } = ended;
+        let OpenConnection {
+            lease,
+            stream,
+            permits,
+            first: _,
+        } = opened;
+        let active = tracked.active();
+        let counters = &active.counters;
         // A connection that is to be reset is dropped, and so reset, before any further wait.
         let is_clean = outcome == Outcome::DestinationClosed;
         let is_explained = outcome.may_be_explained() && self.explainer.can_explain(active);
         let ended = (is_clean || is_explained).then_some(connection);
-        let (outcome, delivered) = self.deliver(outcome, &stream, active, &mut stop).await;
+        let (outcome, delivered) =
+            deliver(outcome, &stream, self.timeouts, active, &mut stop).await;
         let (outcome, delivered) = final_outcome(outcome, delivered, counters);
         drop(stream);
         let failure = lease.tunnel().failure();
@@ -280,39 +341,6 @@ impl Handler {
 }
 
 impl Handler {
-    /// Delivers the final bytes of the client, or checks whether they were delivered. Returns the
-    /// outcome, which changes if an operator does not wait for them.
-    async fn deliver(
-        &self,
-        outcome: Outcome,
-        stream: &Stream,
-        active: &ActiveConnection,
-        stop: &mut ShutdownWatch,
-    ) -> (Outcome, Result<(), String>) {
-        // Without a byte from the client there is no upload to flush or to classify.
-        if active.counters.read() == 0 {
-            return (outcome, Ok(()));
-        }
-        let delivered = match &outcome {
-            Outcome::ClientClosed | Outcome::HalfCloseTimeout => {
-                if outcome == Outcome::ClientClosed {
-                    active.set_phase(Phase::Flushing);
-                }
-                tokio::select! {
-                    delivered = flush_upload(stream, self.timeouts.flush_idle) => delivered,
-                    () = stop.grace_over() => Err(STOPPING.to_owned()),
-                    () = active.close_requested() => return (Outcome::ClosedByOperator, Ok(())),
-                    () = sleep_or_pending(self.timeouts.flush_total) => Err(NOT_TAKEN.to_owned()),
-                }
-            }
-            Outcome::UploadIncomplete if stop.is_stopping() => Err(STOPPING.to_owned()),
-            Outcome::UploadIncomplete => Err(NOT_TAKEN.to_owned()),
-            Outcome::DestinationClosed | Outcome::EndedEarly => classify(stream.upload()),
-            Outcome::StreamLost(_) | Outcome::Stopped | Outcome::ClosedByOperator => Ok(()),
-        };
-        (outcome, delivered)
-    }
-
     /// Records in the metrics whether the destination answered or refused. Returns how many
     /// refusals were not logged as warnings before; `None` if this one must not be one either.
     fn record_answer_or_refusal(
@@ -362,33 +390,5 @@ pub(super) fn timeouts(settings: &config::Forward) -> RelayTimeouts {
         half_close_idle,
         flush_idle: settings.resume_timeout + half_close_idle,
         flush_total: None,
-    }
-}
-
-/// Checks that the stream took all that was read, and changes the outcome if the destination may
-/// have missed bytes of the client.
-fn final_outcome(
-    outcome: Outcome,
-    delivered: Result<(), String>,
-    counters: &ByteCounters,
-) -> (Outcome, Result<(), String>) {
-    let all_taken = match counters.read() == counters.sent() {
-        true => Ok(()),
-        false => Err(ENDED_EARLY.to_owned()),
-    };
-    let delivered = delivered.and(all_taken);
-    let outcome = match (outcome, &delivered) {
-        (Outcome::ClientClosed, Err(_)) => Outcome::UploadIncomplete,
-        (Outcome::DestinationClosed, Err(_)) => Outcome::EndedEarly,
-        (outcome, _) => outcome,
-    };
-    (outcome, delivered)
-}
-
-/// Waits for `span`; never returns if it is `None`.
-async fn sleep_or_pending(span: Option<Duration>) {
-    match span {
-        Some(span) => tokio::time::sleep(span).await,
-        None => std::future::pending().await,
     }
 }

@@ -22,6 +22,7 @@ mod client;
 mod closing;
 mod connections;
 mod context;
+mod delivery;
 mod error;
 mod explain;
 mod explainer;

@@ -1,4 +1,5 @@
-//! Opening of a connection: its permits, and a stream on one of the tunnels.
+//! Opening of a connection: its permits, and a stream on one of the tunnels; again, if the tunnel
+//! ends before the stream was used.
 
 use std::future::Future;
 use std::time::Instant;
@@ -7,10 +8,14 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::timeout_at;
 use tracing::debug;
 
+use super::access_log::End;
+use super::connections::ActiveConnection;
 use super::error::ConnectFailure;
+use super::outcome::Outcome;
 use super::pool_handle::{Lease, SlotRefusal};
 use crate::clock;
 use crate::proto::OpenError;
+use crate::telemetry::{Count, EndReason};
 use crate::tunnel::{Step, Stream};
 
 /// What a connection has when its relay begins.
@@ -20,6 +25,41 @@ pub(super) struct OpenConnection<'a> {
     pub(super) permits: (SemaphorePermit<'a>, SemaphorePermit<'a>),
     /// Bytes that were already read from the client.
     pub(super) first: Vec<u8>,
+}
+
+/// Why a connection has no stream.
+pub(super) enum Unopened {
+    /// It is not wanted any more, and need not be answered.
+    Left(EndReason),
+    /// The forward stops, or the stream could not be opened.
+    Failed(End),
+}
+
+/// What a connection has when its relay has ended.
+pub(super) struct EndedRelay<'a> {
+    pub(super) outcome: Outcome,
+    pub(super) opened: OpenConnection<'a>,
+    /// Counts the connection as open.
+    pub(super) open: Count<'a>,
+}
+
+impl EndedRelay<'_> {
+    /// Returns whether another session can serve the connection as if there had been none: its
+    /// session was lost, by no fault of the destination, before a byte went either way.
+    pub(super) fn is_untouched(&self, active: &ActiveConnection) -> bool {
+        let counters = &active.counters;
+        if counters.read() > 0 || counters.received() > 0 {
+            return false;
+        }
+        let failure = self.opened.lease.tunnel().failure();
+        matches!(self.outcome, Outcome::StreamLost(_))
+            && failure.is_some_and(|failure| {
+                matches!(
+                    EndReason::of_lost_stream(failure.class()),
+                    EndReason::SessionEnded | EndReason::SessionLost
+                )
+            })
+    }
 }
 
 /// Leases slots until a stream can be opened on one, or `deadline` has passed.

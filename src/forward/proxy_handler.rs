@@ -82,8 +82,9 @@ impl Handler {
             let refusal = self.deduplicated(SlotRefusal::of(failure));
             return Err(Unserved::refused(protocol, refusal));
         }
+        let deadline = active.accepted() + self.settings.connect_timeout;
         tokio::select! {
-            opened = self.open(active, accept_permit, Some(&destination)) => match opened {
+            opened = self.open(active, accept_permit, Some(&destination), deadline) => match opened {
                 Ok(opened) => Ok((protocol, OpenConnection { first, ..opened })),
                 Err(refusal) => Err(Unserved::refused(protocol, refusal)),
             },

@@ -163,7 +163,8 @@ async fn serve(
     else {
         return CloseReason::Stopped;
     };
-    let opened = handler.open(active, &slot, None);
+    let deadline = active.accepted() + handler.settings.connect_timeout;
+    let opened = handler.open(active, &slot, None, deadline);
     let opened = match unless_left(opened, &tracked, &connection, &mut stop).await {
         Ok(opened) => opened,
         Err(reason) => return reason,

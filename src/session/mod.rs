@@ -95,6 +95,8 @@ pub struct Session {
     access: ChannelAccess,
     /// The node that it was started on.
     target: String,
+    /// Whether another program has started it.
+    is_supplied: bool,
     ssm: SsmClient,
     sessions: Sessions,
     /// Span of the connection that the session was started for.
@@ -158,6 +160,14 @@ impl Session {
     /// Fails if there are no credentials to sign with.
     pub async fn upgrade(&self) -> Result<Upgrade, Error> {
         self.ssm.upgrade(&self.access.url).await
+    }
+
+    /// Returns an unsigned upgrade request, if this session was started by another program and `error`
+    /// says that there are no credentials to sign with: the other program may have some that it does
+    /// not pass on. The token opens the data channel.
+    pub fn unsigned_upgrade(&self, error: &Error) -> Option<Upgrade> {
+        let has_none = matches!(error.kind(), ErrorKind::Credentials | ErrorKind::Profile);
+        (self.is_supplied && has_none).then(|| sigv4::unsigned(&self.access.url))
     }
 
     /// Like [`Session::upgrade`], but with other credentials, after AWS has rejected those of

@@ -20,12 +20,18 @@ use crate::network::Endpoint;
 
 /// Returns the upgrade request for a presigned stream URL; `None` if it is not presigned.
 pub(super) fn presigned(url: &StreamUrl) -> Option<Upgrade> {
-    is_presigned(url.uri()).then(|| Upgrade {
+    is_presigned(url.uri()).then(|| unsigned(url))
+}
+
+/// Returns the upgrade request for a stream URL without a signature besides that of its query, if it
+/// has one.
+pub(super) fn unsigned(url: &StreamUrl) -> Upgrade {
+    Upgrade {
         endpoint: url.endpoint().clone(),
         url: url.text(),
         headers: Vec::new(),
         credentials: None,
-    })
+    }
 }
 
 /// Signs the upgrade request for a stream URL with the current time.
@@ -69,7 +75,7 @@ impl Upgrade {
         &self.endpoint
     }
 
-    /// Returns the credentials used for signing; `None` if the URL was presigned.
+    /// Returns the credentials used for signing; `None` if the URL was presigned, or it is unsigned.
     pub fn signature(&self) -> Option<Signature> {
         self.credentials.clone().map(Signature)
     }

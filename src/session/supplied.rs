@@ -65,7 +65,9 @@ impl Sessions {
         }
         let access = ssm.access(SUPPLIED, Some(stream_url), Some(token.0));
         let started = Started { id, access };
-        self.keep(started, target, ssm.clone(), span).await
+        let mut session = self.keep(started, target, ssm.clone(), span).await?;
+        session.is_supplied = true;
+        Ok(session)
     }
 }
 

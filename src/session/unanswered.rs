@@ -38,6 +38,7 @@ impl Session {
             registration: sessions.register(&ssm, "s-1").await.unwrap(),
             access,
             target: "i-0123456789abcdef0".to_owned(),
+            is_supplied: false,
             ssm,
             sessions,
             span: Span::none(),

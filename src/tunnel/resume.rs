@@ -157,7 +157,10 @@ async fn dial(
     session: &Session,
     network: &Network,
 ) -> Result<(WebSocketSink, WebSocketSource), Error> {
-    let upgrade = session.upgrade().await?;
+    let upgrade = match session.upgrade().await {
+        Ok(upgrade) => upgrade,
+        Err(error) => return dial_unsigned(session, network, error).await,
+    };
     let signature = upgrade.signature();
     let dialled = websocket::connect(network, upgrade, DIAL_TIMEOUT).await;
     // The AWS credential files may have changed.
@@ -170,6 +173,25 @@ async fn dial(
         return websocket::connect(network, upgrade, DIAL_TIMEOUT).await;
     }
     dialled
+}
+
+/// Opens a websocket without a signature, if the session allows it. If that is refused, the reason is
+/// `error`, for which there is no signature.
+async fn dial_unsigned(
+    session: &Session,
+    network: &Network,
+    error: session::Error,
+) -> Result<(WebSocketSink, WebSocketSource), Error> {
+    let Some(upgrade) = session.unsigned_upgrade(&error) else {
+        return Err(error.into());
+    };
+    debug!(%error, "the websocket upgrade is not signed");
+    match websocket::connect(network, upgrade, DIAL_TIMEOUT).await {
+        Err(Error::Refused {
+            status: 401 | 403, ..
+        }) => Err(error.into()),
+        dialled => dialled,
+    }
 }
 
 /// Logs errors that the user can fix once per outage and kind, others at debug level: they are

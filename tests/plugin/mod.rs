@@ -7,14 +7,18 @@
 //!   stdio.rs     ssh sessions
 //!   signals.rs   signals at each moment
 //!   early_ends.rs    failures before a session is served
+//!   lost_sessions.rs  sessions that end meanwhile, callers that are killed
+//!   credentials.rs   missing credentials
 //!   surroundings.rs  copies, taken addresses, readers that do not read
 //!   aws_cli.rs   the real AWS CLI
 //!   link.rs      `plugin --install` and `--remove`
 //! ```
 
 mod aws_cli;
+mod credentials;
 mod early_ends;
 mod link;
+mod lost_sessions;
 mod refusals;
 mod sharing;
 mod signals;

@@ -62,7 +62,33 @@ async fn a_signal_ends_the_wait_for_a_configuration_file() {
     plugin
         .stdout
         .wait_for("Terminate signal received, exiting.");
-    assert_named(&plugin.stderr.all(), &fixture.session_id());
+    assert_eq!(plugin.stderr.all(), "");
+    fixture.assert_clean();
+}
+
+/// The AWS files are being read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_during_the_start_terminates_the_session() {
+    let fixture = Fixture::new(Options::default()).await;
+    let pipe = fixture.home.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let mut command = fixture.session(&port_request(9)).await;
+    let mut plugin = Process::start(command.env("AWS_CONFIG_FILE", &pipe));
+    // Opening the pipe for writing waits for its reader.
+    let writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+
+    plugin.signal("INT");
+    plugin
+        .stdout
+        .wait_for("Terminate signal received, exiting.");
+    drop(writer);
+
+    assert_eq!(plugin.exit_code(), 0);
+    plugin.stdout.wait_for("Exiting session with sessionId: ");
+    let err = plugin.stderr.all();
+    assert!(!err.contains("may still be active"), "{err}");
+    fixture.assert_clean();
 }
 
 /// Asserts that a session is named with the command that ends it.

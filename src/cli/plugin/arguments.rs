@@ -5,14 +5,11 @@
 //! ```
 //!
 //! RESPONSE is that of StartSession as JSON, or the name of a variable of the environment with it.
-//! It has a token, so nothing of its content is in an error.
 
-use std::fmt;
+use std::ffi::OsString;
 
-use serde_json::{Map, Value};
-
-use crate::config::{self, Parameters};
-use crate::printable::is_printable;
+use super::fields::{ArgumentError, REQUEST, RESPONSE, object, string};
+use super::request::Request;
 use crate::session::{SuppliedSession, Token};
 
 /// What the program is called for.
@@ -28,6 +25,8 @@ pub(super) enum Invocation {
     OtherOperation,
     /// A session that was started.
     Session(Box<Arguments>),
+    /// A session that was started, but cannot be served.
+    Unusable(Box<Arguments>, ArgumentError),
 }
 
 /// The arguments for a session.
@@ -41,178 +40,88 @@ pub(super) struct Arguments {
     pub(super) endpoint: Option<String>,
 }
 
-/// The request that has started the session, as far as it is understood.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Request {
-    /// Empty if it is not understood.
-    pub(super) target: String,
-    pub(super) document: Option<String>,
-    pub(super) parameters: Parameters,
-    pub(super) reason: Option<String>,
-    /// Why it cannot be repeated.
-    pub(super) fault: Option<ArgumentError>,
-}
-
 impl Invocation {
     /// Parses the arguments after the name of the program.
     ///
     /// # Errors
     ///
-    /// If the response is not as AWS defines it. A request that is not does not keep the session from
-    /// being served.
+    /// If the response names no session. A request that is not as AWS defines it does not keep the
+    /// session from being served.
     pub(super) fn parse(
-        arguments: &[String],
+        arguments: &[OsString],
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ArgumentError> {
-        match arguments {
+        let texts = arguments.iter().map(|argument| argument.to_string_lossy());
+        let texts: Vec<_> = texts.map(String::from).collect();
+        match &texts[..] {
             [] => Ok(Self::Check),
             [flag] if flag == "--version" => Ok(Self::Version),
             [first] | [first, _] => Ok(Self::TooFew(first.clone())),
             [_, _, operation, ..] if operation != START_SESSION => Ok(Self::OtherOperation),
-            [response, region, _, rest @ ..] => {
-                let request = rest.get(1).filter(|text| !text.is_empty());
-                let request = request.map(|text| Request::parse(text));
-                let target = request.as_ref().filter(|request| request.fault.is_none());
-                let target = target.map(|request| request.target.clone());
-                let session = match response.starts_with(VARIABLE) {
-                    true => {
-                        let text = environment(response).ok_or(ArgumentError::NoVariable)?;
-                        session(&text, target.unwrap_or_default())?
-                    }
-                    false => session(response, target.unwrap_or_default())?,
+            [response, ..] => {
+                let (session, fault) = match response.starts_with(VARIABLE) {
+                    true => session(&environment(response).ok_or(ArgumentError::NoVariable)?)?,
+                    false => session(response)?,
                 };
-                let given = |at: usize| rest.get(at).filter(|text| !text.is_empty()).cloned();
-                Ok(Self::Session(Box::new(Arguments {
-                    session,
-                    region: region.clone(),
-                    profile: given(0),
-                    request,
-                    endpoint: given(2),
-                })))
+                let fault = fault.or_else(|| not_utf8(arguments));
+                let arguments = Arguments::new(session, &texts, is_utf8(arguments, REQUEST_AT));
+                let arguments = Box::new(arguments);
+                Ok(match fault {
+                    None => Self::Session(arguments),
+                    Some(fault) => Self::Unusable(arguments, fault),
+                })
             }
         }
     }
 }
 
-/// Parses the response of StartSession.
-fn session(text: &str, target: String) -> Result<SuppliedSession, ArgumentError> {
+impl Arguments {
+    fn new(mut session: SuppliedSession, texts: &[String], is_request_utf8: bool) -> Self {
+        let given = |at: usize| texts.get(at).filter(|text| !text.is_empty()).cloned();
+        let mut request = given(REQUEST_AT).map(|text| Request::parse(&text));
+        if let Some(request) = request.as_mut().filter(|_| !is_request_utf8) {
+            request.fault = Some(ArgumentError::NotUtf8(REQUEST));
+        }
+        if let Some(request) = request.as_ref().filter(|request| request.fault.is_none()) {
+            session.target.clone_from(&request.target);
+        }
+        Self {
+            session,
+            region: texts.get(1).cloned().unwrap_or_default(),
+            profile: given(3),
+            request,
+            endpoint: given(5),
+        }
+    }
+}
+
+/// Parses the response of StartSession. Returns the session without a target, and what keeps it from
+/// being used.
+fn session(text: &str) -> Result<(SuppliedSession, Option<ArgumentError>), ArgumentError> {
     let response = object(RESPONSE, text)?;
-    Ok(SuppliedSession {
-        id: string(RESPONSE, &response, "SessionId")?,
-        target,
-        stream_url: string(RESPONSE, &response, "StreamUrl")?,
-        token: Token::new(string(RESPONSE, &response, "TokenValue")?),
-    })
-}
-
-impl Request {
-    fn parse(text: &str) -> Self {
-        let mut parsed = Self::default();
-        let filled = object(REQUEST, text).and_then(|request| parsed.fill(&request));
-        parsed.fault = filled.err();
-        parsed
-    }
-
-    /// Takes the fields in the order of what they tell about the session, until one is wrong.
-    fn fill(&mut self, request: &Map<String, Value>) -> Result<(), ArgumentError> {
-        let optional = |name| match request.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) if text.is_empty() => Ok(None),
-            Some(_) => string(REQUEST, request, name).map(Some),
-        };
-        self.document = optional("DocumentName")?;
-        self.target = string(REQUEST, request, "Target")?;
-        self.parameters = parameters(request.get("Parameters"))?;
-        self.reason = optional("Reason")?.map(|reason| reason.replace(char::is_control, " "));
-        self.check()
-    }
-
-    /// Checks the texts that are logged and sent again.
-    fn check(&self) -> Result<(), ArgumentError> {
-        let values = self.parameters.iter();
-        let texts = values.flat_map(|(name, values)| std::iter::once(name).chain(values));
-        let mut texts = texts.chain([&self.target]);
-        if !texts.all(|text| text.chars().all(is_printable)) {
-            return Err(ArgumentError::Unprintable(REQUEST));
-        }
-        let checked = self.document.as_deref().map(config::argument("document"));
-        let checked = checked.transpose();
-        checked.map_err(|_| ArgumentError::Field(REQUEST, "DocumentName"))?;
-        Ok(())
-    }
-}
-
-fn parameters(value: Option<&Value>) -> Result<Parameters, ArgumentError> {
-    let error = || ArgumentError::Field(REQUEST, "Parameters");
-    let parameters = match value {
-        None | Some(Value::Null) => return Ok(Parameters::new()),
-        Some(value) => value.as_object().ok_or_else(error)?,
+    let field = |name| string(RESPONSE, &response, name);
+    let id = field("SessionId")?;
+    let (stream_url, token) = (field("StreamUrl"), field("TokenValue"));
+    let fault = stream_url.as_ref().err().or(token.as_ref().err()).copied();
+    let session = SuppliedSession {
+        id,
+        target: String::new(),
+        stream_url: stream_url.unwrap_or_default(),
+        token: Token::new(token.unwrap_or_default()),
     };
-    let parameters = parameters.iter().map(|(name, values)| {
-        let values = match values.as_str() {
-            // What the AWS CLI makes a list of.
-            Some(value) => vec![value.to_owned()],
-            None => {
-                let values = values.as_array()?.iter();
-                let values = values.map(|value| value.as_str().map(str::to_owned));
-                values.collect::<Option<_>>()?
-            }
-        };
-        Some((name.clone(), values))
-    });
-    parameters.collect::<Option<_>>().ok_or_else(error)
+    Ok((session, fault))
 }
 
-fn object(what: &'static str, text: &str) -> Result<Map<String, Value>, ArgumentError> {
-    match serde_json::from_str(text) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(ArgumentError::NotAnObject(what)),
-        Err(error) => Err(ArgumentError::NotJson(what, error.line(), error.column())),
-    }
+/// Returns the error of the first argument that is not UTF-8, apart from the request.
+fn not_utf8(arguments: &[OsString]) -> Option<ArgumentError> {
+    let mut named = (0..).zip(NAMES).filter(|(at, _)| *at != REQUEST_AT);
+    let (_, name) = named.find(|(at, _)| !is_utf8(arguments, *at))?;
+    Some(ArgumentError::NotUtf8(name))
 }
 
-/// Returns a field that is a text and not empty.
-fn string(
-    what: &'static str,
-    object: &Map<String, Value>,
-    name: &'static str,
-) -> Result<String, ArgumentError> {
-    let text = object.get(name).and_then(Value::as_str);
-    let text = text.filter(|text| !text.is_empty());
-    text.map(str::to_owned)
-        .ok_or(ArgumentError::Field(what, name))
-}
-
-/// Arguments that are not those of StartSession.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ArgumentError {
-    /// The variable of the environment is not set.
-    NoVariable,
-    /// The argument is not JSON, at this line and column.
-    NotJson(&'static str, usize, usize),
-    /// The argument is not a JSON object.
-    NotAnObject(&'static str),
-    /// The field is missing or has another type.
-    Field(&'static str, &'static str),
-    /// A text has characters that cannot be displayed.
-    Unprintable(&'static str),
-}
-
-impl fmt::Display for ArgumentError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoVariable => write!(
-                f,
-                "the environment has no variable of the name in the first argument"
-            ),
-            Self::NotJson(what, line, column) => {
-                write!(f, "{what} is not JSON (line {line}, column {column})")
-            }
-            Self::NotAnObject(what) => write!(f, "{what} is not a JSON object"),
-            Self::Field(what, name) => write!(f, "{what} has no valid {name}"),
-            Self::Unprintable(what) => write!(f, "{what} has a character that is not printable"),
-        }
-    }
+fn is_utf8(arguments: &[OsString], at: usize) -> bool {
+    let argument = arguments.get(at);
+    argument.is_none_or(|argument| argument.to_str().is_some())
 }
 
 /// The only operation.
@@ -221,17 +130,30 @@ const START_SESSION: &str = "StartSession";
 /// How the name of the variable with the response begins.
 pub(super) const VARIABLE: &str = "AWS_SSM_START_SESSION_RESPONSE";
 
-const RESPONSE: &str = "the response of StartSession";
-const REQUEST: &str = "the request of StartSession";
+/// The arguments, as errors name them.
+const NAMES: [&str; 6] = [
+    RESPONSE,
+    "the region",
+    "the operation",
+    "the profile",
+    REQUEST,
+    "the endpoint",
+];
+
+/// Which of them is the request.
+const REQUEST_AT: usize = 4;
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     const SESSION: &str = r#"{"SessionId":"me-1","StreamUrl":"wss://h/","TokenValue":"secret"}"#;
 
     fn parsed(arguments: &[&str]) -> Result<Invocation, ArgumentError> {
-        let arguments: Vec<_> = arguments.iter().map(|&text| text.to_owned()).collect();
+        let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
         Invocation::parse(&arguments, |name| {
             (name == VARIABLE).then(|| SESSION.to_owned())
         })
@@ -301,7 +223,6 @@ mod tests {
         let deep = "[".repeat(100_000);
         let other_variable = format!("{VARIABLE}_X");
         let without = |name: &str| SESSION.replace(name, "Other");
-        let wrong = |text: &str| SESSION.replace(r#""secret""#, text);
         let responses = [
             "".to_owned(),
             "secret".to_owned(),
@@ -309,11 +230,6 @@ mod tests {
             deep,
             other_variable,
             without("SessionId"),
-            without("StreamUrl"),
-            without("TokenValue"),
-            wrong("[\"secret\"]"),
-            wrong("\"\""),
-            wrong("7"),
         ];
 
         for response in responses {
@@ -329,38 +245,56 @@ mod tests {
             r#"{"Target":"i-1","Parameters":{"a":"secret\u001b"}}"#,
             r#"{"Target":"i-1","DocumentName":["secret"]}"#,
         ] {
-            let error = request_of(request).fault.unwrap();
+            let error = Request::parse(request).fault.unwrap();
             assert!(!error.to_string().contains("secret"), "{error}");
         }
     }
 
-    fn request_of(text: &str) -> Request {
-        let arguments = session_of(&[SESSION, "r", "StartSession", "", text]);
-        arguments.request.unwrap()
+    #[test]
+    fn a_session_that_cannot_be_served_is_known_if_the_response_has_its_id() {
+        let without = |name: &str| SESSION.replace(name, "Other");
+        let wrong = |text: &str| SESSION.replace(r#""secret""#, text);
+
+        for (response, field) in [
+            (without("StreamUrl"), "StreamUrl"),
+            (without("TokenValue"), "TokenValue"),
+            (wrong("[\"secret\"]"), "TokenValue"),
+            (wrong("\"\""), "TokenValue"),
+            (wrong("7"), "TokenValue"),
+        ] {
+            let parsed = parsed(&[&response, "r", "StartSession", "p"]).unwrap();
+            let Invocation::Unusable(arguments, error) = parsed else {
+                panic!("{response}: {parsed:?}")
+            };
+            assert_eq!(arguments.session.id, "me-1");
+            assert_eq!(arguments.profile.as_deref(), Some("p"));
+            assert_eq!(error, ArgumentError::Field(RESPONSE, field));
+        }
     }
 
     #[test]
-    fn a_request_is_understood_in_the_forms_that_callers_use() {
-        let request = request_of(
-            r#"{"Target":"i-1","DocumentName":"","Reason":"","Parameters":{"portNumber":"80"}}"#,
-        );
+    fn an_argument_that_is_not_utf8_is_named() {
+        let request = r#"{"Target":"i-1"}"#;
+        let good = [SESSION, "r", "StartSession", "p", request, "https://h"];
 
-        assert_eq!(request.fault, None);
-        assert_eq!(request.document, None);
-        assert_eq!(request.reason, None);
-        assert_eq!(request.parameters["portNumber"], ["80"]);
-        let reason = request_of(r#"{"Target":"i-1","Reason":"a\tb\nc"}"#).reason;
-        assert_eq!(reason.as_deref(), Some("a b c"));
-    }
-
-    #[test]
-    fn a_request_that_is_not_understood_still_tells_the_document() {
-        let request = request_of(r#"{"Target":"i-1","DocumentName":"Ours","Parameters":7}"#);
-
-        assert_eq!(
-            request.fault,
-            Some(ArgumentError::Field(REQUEST, "Parameters"))
-        );
-        assert_eq!(request.document.as_deref(), Some("Ours"));
+        for (at, name) in NAMES.iter().enumerate() {
+            let mut arguments: Vec<_> = good.iter().map(OsString::from).collect();
+            arguments[at].push(OsStr::from_bytes(b"\xff"));
+            let parsed = Invocation::parse(&arguments, |_| None);
+            match (at, parsed) {
+                (0, parsed) => assert!(parsed.is_err(), "it is not JSON"),
+                (2, parsed) => assert!(matches!(parsed, Ok(Invocation::OtherOperation))),
+                (REQUEST_AT, Ok(Invocation::Session(session))) => {
+                    let fault = session.request.unwrap().fault;
+                    assert_eq!(fault, Some(ArgumentError::NotUtf8(REQUEST)));
+                    assert_eq!(session.session.target, "");
+                }
+                (_, Ok(Invocation::Unusable(session, error))) => {
+                    assert_eq!(error, ArgumentError::NotUtf8(name));
+                    assert_eq!(session.session.id, "me-1");
+                }
+                (_, parsed) => panic!("{name}: {parsed:?}"),
+            }
+        }
     }
 }

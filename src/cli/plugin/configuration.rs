@@ -1,7 +1,8 @@
 //! What a session is served with: the arguments of the AWS CLI, the environment, and of the
 //! configuration file what does not concern the account.
 
-use super::arguments::{Arguments, Request};
+use super::arguments::Arguments;
+use super::request::Request;
 use crate::cli::ad_hoc::{AdHocConfig, ad_hoc_without_file, load_without_account};
 use crate::cli::exit::Exit;
 use crate::cli::{paths, terminal};
@@ -36,18 +37,24 @@ pub(super) fn configuration(
         request,
         endpoint,
     } = arguments;
-    let region = checked("region", &region)?;
+    let region = checked("the region", REGION, &region)?;
     let profile = profile
-        .map(|profile| checked("profile", &profile))
+        .map(|profile| checked("the profile", PROFILE, &profile))
         .transpose()?;
     let endpoint = endpoint
-        .map(|endpoint| checked("ssm_endpoint", &endpoint))
+        .map(|endpoint| checked("the endpoint", ENDPOINT, &endpoint))
         .transpose()?;
+    let given = [
+        Some(REGION),
+        profile.as_ref().map(|_| PROFILE),
+        endpoint.as_ref().map(|_| ENDPOINT),
+    ];
+    let given: Vec<_> = given.into_iter().flatten().collect();
     let request = request.filter(|request| request.fault.is_none());
     let can_repeat = request.is_some();
     let basis = match file {
-        File::Read => load_without_account(""),
-        File::Ignored => ad_hoc_without_file(),
+        File::Read => load_without_account(&given),
+        File::Ignored => ad_hoc_without_file(&given),
     };
     let AdHocConfig {
         config, forward, ..
@@ -108,15 +115,26 @@ fn requested(request: Option<Request>, account: Account, template: Forward) -> F
     }
 }
 
-fn checked(key: &'static str, value: &str) -> Result<String, BadConfiguration> {
+fn checked(what: &str, key: &'static str, value: &str) -> Result<String, BadConfiguration> {
     let checked = config::argument(key)(value);
-    checked.map_err(|error| BadConfiguration::Argument(format!("{error}; {}", error.hint())))
+    checked.map_err(|error| {
+        let error = format!(
+            "{what} that the caller has passed: {error}; {}",
+            error.hint()
+        );
+        BadConfiguration::Argument(error)
+    })
 }
 
 /// Cuts a reason to what the configuration allows.
 fn cut(reason: String) -> String {
     Printable::cut(&reason, MAX_REASON).to_string()
 }
+
+/// Keys of the configuration that are arguments.
+const REGION: &str = "region";
+const PROFILE: &str = "profile";
+const ENDPOINT: &str = "ssm_endpoint";
 
 /// Maximum length of a reason, in characters.
 const MAX_REASON: usize = 100;

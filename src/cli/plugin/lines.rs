@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -74,30 +73,50 @@ pub(super) fn ended(session: &str, why: &Printable) -> String {
     format!("\n\nSessionId: {session} : {why}\n\n")
 }
 
-/// Prints the line of the first connection, and one for each that cannot reach its destination.
-/// Never returns.
-pub(super) async fn report_connections(
-    metrics: Arc<ForwardMetrics>,
-    session: &str,
-    print: impl Fn(String),
-) -> ! {
-    let unreachable = || {
-        let ends = metrics.totals.ends();
-        ends.get(&EndReason::DestinationUnreachable)
-            .copied()
-            .unwrap_or_default()
-    };
-    let (mut has_accepted, mut refused) = (false, 0);
-    loop {
-        if !has_accepted && metrics.totals.accepted.load(Relaxed) > 0 {
-            has_accepted = true;
+/// What was printed about the connections of a session.
+#[derive(Debug)]
+pub(super) struct ConnectionLines<'a> {
+    metrics: &'a ForwardMetrics,
+    session: &'a str,
+    has_accepted: bool,
+    /// Number of connections that could not reach their destination.
+    refused: u64,
+}
+
+impl<'a> ConnectionLines<'a> {
+    pub(super) fn new(metrics: &'a ForwardMetrics, session: &'a str) -> Self {
+        Self {
+            metrics,
+            session,
+            has_accepted: false,
+            refused: 0,
+        }
+    }
+
+    /// Prints the line of the first connection, and one for each that cannot reach its destination.
+    /// Never returns.
+    pub(super) async fn print_all(&mut self, print: impl Fn(String)) -> ! {
+        loop {
+            self.print_new(&print);
+            sleep(INTERVAL).await;
+        }
+    }
+
+    /// Prints the lines that are due.
+    pub(super) fn print_new(&mut self, print: impl Fn(String)) {
+        let totals = &self.metrics.totals;
+        if !self.has_accepted && totals.accepted.load(Relaxed) > 0 {
+            self.has_accepted = true;
+            let session = self.session;
             print(format!("\nConnection accepted for session [{session}]\n"));
         }
-        while refused < unreachable() {
-            refused += 1;
+        let ends = totals.ends();
+        let refused = ends.get(&EndReason::DestinationUnreachable);
+        let refused = refused.copied().unwrap_or_default();
+        while self.refused < refused {
+            self.refused += 1;
             print(UNREACHABLE.to_owned());
         }
-        sleep(INTERVAL).await;
     }
 }
 

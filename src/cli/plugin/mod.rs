@@ -12,15 +12,19 @@
 //! of a failure. stdout of an ssh session carries data only.
 
 mod arguments;
+mod caller;
 mod configuration;
+mod failures;
+mod fields;
 mod lines;
 mod link;
 mod official;
 mod output;
+mod request;
 mod serve;
 mod unserved;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use self::arguments::{Arguments, Invocation};
@@ -38,22 +42,20 @@ pub(super) fn answer() -> Option<Exit> {
     if Path::new(&called).file_stem() != Some(OsStr::new(NAME)) {
         return None;
     }
-    let arguments: Result<Vec<_>, _> = arguments.map(|argument| argument.into_string()).collect();
-    Some(match arguments {
-        Ok(arguments) => run(&arguments),
-        Err(_) => lines::failed(&"an argument is not UTF-8"),
-    })
+    Some(run(&arguments.collect::<Vec<_>>()))
 }
 
-fn run(arguments: &[String]) -> Exit {
-    let parsed = Invocation::parse(arguments, terminal::environment);
-    let parsed = match parsed {
+fn run(arguments: &[OsString]) -> Exit {
+    let parsed = match Invocation::parse(arguments, terminal::environment) {
         Ok(Invocation::Session(parsed)) => *parsed,
+        Ok(Invocation::Unusable(parsed, error)) => {
+            return in_runtime(unserved::refuse(*parsed, error));
+        }
         Ok(Invocation::Check) => return lines::print(INSTALLED),
         Ok(Invocation::Version) => return lines::print(&format!("{}\n", ClientVersion::DEFAULT)),
         Ok(Invocation::TooFew(first)) => return lines::print(&lines::unknown_operation(&first)),
         Ok(Invocation::OtherOperation) => return lines::print("Invalid Operation"),
-        Err(error) => return lines::failed(&error),
+        Err(error) => return unserved::unknown(&error),
     };
     let purpose = Purpose::of(parsed.request.as_ref());
     if is_left(purpose, &parsed)

@@ -1,5 +1,6 @@
 //! The official plugin: which sessions are left to it, where it is, and how it takes over.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::NAME;
-use super::arguments::Request;
+use super::request::Request;
 use crate::cli::terminal;
 
 /// What a session is for, as far as its request tells.
@@ -83,7 +84,7 @@ impl OfficialPlugin {
 
     /// Replaces this process by it, with the same arguments and environment. Returns only if that
     /// fails.
-    pub(super) fn hand_over(&self, arguments: &[String]) -> io::Error {
+    pub(super) fn hand_over(&self, arguments: &[OsString]) -> io::Error {
         Command::new(&self.path)
             .args(arguments)
             .env(HANDED_OVER, listed(&self.ours))

@@ -1,20 +1,23 @@
 //! Serves a session, from its data channel to its end.
 
-//! Serves a session, from its data channel to its end.
-
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::arguments::Arguments;
+use super::caller::Caller;
 use super::configuration::{BadConfiguration, File, configuration};
+use super::lines::ConnectionLines;
 use super::official::Purpose;
 use super::output::Output;
-use super::{lines, unserved};
+use super::{failures, lines, unserved};
 use crate::cli::ad_hoc::blocking;
 use crate::cli::exit::Exit;
 use crate::cli::{connect, startup, terminal};
 use crate::config::Listen;
 use crate::daemon::{
-    HandOverError, HandedOver, HandedOverConfig, HandedOverEnd, Listening, Signals, StartError,
+    HandOverError, HandedOver, HandedOverConfig, HandedOverEnd, Listening, SessionsLeft, Signals,
 };
 use crate::error_class::ErrorClass;
 use crate::forward::{FirstFailure, ListenError, Stdio};
@@ -36,7 +39,7 @@ pub(super) async fn serve(arguments: Arguments, purpose: Purpose, log: Log) -> E
             return exit;
         }
     };
-    let output = Output::new(&arguments, purpose);
+    let (output, caller) = (Output::new(&arguments, purpose), Caller::current());
     let config = match configured(arguments, &output, &mut signals).await {
         Ok(config) => config,
         Err(exit) => return output.finish(exit).await,
@@ -51,16 +54,15 @@ pub(super) async fn serve(arguments: Arguments, purpose: Purpose, log: Log) -> E
         output.print(lines::starting(&output.session));
     }
     let session = config.session.clone();
+    let mut starting = Box::pin(HandedOver::start(config));
     let started = tokio::select! {
-        started = HandedOver::start(config) => started,
+        started = &mut starting => started,
         () = signals.wait_for_stop() => {
-            output.print(lines::TERMINATED.to_owned());
-            unserved::still_active(&session);
-            return output.finish(Exit::Done).await;
+            return end_early(starting, &session, output, &mut signals).await;
         }
     };
     match started {
-        Ok(handed_over) => opened(handed_over, output, &mut signals).await,
+        Ok(handed_over) => opened(handed_over, output, caller, &mut signals).await,
         Err(error) => {
             let exit = not_taken_over(&error, &session, &output);
             output.finish(exit).await
@@ -84,7 +86,7 @@ async fn configured(
         // A configuration file on a file system that hangs.
         () = signals.wait_for_stop() => {
             output.print(lines::TERMINATED.to_owned());
-            unserved::still_active(&arguments.session);
+            unserved::terminate_without_file(arguments, signals).await;
             return Err(Exit::Done);
         }
     };
@@ -115,11 +117,9 @@ fn refuse_shell() -> Exit {
 
 /// Reports a session that was not taken over.
 fn not_taken_over(failed: &HandOverError, session: &SuppliedSession, output: &Output) -> Exit {
-    let hint = failed.error.as_ref().map(StartError::hint);
-    let exit = match (&failed.error, hint.as_deref()) {
-        (Some(error), Some("") | None) => output.failed(&error.to_string()),
-        (Some(error), Some(hint)) => output.failed(&format!("{error}; {hint}")),
-        (None, _) => Exit::Done,
+    let exit = match &failed.error {
+        Some(error) => output.failed(&failures::not_taken_over(error)),
+        None => Exit::Done,
     };
     if !failed.is_terminated {
         unserved::still_active(session);
@@ -128,7 +128,12 @@ fn not_taken_over(failed: &HandOverError, session: &SuppliedSession, output: &Ou
 }
 
 /// Waits for the handshake and serves what the document is for.
-async fn opened(handed_over: HandedOver, mut output: Output, signals: &mut Signals) -> Exit {
+async fn opened(
+    handed_over: HandedOver,
+    mut output: Output,
+    caller: Caller,
+    signals: &mut Signals,
+) -> Exit {
     let ready = tokio::select! {
         ready = handed_over.ready() => ready,
         () = signals.wait_for_stop() => return end(handed_over, output, signals).await,
@@ -148,7 +153,7 @@ async fn opened(handed_over: HandedOver, mut output: Output, signals: &mut Signa
         output.print(lines::starting(&output.session));
     }
     match listen_address(side) {
-        Ok(address) => listen(handed_over, address, output, signals).await,
+        Ok(address) => listen(handed_over, address, output, caller, signals).await,
         Err(error) => {
             let exit = output.failed(&error);
             stopped(handed_over, output, signals, exit).await
@@ -158,13 +163,15 @@ async fn opened(handed_over: HandedOver, mut output: Output, signals: &mut Signa
 
 fn not_ready(failure: &FirstFailure, output: &Output) -> Exit {
     match output.purpose {
-        Purpose::Port | Purpose::Ssh | Purpose::Shell => output.failed(&failure.to_string()),
+        Purpose::Port | Purpose::Ssh | Purpose::Shell => {
+            output.failed(&failures::not_ready(failure))
+        }
         // The most common document that is not known is none: that of a shell.
         Purpose::Unknown if failure.class == ErrorClass::HandshakeFailed => {
             output.failed(&failure.what);
             refuse_shell()
         }
-        Purpose::Unknown => output.failed(&failure.to_string()),
+        Purpose::Unknown => output.failed(&failures::not_ready(failure)),
     }
 }
 
@@ -176,18 +183,18 @@ fn listen_address(side: ClientSide) -> Result<Listen, String> {
             return Ok(Listen::Unix(path));
         }
         ClientSide::Port(port) if port.is_empty() => 0,
-        ClientSide::Port(port) => port
-            .parse()
-            .map_err(|_| format!("localPortNumber {port:?} is not a port"))?,
+        ClientSide::Port(port) => port.parse().map_err(|_| {
+            format!("localPortNumber {port:?} is not a port; choose one up to 65535")
+        })?,
         ClientSide::Stdio => 0,
     };
     let host = terminal::environment(LOCAL_HOST).filter(|host| host != "localhost");
     let Some(host) = host else {
         return Ok(Listen::Localhost(port));
     };
-    let address: IpAddr = host
-        .parse()
-        .map_err(|_| format!("{LOCAL_HOST} is neither an IP address nor localhost"))?;
+    let address: IpAddr = host.parse().map_err(|_| {
+        format!("{LOCAL_HOST} is neither an IP address nor localhost; correct or unset it")
+    })?;
     Ok(Listen::Tcp((address, port).into()))
 }
 
@@ -196,21 +203,25 @@ async fn listen(
     mut handed_over: HandedOver,
     address: Listen,
     output: Output,
+    caller: Caller,
     signals: &mut Signals,
 ) -> Exit {
     let listening = match bind(&mut handed_over, address).await {
         Ok(listening) => listening,
         Err(error) => {
-            let exit = output.failed(&cannot_listen(&error));
+            let exit = output.failed(&failures::cannot_listen(&error));
             return stopped(handed_over, output, signals, exit).await;
         }
     };
     output.print(lines::opened(listening.addresses.first(), &output.session));
     let print = |line| output.print(line);
+    let metrics = &listening.metrics;
+    let mut of_connections = ConnectionLines::new(metrics, &output.session);
     let ended = tokio::select! {
-        ended = handed_over.wait(signals) => ended,
-        never = lines::report_connections(listening.metrics, &output.session, print) => never,
+        ended = handed_over.wait(metrics, signals, caller.ended()) => ended,
+        never = of_connections.print_all(print) => never,
     };
+    of_connections.print_new(print);
     let exit = match ended {
         HandedOverEnd::Requested => return end(handed_over, output, signals).await,
         HandedOverEnd::SessionEnded(why) => {
@@ -244,13 +255,6 @@ async fn bind(handed_over: &mut HandedOver, address: Listen) -> Result<Listening
     Ok(listening)
 }
 
-fn cannot_listen(error: &ListenError) -> String {
-    match error.class() == ErrorClass::ListenAddressInUse {
-        true => format!("{error}; choose another localPortNumber"),
-        false => error.to_string(),
-    }
-}
-
 /// Connects stdin and stdout, whose data is the only output.
 async fn stdio(handed_over: HandedOver, output: Output, signals: &mut Signals) -> Exit {
     let standard = match Stdio::take() {
@@ -273,10 +277,36 @@ async fn stdio(handed_over: HandedOver, output: Output, signals: &mut Signals) -
     }
 }
 
+/// Ends after a signal during the start. It goes on for some time, because only its result can
+/// terminate the session; the third signal abandons it.
+async fn end_early(
+    starting: impl Future<Output = Result<HandedOver, HandOverError>>,
+    session: &SuppliedSession,
+    output: Output,
+    signals: &mut Signals,
+) -> Exit {
+    output.print(lines::TERMINATED.to_owned());
+    let abandoned = async {
+        signals.wait_for_stop().await;
+        signals.wait_for_stop().await;
+    };
+    let started = tokio::select! {
+        started = timeout(MAX_START, starting) => started.ok(),
+        () = abandoned => None,
+    };
+    match started {
+        Some(Ok(handed_over)) => stop(handed_over, signals).await,
+        Some(Err(error)) if error.is_terminated => {}
+        Some(Err(_)) | None => unserved::still_active(session),
+    }
+    output.print(lines::exiting(&output.session));
+    output.finish(Exit::Done).await
+}
+
 /// Ends after a signal.
 async fn end(handed_over: HandedOver, output: Output, signals: &mut Signals) -> Exit {
     output.print(lines::TERMINATED.to_owned());
-    stop(handed_over, &output, signals).await;
+    stop(handed_over, signals).await;
     output.print(lines::exiting(&output.session));
     output.finish(Exit::Done).await
 }
@@ -288,17 +318,24 @@ async fn stopped(
     signals: &mut Signals,
     exit: Exit,
 ) -> Exit {
-    stop(handed_over, &output, signals).await;
+    stop(handed_over, signals).await;
     output.finish(exit).await
 }
 
 /// Terminates the sessions. What is left is reported, and does not change the exit code.
-async fn stop(handed_over: HandedOver, output: &Output, signals: &mut Signals) {
-    if let Err(hint) = handed_over.shutdown(signals).await {
-        let what = format!("session {} may still be active", output.session);
-        terminal::fail(Exit::Failed, &what, hint);
+async fn stop(handed_over: HandedOver, signals: &mut Signals) {
+    match handed_over.shutdown(signals).await {
+        Ok(()) => {}
+        Err(SessionsLeft::HandedOver(session)) => unserved::still_active(&session),
+        Err(SessionsLeft::Further(hint)) => {
+            let what = "sessions of further connections may still be active";
+            terminal::fail(Exit::Failed, &what, hint);
+        }
     }
 }
+
+/// How long a start may go on after a signal.
+const MAX_START: Duration = Duration::from_secs(5);
 
 /// Address on which the official plugin listens, instead of localhost.
 const LOCAL_HOST: &str = "SSM_PLUGIN_LOCAL_HOST";

@@ -2,12 +2,33 @@
 
 use super::arguments::Arguments;
 use super::configuration::{File, configuration};
+use super::fields::ArgumentError;
+use super::official::Purpose;
+use super::output::Output;
+use super::{failures, lines};
 use crate::cli::ad_hoc::blocking;
 use crate::cli::exit::Exit;
 use crate::cli::{startup, terminal};
 use crate::daemon::{HandOverError, HandedOver, HandedOverConfig, Signals};
 use crate::printable::Printable;
 use crate::session::SuppliedSession;
+
+/// Reports arguments that do not tell which session they are for.
+pub(super) fn unknown(error: &ArgumentError) -> Exit {
+    let exit = lines::failed(error);
+    let what = "a session that the caller has started may still be active";
+    terminal::fail(Exit::Failed, &what, LOOK_FOR_SESSIONS);
+    exit
+}
+
+/// Reports arguments that a session cannot be served with, and terminates it.
+pub(super) async fn refuse(arguments: Arguments, error: ArgumentError) -> Exit {
+    let purpose = Purpose::of(arguments.request.as_ref());
+    let output = Output::new(&arguments, purpose);
+    let exit = output.failed(&error.to_string());
+    let exit = end(arguments, exit).await;
+    output.finish(exit).await
+}
 
 /// Terminates the session of these arguments, without the configuration file.
 pub(super) async fn end(arguments: Arguments, exit: Exit) -> Exit {
@@ -42,7 +63,7 @@ pub(super) async fn terminate(config: HandedOverConfig, signals: &mut Signals) {
     };
     if let Err(HandOverError { error, .. }) = ended {
         if let Some(error) = error {
-            terminal::fail(Exit::Failed, &error, &error.hint());
+            terminal::fail(Exit::Failed, &failures::not_taken_over(&error), "");
         }
         still_active(&session);
     }

@@ -263,6 +263,11 @@ impl ActiveConnection {
         current.opened = Some(opened);
     }
 
+    /// Its stream was lost, and it gets another one.
+    pub(super) fn handle_lost(&self) {
+        *self.current() = Current::default();
+    }
+
     /// It has a stream and enters another phase.
     pub(super) fn set_phase(&self, phase: Phase) {
         self.current().position = Position::Open(phase);

@@ -164,6 +164,7 @@ impl Sessions {
                 registration,
                 access,
                 target,
+                is_supplied: false,
                 ssm,
                 sessions: self.clone(),
                 span,
