@@ -172,7 +172,7 @@ impl Trial {
         scope.blocked = scope.blocked.or(channel_blocked);
         let connected = checks.check(Check::Upgrade, scope, self.connect(session));
         let driver = next(connected.await, &mut scope, Check::Upgrade);
-        let shaken = checks.check(Check::Handshake, scope, self.shake_hands(driver));
+        let shaken = checks.check(Check::Handshake, scope, self.shake_hands(driver, forward));
         let end = next(shaken.await, &mut scope, Check::Handshake).flatten();
         if forward.is_proxy() {
             let skip = async { CheckOutcome::<()>::Skip(CHOSEN_BY_CLIENTS.into()) };
@@ -215,7 +215,11 @@ impl Trial {
 
     /// Waits for the handshake. Returns the error of a tunnel whose handshake was complete, but
     /// which ended because of its destination.
-    async fn shake_hands(&mut self, driver: Option<Driver>) -> CheckOutcome<Option<Arc<Error>>> {
+    async fn shake_hands(
+        &mut self,
+        driver: Option<Driver>,
+        forward: &config::Forward,
+    ) -> CheckOutcome<Option<Arc<Error>>> {
         let (Some(driver), Some(mut tunnel)) = (driver, self.tunnel.clone()) else {
             return CheckOutcome::Skip("there is no websocket".into());
         };
@@ -223,7 +227,8 @@ impl Trial {
         match tunnel.ready().await {
             Ok(()) => {
                 let version = tunnel.agent_version().unwrap_or_default();
-                let destination = tunnel.destination();
+                // The destination of a proxy's session here is an example.
+                let destination = tunnel.destination().filter(|_| !forward.is_proxy());
                 let destination = destination.map_or_else(String::new, |destination| {
                     format!(", which leads to {destination}")
                 });
