@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::{environment, paths, terminal};
-use crate::config::{self, Account, Config, Forward, Parameters, Remote, SessionMode};
+use crate::config::{self, Account, Config, Forward, Parameters, Remote, SessionMode, Target};
 
 /// Basis for a forward that is not in the file.
 #[derive(Debug)]
@@ -89,6 +89,14 @@ fn read_file(file: Option<&Path>, keys: &str) -> Result<Config, Exit> {
     config.map_err(|error| terminal::fail_with_rendered(Exit::Configuration, &error))
 }
 
+/// Returns the error of a file that [`load_ad_hoc`] does not accept.
+pub(super) fn error_of(file: Option<&Path>) -> Option<config::Error> {
+    let path = paths::search(file).ok()?;
+    let error = config::read_with(&path, FORWARD).err()?;
+    let is_passed_over = file.is_none() && is_closed_to_us(&error);
+    (!is_passed_over).then_some(error)
+}
+
 /// Returns the absolute path of a file that [`load_ad_hoc`] accepts, for a stored command.
 pub(super) fn checked_path(file: &Path) -> Result<PathBuf, Exit> {
     let path = std::path::absolute(file).map_err(|error| {
@@ -132,8 +140,11 @@ pub(super) fn by_document(name: &str, arguments: &[(String, String)]) -> Remote 
 }
 
 /// Returns a forward of the file, as a command uses it that was given its name. Flags win over its
-/// own settings.
+/// own settings, but for the region in the ARN of a cluster, which is reported.
 pub(super) fn with_flags(forward: Forward, aws: AwsOptions) -> Forward {
+    for target in forward.target.iter() {
+        note_other_region(target, aws.region.as_deref());
+    }
     let target = match aws.region {
         Some(_) => forward.target.without_regions(),
         None => forward.target,
@@ -152,6 +163,18 @@ pub(super) fn with_flags(forward: Forward, aws: AwsOptions) -> Forward {
         account: aws.or(forward.account),
         target,
         ..forward
+    }
+}
+
+/// Prints a note if a cluster is not in the region that was given.
+fn note_other_region(target: &Target, given: Option<&str>) {
+    let is_cluster = matches!(target, Target::Ecs(_));
+    if let (true, Some(own), Some(given)) = (is_cluster, target.region(), given)
+        && own != given
+    {
+        terminal::send(&format!(
+            "note: {target} is in {own}, as its ARN says: `--region {given}` has no effect on it"
+        ));
     }
 }
 

@@ -4,16 +4,19 @@
 //! Where pipes are refused, opening one does not wait for a writer. A program that reads a file
 //! while it is replaced gets the previous content or the new one.
 
+mod overwrite;
 mod temporary;
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use rustix::fs::{OFlags, listxattr};
 use rustix::io::Errno;
 
+pub use self::overwrite::backup_path;
+use self::overwrite::overwrite;
 use self::temporary::create_beside;
 
 /// Handling of pipes.
@@ -106,7 +109,8 @@ pub fn replace(path: &Path, content: &[u8], links: Links) -> io::Result<()> {
 
 /// As [`replace`], following a link; but some files are overwritten, which a reader may see half done:
 /// one with extended attributes, such as an ACL or an SELinux label, which would be lost, one that a
-/// container runtime has mounted, and one in a directory that this user cannot write. Blocks.
+/// container runtime has mounted, and one in a directory that this user cannot write. While it is
+/// overwritten, its former content is at [`backup_path`], if a file can be created there. Blocks.
 ///
 /// # Errors
 ///
@@ -137,27 +141,6 @@ fn has_attributes(path: &Path) -> bool {
         Ok(length) => length > 0,
         Err(error) => error == Errno::RANGE,
     }
-}
-
-/// Overwrites an existing file. If that fails, its former content is written back.
-fn overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
-    let previous = fs::read(path)?;
-    let mut file = OpenOptions::new().write(true).open(path)?;
-    let written = write_over(&mut file, content);
-    if let Err(error) = &written
-        && let Err(second) = write_over(&mut file, &previous)
-    {
-        let why = format!("{error}; its former content could not be written back: {second}");
-        return Err(io::Error::other(why));
-    }
-    written
-}
-
-fn write_over(file: &mut File, content: &[u8]) -> io::Result<()> {
-    file.rewind()?;
-    file.write_all(content)?;
-    file.set_len(content.len() as u64)?;
-    file.sync_all()
 }
 
 /// Creates a file that does not exist, with its whole content at once. Blocks.
@@ -317,20 +300,6 @@ mod tests {
 
         assert!(path.is_dir());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_file_is_overwritten_in_place_without_the_rest_of_its_content() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("file");
-        fs::write(&path, "a longer content").unwrap();
-        let inode = fs::metadata(&path).unwrap().ino();
-
-        overwrite(&path, b"new").unwrap();
-
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
-        overwrite(&directory.path().join("other"), b"new").unwrap_err();
     }
 
     #[test]

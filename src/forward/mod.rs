@@ -38,7 +38,7 @@ mod peer;
 mod pool;
 mod pool_handle;
 mod pool_task;
-mod proxy;
+pub mod proxy;
 mod proxy_handler;
 mod relay;
 mod relayed_handler;

@@ -91,7 +91,7 @@ impl SingleStream {
             (Some(chunk), _) => Read::Data(chunk),
             (None, RemoteSide::Ended) => Read::End,
             (None, RemoteSide::Refused) => Read::Lost(Reason::Refused),
-            (None, RemoteSide::Open | RemoteSide::Ending) => {
+            (None, RemoteSide::Open | RemoteSide::Ending | RemoteSide::Undecided) => {
                 self.stream.reader_waits = true;
                 Read::Blocked
             }
@@ -123,17 +123,20 @@ impl SingleStream {
 
     /// The agent could not connect to the destination.
     pub(super) fn handle_refusal(&mut self) {
-        self.handle_finish(true);
+        self.stream.handle_refusal();
+        // There is no other stream that it could be about.
+        self.stream.decide_refusal(true);
+        self.wake_both();
     }
 
     /// The destination closed, and none of its bytes are missing.
     pub(super) fn handle_end(&mut self) {
-        self.handle_finish(false);
+        self.stream.handle_finish();
+        self.stream.confirm_end();
+        self.wake_both();
     }
 
-    fn handle_finish(&mut self, refused: bool) {
-        self.stream.handle_finish(refused);
-        self.stream.confirm_end();
+    fn wake_both(&mut self) {
         self.wake_reader();
         self.wake_writer();
     }

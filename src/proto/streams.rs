@@ -81,6 +81,18 @@ impl Streams {
         self.mux_mut()?.poll_end()
     }
 
+    /// Returns true while it is not known of a stream that has ended whether it was refused.
+    pub(super) fn has_undecided(&self) -> bool {
+        matches!(self, Self::Mux(mux) if mux.has_undecided())
+    }
+
+    /// Streams that are undecided end as refused or closed.
+    pub(super) fn end_undecided(&mut self) {
+        if let Some(mux) = self.mux_mut() {
+            mux.end_undecided();
+        }
+    }
+
     /// The FIN of a stream was sent because its destination closed.
     pub(super) fn confirm_end(&mut self, id: StreamId) {
         if let Some(mux) = self.mux_mut() {

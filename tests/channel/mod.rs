@@ -6,6 +6,7 @@
 //!   ordering.rs       acknowledged, duplicate, early, lost and damaged messages
 //!   rate_limiting.rs  rate and number of messages that may be sent
 //!   streams.rs        the bytes of a connection, and its end
+//!   refused_dials.rs  dials that the destination refuses
 //!   session_end.rs    the end of a session
 //!   versions.rs       older agents
 //! ```
@@ -14,6 +15,7 @@ mod handshake;
 mod opening;
 mod ordering;
 mod rate_limiting;
+mod refused_dials;
 mod session_end;
 mod streams;
 mod versions;

@@ -42,45 +42,6 @@ fn the_end_of_a_destination_arrives_after_its_last_byte() {
 }
 
 #[test]
-fn a_refused_dial_ends_its_own_stream_and_no_other() {
-    let mut pair = Pair::established();
-    let served = pair.open(Destination::greeting(b"hello".to_vec()));
-    pair.settle();
-
-    let refused = pair.open(Destination::refusing());
-    let after = pair.open(Destination::echo());
-    pair.write(refused, b"for nobody");
-    pair.write(served, b"one");
-    pair.write(after, b"two");
-    pair.settle();
-
-    // `after` was pending as well when the agent reported a refused dial.
-    let end = End::Lost(Reason::RefusedOrClosed);
-    assert_eq!(pair.local(refused).end(), Some(&end));
-    assert_eq!(pair.local(refused).received(), b"");
-    assert_eq!(pair.local(served).received(), b"helloone");
-    assert_eq!(pair.local(after).received(), b"two");
-    assert_eq!(pair.local(served).end(), None);
-    assert_eq!(pair.local(after).end(), None);
-    assert_eq!(pair.closed, None);
-}
-
-#[test]
-fn each_refused_dial_is_reported_on_its_own_stream() {
-    let mut pair = Pair::established();
-    let pause = Duration::from_millis(40);
-
-    let first = pair.open(Destination::refusing().dialled_in(pause));
-    let second = pair.open(Destination::source(b"x".to_vec()).dialled_in(pause));
-    let third = pair.open(Destination::refusing().dialled_in(pause));
-    pair.settle();
-
-    assert_eq!(pair.local(first).end(), Some(&End::Lost(Reason::Refused)));
-    assert_eq!(pair.local(second).end(), Some(&End::Clean));
-    assert_eq!(pair.local(third).end(), Some(&End::Lost(Reason::Refused)));
-}
-
-#[test]
 fn a_half_close_keeps_the_response() {
     let mut pair = Pair::established();
     let stream = pair.open(Destination::answering(5, pattern(2, 30_000)));

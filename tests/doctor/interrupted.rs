@@ -36,6 +36,27 @@ async fn a_signal_during_a_session_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_being_started_when_a_signal_comes_is_ended() {
+    let simulator = simulator(|options| options.api_delay = Duration::from_millis(2500)).await;
+    let file = File::new(&with_endpoint(&simulator, &forward(1)));
+    let mut command = caller(&simulator);
+    command.arg("doctor").arg("--config").arg(file.path());
+    let mut process = Process::start(&mut command);
+    process.stdout.wait_for("  document  ");
+    let is_called = || simulator.ledger().calls.contains_key("StartSession");
+    until("a session is being started", is_called).await;
+
+    process.signal("INT");
+
+    assert_eq!(process.exit_code(), 130);
+    let stdout = process.stdout.all();
+    let line = "SKIP  session-end           no session is left";
+    assert!(stdout.contains(line), "{stdout}");
+    assert!(simulator.ledger().sessions[0].terminate_called);
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signal_before_a_session_starts_none() {
     let simulator = simulator(|options| options.api_delay = Duration::from_secs(3600)).await;
     let file = File::new(&with_endpoint(&simulator, &forward(1)));

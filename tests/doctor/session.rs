@@ -138,6 +138,18 @@ async fn the_destination_refuses() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_clients_of_a_proxy_choose_the_destination() {
+    let simulator = simulator(|_| {}).await;
+    let text = format!(
+        "[[proxy]]\nname = \"p\"\nlisten = \"127.0.0.1:0\"\ntarget = \"{TARGET}\"\n\
+         allow = [\"*.internal:443\"]\n"
+    );
+
+    examine(&simulator, &text).assert_as("proxy-for-clients");
+    assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_destination_is_unknown() {
     let simulator = simulator(|_| {}).await;
     let text = forward_with(&format!(

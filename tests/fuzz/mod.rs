@@ -1,6 +1,6 @@
 //! Decoders and cores with hostile input.
 //!
-//! Each target is a function of `targets.rs`, `bundle.rs`, `tunnel.rs` or `agent.rs` and a folder
+//! Each target is a function of `targets.rs`, `proxy.rs`, `bundle.rs`, `tunnel.rs` or `agent.rs` and a folder
 //! of `corpus`. A run replays the corpus, then some thousand mutations of it, the same ones each
 //! time. To search further:
 //!
@@ -15,6 +15,7 @@ mod agent;
 mod bundle;
 mod byte_source;
 mod mutate;
+mod proxy;
 mod targets;
 mod tunnel;
 
@@ -116,6 +117,11 @@ fn a_relay_survives_every_daemon() {
 #[test]
 fn a_daemon_survives_every_relay() {
     fuzz_for(SCENARIOS, "bundle_daemon", bundle::daemon);
+}
+
+#[test]
+fn requests_to_a_proxy_are_found_in_any_fragmentation() {
+    fuzz("proxy_handshake", proxy::proxy_handshake);
 }
 
 fn fuzz(target: &'static str, run: fn(&[u8])) {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli::ended;
 use crate::support::daemon_process::File;
@@ -126,6 +126,49 @@ fn region_and_account_of_the_profile_are_used() {
     let (_, out, err) = run(text, "", &[]);
     assert!(out.contains("arn:aws:ec2:*:*:instance/i-00000001"), "{out}");
     assert!(err.contains("the region is not known"), "{err}");
+}
+
+#[test]
+fn the_login_of_a_user_with_a_token_is_allowed_to_the_identity_that_signs_it() {
+    let text = TEXT.replace(
+        "orders.internal:5432",
+        "o.abc.eu-south-1.rds.amazonaws.com:6000",
+    );
+    let users = ["--db-user", "app", "--db-user", "ro*"];
+    let statements = |arguments: &[&str]| {
+        let (code, out, err) = run(&text, "", &[arguments, &users].concat());
+        assert_eq!(code, 0, "{err}");
+        assert!(err.contains("replace `*` in `dbuser:*/…`"), "{err}");
+        let policy: Value = serde_json::from_str(&out).unwrap();
+        let statements = policy["Statement"].as_array().unwrap().iter();
+        let logins = statements.filter(|statement| statement["Action"][0] == "rds-db:connect");
+        logins
+            .map(|login| login["Resource"].clone())
+            .collect::<Vec<_>>()
+    };
+
+    let by_port = statements(&["--profile", "prod"]);
+    let role = "arn:aws-cn:iam::111122223333:role/orders";
+    let by_name = statements(&["--role-arn", role]);
+
+    let arns = |place: &str| {
+        json!([
+            format!("arn:{place}:dbuser:*/app"),
+            format!("arn:{place}:dbuser:*/ro${{*}}"),
+        ])
+    };
+    assert_eq!(by_port, [arns("aws-cn:rds-db:cn-north-1:*")]);
+    assert_eq!(by_name, [arns("aws:rds-db:eu-south-1:111122223333")]);
+    let (_, out, _) = run(&text, "", &["--profile", "other", "--db-user", "app"]);
+    assert!(!out.contains("rds-db"), "the role signs the token: {out}");
+}
+
+#[test]
+fn a_login_without_a_database_is_an_error() {
+    let (code, out, err) = run(TEXT, "", &["web", "--db-user", "app"]);
+
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert!(err.contains("none of the forwards is a database"), "{err}");
 }
 
 /// The chain of roles of a profile is followed by this program too.

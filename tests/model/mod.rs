@@ -10,6 +10,7 @@
 //!   PROPTEST_RNG_SEED=7 PROPTEST_CASES=100000 cargo test --test all model::
 //! ```
 
+mod frames;
 mod reference;
 mod system;
 

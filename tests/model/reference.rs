@@ -10,6 +10,7 @@ use ssm_proxyd::proto::{MAX_UNSENT, Read, Reason, StreamId, Write};
 use ssm_proxyd::wire::message::{Message, MessageType, PayloadType};
 use ssm_proxyd::wire::payload;
 
+use super::frames::{NOTHING, OPENS_NOTHING, next_frame, payload_of_nothing};
 use crate::support::payload::assert_prefix;
 
 /// Everything that happened to a tunnel.
@@ -99,13 +100,20 @@ impl Reference {
                 stream.read += data.len();
                 return;
             }
-            // Whether it is certain is computed elsewhere; without a byte sent it must be.
-            () if stream.refused => match *answer == Read::Lost(Reason::RefusedOrClosed) {
-                true if stream.sent > 0 => Read::Lost(Reason::RefusedOrClosed),
-                _ => Read::Lost(Reason::Refused),
-            },
+            // Whether it is certain is computed elsewhere, and may be undecided for a moment; without
+            // a byte sent it must be certain at once.
+            () if stream.is_refusal_known(answer) => {
+                stream.confirmed = true;
+                match *answer == Read::Lost(Reason::RefusedOrClosed) {
+                    true if stream.sent > 0 => Read::Lost(Reason::RefusedOrClosed),
+                    _ => Read::Lost(Reason::Refused),
+                }
+            }
             // The tunnel may hold an end back until it is confirmed.
-            () if stream.ended && (stream.confirmed || *answer != Read::Blocked) => {
+            () if stream.ended
+                && !stream.refused
+                && (stream.confirmed || *answer != Read::Blocked) =>
+            {
                 stream.confirmed = true;
                 Read::End
             }
@@ -350,8 +358,14 @@ impl NaiveTunnel {
         }
     }
 
+    /// The dial was refused, or may have been, and a read must say so.
+    fn is_refusal_known(&self, answer: &Read) -> bool {
+        self.refused && (self.sent == 0 || self.confirmed || *answer != Read::Blocked)
+    }
+
     fn check(&self, id: u32) {
-        let is_over = self.refused || (self.ended && self.confirmed);
+        let is_known = self.confirmed || self.refused && self.sent == 0;
+        let is_over = self.ended && is_known;
         let readable = self.read < self.received.len() || is_over;
         assert!(
             !(self.reader_waits && readable && !self.closed),
@@ -364,35 +378,3 @@ impl NaiveTunnel {
         );
     }
 }
-
-/// Splits the first frame off: its command, stream and data.
-fn next_frame(bytes: &mut Vec<u8>) -> Option<(u8, u32, Vec<u8>)> {
-    let [1, command, l0, l1, s0, s1, s2, s3] = *bytes.first_chunk::<8>()? else {
-        panic!("not version 1: {:?}", &bytes[..8]);
-    };
-    let len = 8 + usize::from(u16::from_le_bytes([l0, l1]));
-    if bytes.len() < len {
-        return None;
-    }
-    let frame: Vec<_> = bytes.drain(..len).collect();
-    Some((
-        command,
-        u32::from_le_bytes([s0, s1, s2, s3]),
-        frame[8..].to_vec(),
-    ))
-}
-
-/// The length of the payload that follows, if these bytes are the header of a frame for a stream
-/// that is never opened.
-fn payload_of_nothing(rest: &[u8]) -> Option<u8> {
-    match rest {
-        [1, 2, len, 0, 1, 0, 0, 0] => Some(*len),
-        _ => None,
-    }
-}
-
-/// A frame that opens a stream, which an agent reads as payload.
-const OPENS_NOTHING: [u8; 8] = [1, 0, 0, 0, 1, 0, 0, 0];
-
-/// A NOP frame.
-const NOTHING: [u8; 8] = [1, 3, 0, 0, 0, 0, 0, 0];

@@ -133,7 +133,7 @@ async fn kubectl_uses_the_proxy_url_of_its_configuration() {
 }
 
 /// A web server of the files in a directory.
-fn file_server(directory: &Path) -> (Process, SocketAddr) {
+pub(super) fn file_server(directory: &Path) -> (Process, SocketAddr) {
     let mut command = Command::new("python3");
     command.args(["-u", "-m", "http.server", "--bind", "127.0.0.1", "0"]);
     let mut server = Process::start(command.current_dir(directory));

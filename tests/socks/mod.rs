@@ -1,5 +1,6 @@
 //! `[[proxy]]` and `forward -D`: SOCKS5, SOCKS4a and HTTP CONNECT over real sockets.
 
+mod browser;
 mod churn;
 mod clients;
 mod failures;

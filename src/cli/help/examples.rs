@@ -115,10 +115,16 @@ pub(super) const EXAMPLES: &[(&str, &[Example])] = &[
     ),
     (
         "iam-policy",
-        &[Example {
-            purpose: "The policy for one forward, and for ssh to its target",
-            line: "ssm-proxyd iam-policy orders-db --ssh",
-        }],
+        &[
+            Example {
+                purpose: "The policy for one forward, and for ssh to its target",
+                line: "ssm-proxyd iam-policy orders-db --ssh",
+            },
+            Example {
+                purpose: "The same, and for the login of a user with a token",
+                line: "ssm-proxyd iam-policy orders-db --db-user app",
+            },
+        ],
     ),
     (
         "hosts",

@@ -135,6 +135,14 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 fn write(path: &Path, file: &HostsFile, new: &[u8], is_new: bool) -> io::Result<()> {
+    let found = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let backup = files::backup_path(&found);
+    if fs::symlink_metadata(&backup).is_ok() {
+        terminal::send(&format!(
+            "note: {} is the former content of the file, from a run that was interrupted: compare them, and remove it",
+            backup.display()
+        ));
+    }
     match (is_new, file.text() == new) {
         // Every user reads it.
         (true, _) => files::create(path, new, 0o644),
@@ -150,7 +158,9 @@ fn failed(path: &Path, error: &io::Error, as_root: &str) -> Exit {
     let hint = match is_denied && !terminal::is_root() {
         true => as_root,
         // The second error of a file that is overwritten in place.
-        false if error.kind() == io::ErrorKind::Other => "the file may be damaged: look at its end",
+        false if error.kind() == io::ErrorKind::Other => {
+            "the file may be damaged: compare it with its backup, if the error names one"
+        }
         false => "check the path, its permissions and the file system; the file was not changed",
     };
     terminal::fail(Exit::Failed, &text, hint)

@@ -6,8 +6,9 @@ use std::fmt;
 use super::place::Place;
 use super::policy::Policy;
 use super::statements::{Extras, Usage, assume};
+use crate::cli::database_login::{User, destination};
 use crate::config::{Aws, Forward};
-use crate::session::ProfilePlace;
+use crate::session::{DatabaseLogin, ProfilePlace};
 
 /// Who needs a policy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,10 +73,12 @@ impl Duties {
     }
 }
 
-/// Returns the identities of these forwards. Reads the AWS configuration files.
+/// Returns the identities of these forwards, which log in to their databases as these users. Reads the
+/// AWS configuration files.
 pub(super) fn identities(
     aws: &Aws,
     forwards: &[Forward],
+    users: &[User],
     extras: Extras,
 ) -> BTreeMap<Identity, Duties> {
     let mut identities = BTreeMap::<_, Duties>::new();
@@ -109,10 +112,24 @@ pub(super) fn identities(
         for document in forward.documents() {
             duties.usage.add(target, document, &place, extras);
         }
+        for login in users.iter().filter_map(|user| database(forward, user)) {
+            duties.usage.add_login(&login, &place);
+        }
         duties.add_name(&forward.name);
     }
     identities
 }
+
+/// Returns the login of a user if the destination of a forward is a database: an endpoint of RDS, or
+/// another host at the port of a database.
+pub(super) fn database(forward: &Forward, user: &User) -> Option<DatabaseLogin> {
+    let login = destination(&forward.remote, user.clone()).ok()?;
+    let is_database = login.region().is_some() || DATABASE_PORTS.contains(&login.port);
+    is_database.then_some(login)
+}
+
+/// Ports of PostgreSQL and MySQL.
+const DATABASE_PORTS: [u16; 2] = [5432, 3306];
 
 /// The name of AWS's default profile.
 const DEFAULT: &str = "default";

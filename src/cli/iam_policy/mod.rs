@@ -14,10 +14,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use self::identity::{Duties, Identity, identities};
+use self::identity::{Duties, Identity, database, identities};
 use self::policy::Policy;
 use self::statements::Extras;
 use super::completions::forward_names;
+use super::database_login::User;
 use super::exit::Exit;
 use super::{environment, paths, stdout, terminal};
 use crate::config::{self, Forward, closest_match};
@@ -50,6 +51,10 @@ pub(super) struct IamPolicyArgs {
     /// Also allow to push ssh keys to these instances (EC2 Instance Connect); implies --ssh
     #[arg(long)]
     push_key: bool,
+    /// Also allow to log in to the databases of the forwards as this user, with a token (`token`,
+    /// `exec --db-user`); may be repeated
+    #[arg(long, value_name = "USER")]
+    db_user: Vec<User>,
     /// Also allow the lookups of `doctor` and `targets`: managed nodes, and these documents
     #[arg(long)]
     doctor: bool,
@@ -72,7 +77,17 @@ fn prepare(args: &IamPolicyArgs) -> Result<BTreeMap<Identity, Duties>, Exit> {
         let error = format!("{} has {what}", path.display());
         terminal::fail(Exit::Usage, &error, &hint)
     })?;
-    Ok(identities(&config.aws, &forwards, extras(args)))
+    let has_database = |user| {
+        forwards
+            .iter()
+            .any(|forward| database(forward, user).is_some())
+    };
+    if !args.db_user.iter().all(has_database) {
+        let error = "--db-user: the destination of none of the forwards is a database";
+        return Err(terminal::fail(Exit::Usage, &error, DATABASE_HINT));
+    }
+    let users = &args.db_user;
+    Ok(identities(&config.aws, &forwards, users, extras(args)))
 }
 
 /// Returns the forwards with these names, or all that are enabled; else an error and a hint.
@@ -210,6 +225,11 @@ fn explain(policy: &Policy) {
             "the documents of AWS allow every port, or host and port, that the target can reach; a document of your own can fix both (`document`, `parameters`)",
         );
     }
+    if policy.resources().any(|arn| arn.contains(":dbuser:*/")) {
+        note(
+            "the resource ids of the databases are not in the configuration: replace `*` in `dbuser:*/…` by them (`db-…`, `cluster-…` or `prx-…`, in the details of the database at RDS)",
+        );
+    }
     let length = policy.length();
     if length > MAX_LENGTH {
         note(&format!(
@@ -240,6 +260,9 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
     };
     format!("{}{more}", names[..names.len().min(MAX_LISTED)].join(", "))
 }
+
+const DATABASE_HINT: &str =
+    "name a forward whose `remote` is an endpoint of RDS, or a host at port 5432 or 3306";
 
 /// Maximum number of names in a list.
 const MAX_LISTED: usize = 20;

@@ -49,6 +49,25 @@ impl Place {
         }
     }
 
+    /// Returns the ARN of a user of the databases of RDS in the region, or in that of the databases if
+    /// it is another one. Their resource ids are not known.
+    pub(super) fn database_user(&self, user: &str, region: Option<String>) -> String {
+        let place = match region {
+            None => self.clone(),
+            Some(region) => Self {
+                partition: partition(&region).to_owned(),
+                region,
+                account: self.account.clone(),
+            },
+        };
+        let user = user.chars().map(|c| match c {
+            '*' | '?' | '$' => format!("${{{c}}}"),
+            c => c.to_string(),
+        });
+        let user: String = user.collect();
+        place.arn("rds-db", &format!("dbuser:*/{user}"))
+    }
+
     /// Returns the ARN of a cluster of ECS by its name or ARN.
     pub(super) fn cluster(&self, name: &str) -> String {
         match name.starts_with("arn:") {
@@ -126,6 +145,24 @@ mod tests {
             ),
         ] {
             assert_eq!(place.node(id), arn);
+        }
+    }
+
+    #[test]
+    fn users_of_databases_are_in_the_region_of_their_database() {
+        for (user, region, arn) in [
+            (
+                "app",
+                None,
+                "arn:aws:rds-db:eu-west-1:111122223333:dbuser:*/app",
+            ),
+            (
+                "a*b?c$d",
+                Some("cn-north-1".to_owned()),
+                "arn:aws-cn:rds-db:cn-north-1:111122223333:dbuser:*/a${*}b${?}c${$}d",
+            ),
+        ] {
+            assert_eq!(place("eu-west-1").database_user(user, region), arn);
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::place::Place;
 use super::policy::{ANY, Statement};
 use crate::config::Target;
+use crate::session::DatabaseLogin;
 
 /// What is allowed besides the forwards.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +31,8 @@ pub(super) struct Usage {
     clusters: BTreeSet<String>,
     tasks: BTreeSet<String>,
     documents: BTreeSet<String>,
+    /// Users of databases.
+    logins: BTreeSet<String>,
     places: BTreeSet<Place>,
 }
 
@@ -66,6 +69,12 @@ impl Usage {
         }
     }
 
+    /// Adds a login with a token. `place` is that of the forward.
+    pub(super) fn add_login(&mut self, login: &DatabaseLogin, place: &Place) {
+        let arn = place.database_user(&login.user, login.region());
+        self.logins.insert(arn);
+    }
+
     /// Returns the statements, in a fixed order. Some may have no resource.
     pub(super) fn statements(self, extras: Extras) -> Vec<Statement> {
         let Self {
@@ -75,6 +84,7 @@ impl Usage {
             clusters,
             tasks,
             documents,
+            logins,
             places,
         } = self;
         let sessions: BTreeSet<_> = places
@@ -126,6 +136,8 @@ impl Usage {
             let statement = Statement::new(sid, action, resources(places, &["ec2 instance/*"]));
             statements.push(with_tags(statement, "aws:ResourceTag", tags));
         }
+        let action = &["rds-db:connect"];
+        statements.push(Statement::new("LogInToDatabases", action, logins));
         statements
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::account::CheckedAccount;
 use super::destination::{is_of_destination, reach};
 use super::finding::{Check, CheckOutcome, Failure, Finding};
-use super::{Checked, Checks, Scope, no_result, target};
+use super::{Checked, Checks, Scope, no_result, requested, target};
 use crate::clock;
 use crate::config;
 use crate::daemon::StartError;
@@ -172,7 +172,7 @@ impl Trial {
         scope.blocked = scope.blocked.or(channel_blocked);
         let connected = checks.check(Check::Upgrade, scope, self.connect(session));
         let driver = next(connected.await, &mut scope, Check::Upgrade);
-        let shaken = checks.check(Check::Handshake, scope, self.shake_hands(driver));
+        let shaken = checks.check(Check::Handshake, scope, self.shake_hands(driver, forward));
         let end = next(shaken.await, &mut scope, Check::Handshake).flatten();
         if forward.is_proxy() {
             let skip = async { CheckOutcome::<()>::Skip(CHOSEN_BY_CLIENTS.into()) };
@@ -215,7 +215,11 @@ impl Trial {
 
     /// Waits for the handshake. Returns the error of a tunnel whose handshake was complete, but
     /// which ended because of its destination.
-    async fn shake_hands(&mut self, driver: Option<Driver>) -> CheckOutcome<Option<Arc<Error>>> {
+    async fn shake_hands(
+        &mut self,
+        driver: Option<Driver>,
+        forward: &config::Forward,
+    ) -> CheckOutcome<Option<Arc<Error>>> {
         let (Some(driver), Some(mut tunnel)) = (driver, self.tunnel.clone()) else {
             return CheckOutcome::Skip("there is no websocket".into());
         };
@@ -223,7 +227,8 @@ impl Trial {
         match tunnel.ready().await {
             Ok(()) => {
                 let version = tunnel.agent_version().unwrap_or_default();
-                let destination = tunnel.destination();
+                // The destination of a proxy's session here is an example.
+                let destination = tunnel.destination().filter(|_| !forward.is_proxy());
                 let destination = destination.map_or_else(String::new, |destination| {
                     format!(", which leads to {destination}")
                 });
@@ -260,12 +265,19 @@ impl Trial {
         background.shutdown().await;
         // The dispatcher ends when nothing can start a session any more.
         drop(context);
-        shutdown_mode.send_replace(match *checks.stop.borrow() {
-            true => ShutdownMode::Forced,
-            false => ShutdownMode::Graceful,
-        });
-        let left = dispatcher.join_next().await;
+        // A call of StartSession that was interrupted is awaited, and its session is terminated.
+        shutdown_mode.send_replace(ShutdownMode::Graceful);
+        let mut stop = checks.stop.clone();
+        let left = tokio::select! {
+            left = dispatcher.join_next() => left,
+            () = requested(&mut stop, ShutdownMode::Forced) => {
+                shutdown_mode.send_replace(ShutdownMode::Forced);
+                dispatcher.join_next().await
+            }
+        };
         let outcome = match (end, matches!(left, Some(Ok(0)))) {
+            // One may have been started by a call that was interrupted.
+            (None, true) if checks.is_stopped() => CheckOutcome::Skip(NOT_LEFT.into()),
             (None, true) => CheckOutcome::Skip(NOT_STARTED.into()),
             (Some(_), true) => CheckOutcome::Pass((), "terminated".into()),
             (end, false) => unterminated(end).await.into(),
@@ -315,6 +327,7 @@ async fn unterminated(end: Option<SessionEnd>) -> Failure {
 const CHOSEN_BY_CLIENTS: &str = "the clients of a proxy choose the destination";
 
 const NOT_STARTED: &str = "no session was started";
+const NOT_LEFT: &str = "no session is left";
 
 const DENIED: &str = "the caller needs ssm:TerminateSession on its own sessions (arn:aws:ssm:*:*:session/${aws:userid}-*); until then, the account's idle session timeout ends them";
 

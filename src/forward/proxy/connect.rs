@@ -30,7 +30,11 @@ pub(super) fn request(bytes: &[u8]) -> Parsed {
     if request.method != Some("CONNECT") {
         let why = "only CONNECT is supported: use this proxy for https:// addresses, or as \
                    socks5h:// for others";
-        return Err(reject(Status::MethodNotAllowed, why));
+        let protocol = match request.method {
+            Some("HEAD") => Protocol::HttpHead,
+            Some(_) | None => Protocol::Http,
+        };
+        return Err(Rejection::new(protocol, Status::MethodNotAllowed, why));
     }
     let request = ProxyRequest {
         protocol: Protocol::Http,

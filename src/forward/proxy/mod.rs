@@ -17,13 +17,16 @@ mod reply;
 mod socks4;
 mod socks5;
 
-pub(super) use self::reply::{Status, reply, success};
+use std::fmt;
+
+pub(super) use self::reply::success;
+pub use self::reply::{Status, reply};
 use crate::config::Remote;
 use crate::printable::Printable;
 
 /// The handshake of one client.
-#[derive(Debug, Default)]
-pub(super) struct Handshake {
+#[derive(Default)]
+pub struct Handshake {
     /// Received and not decoded yet.
     received: Vec<u8>,
     /// Whether a greeting of SOCKS5 was answered.
@@ -31,13 +34,13 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    /// Adds received bytes.
-    pub(super) fn handle_input(&mut self, bytes: &[u8]) {
+    /// Adds received bytes. They must be few: what follows a request is kept too.
+    pub fn handle_input(&mut self, bytes: &[u8]) {
         self.received.extend_from_slice(bytes);
     }
 
     /// Returns what is known of the request.
-    pub(super) fn poll(&mut self) -> Decoded {
+    pub fn poll(&mut self) -> Decoded {
         let bytes = &self.received[..];
         let decoded = match bytes.first() {
             None => return Decoded::Incomplete,
@@ -70,14 +73,24 @@ impl Handshake {
     }
 
     /// Returns the bytes after the request.
-    pub(super) fn into_rest(self) -> Vec<u8> {
+    pub fn into_rest(self) -> Vec<u8> {
         self.received
     }
 }
 
+/// Without the bytes: the head of a request may have credentials.
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handshake")
+            .field("received", &self.received.len())
+            .field("is_greeted", &self.is_greeted)
+            .finish()
+    }
+}
+
 /// What is known of a request.
-#[derive(Debug)]
-pub(super) enum Decoded {
+#[derive(Debug, PartialEq, Eq)]
+pub enum Decoded {
     /// More bytes are needed.
     Incomplete,
     /// The client waits for this answer; the request follows.
@@ -93,16 +106,16 @@ type Parsed = Result<Option<(ProxyRequest, usize)>, Rejection>;
 
 /// A request to connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ProxyRequest {
+pub struct ProxyRequest {
     /// How it is answered.
-    pub(super) protocol: Protocol,
+    pub protocol: Protocol,
     /// Another host, or a port of the target itself.
-    pub(super) destination: Remote,
+    pub destination: Remote,
 }
 
 /// A protocol of proxies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub enum Protocol {
     /// SOCKS5, before the method is agreed.
     Socks5Greeting,
     /// SOCKS5.
@@ -111,17 +124,19 @@ pub(super) enum Protocol {
     Socks4,
     /// HTTP CONNECT.
     Http,
+    /// HTTP, with a method whose response has no content.
+    HttpHead,
 }
 
 /// Reason why a request is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rejection {
+pub struct Rejection {
     /// The protocol; `None`: there is no answer that the client would understand.
-    pub(super) protocol: Option<Protocol>,
+    pub protocol: Option<Protocol>,
     /// How it is answered.
-    pub(super) status: Status,
+    pub status: Status,
     /// What is wrong.
-    pub(super) why: Printable,
+    pub why: Printable,
 }
 
 impl Rejection {

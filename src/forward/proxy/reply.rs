@@ -6,7 +6,7 @@ use crate::printable::Printable;
 
 /// Why a request is not served, as far as replies distinguish it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::forward) enum Status {
+pub enum Status {
     /// The request is invalid.
     BadRequest,
     /// The head of the request is too long.
@@ -79,27 +79,27 @@ pub(in crate::forward) fn success(protocol: Protocol) -> &'static [u8] {
     match protocol {
         Protocol::Socks5Greeting | Protocol::Socks5 => &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0],
         Protocol::Socks4 => &[0, 0x5a, 0, 0, 0, 0, 0, 0],
-        Protocol::Http => b"HTTP/1.1 200 Connection established\r\n\r\n",
+        Protocol::Http | Protocol::HttpHead => b"HTTP/1.1 200 Connection established\r\n\r\n",
     }
 }
 
 /// Returns the reply to a request that is not served. HTTP has a text: `why` and, unless it is
 /// empty, a `hint`.
-pub(in crate::forward) fn reply(
-    protocol: Protocol,
-    status: Status,
-    why: &Printable,
-    hint: &str,
-) -> Vec<u8> {
+pub fn reply(protocol: Protocol, status: Status, why: &Printable, hint: &str) -> Vec<u8> {
     match protocol {
         Protocol::Socks5Greeting => vec![5, 0xff],
         Protocol::Socks5 => vec![5, status.socks5(), 0, 1, 0, 0, 0, 0, 0, 0],
         Protocol::Socks4 => vec![0, 0x5b, 0, 0, 0, 0, 0, 0],
-        Protocol::Http => response(status, why, hint).into_bytes(),
+        Protocol::Http => {
+            let (head, body) = response(status, why, hint);
+            (head + &body).into_bytes()
+        }
+        Protocol::HttpHead => response(status, why, hint).0.into_bytes(),
     }
 }
 
-fn response(status: Status, why: &Printable, hint: &str) -> String {
+/// Returns head and body of a response.
+fn response(status: Status, why: &Printable, hint: &str) -> (String, String) {
     let hint = match hint {
         "" => String::new(),
         hint => format!("hint: {hint}\n"),
@@ -109,9 +109,10 @@ fn response(status: Status, why: &Printable, hint: &str) -> String {
         true => "Allow: CONNECT\r\n",
         false => "",
     };
-    format!(
-        "HTTP/1.1 {}\r\n{allow}Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+    let head = format!(
+        "HTTP/1.1 {}\r\n{allow}Content-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         status.http(),
         body.len()
-    )
+    );
+    (head, body)
 }

@@ -319,3 +319,21 @@ fn a_reply_to_http_has_the_reason_and_its_length() {
     let refused = String::from_utf8(refused).unwrap();
     assert!(refused.contains("\r\nAllow: CONNECT\r\n"), "{refused}");
 }
+
+#[test]
+fn a_response_to_head_has_no_body() {
+    let decoded = decode(b"HEAD http://db.internal/ HTTP/1.1\r\nHost: db.internal\r\n\r\n").0;
+
+    let Decoded::Rejected(Rejection {
+        protocol: Some(protocol),
+        status,
+        why,
+    }) = decoded
+    else {
+        panic!("{decoded:?}");
+    };
+    let answer = String::from_utf8(reply(protocol, status, &why, "")).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    assert!(!answer.contains("Content-Length: 0"), "{answer}");
+}

@@ -9,30 +9,51 @@ impl Mux {
     /// The agent could not connect to the destination of some stream that was open by now.
     pub(crate) fn handle_refusal(&mut self) {
         self.refused_dials.handle_flag(self.next);
+        self.end_refused();
+    }
+
+    /// Returns true while it is not known of a stream that has ended whether it was refused.
+    pub(crate) fn has_undecided(&self) -> bool {
+        self.refused_dials.has_undecided()
+    }
+
+    /// Nothing more is waited for: streams that are undecided end as refused or closed.
+    pub(crate) fn end_undecided(&mut self) {
+        self.refused_dials.handle_timeout();
+        self.end_refused();
+    }
+
+    /// Ends the streams of refused dials, as far as they are decided.
+    pub(super) fn end_refused(&mut self) {
+        while let Some((id, is_certain)) = self.refused_dials.poll_decided() {
+            self.change(id, |stream| stream.decide_refusal(is_certain));
+            self.wake_reader(id);
+            self.forget_if_over(id);
+        }
     }
 
     /// Handles a FIN, after a refused dial or not.
     pub(super) fn handle_finish(&mut self, id: StreamId) {
-        let dial = self.refused_dials.handle_finish(id);
-        let refused = dial != Dial::Connected;
-        let was_open = self.change(id, |stream| {
-            let was_open = stream.theirs() == RemoteSide::Open;
-            stream.handle_finish(refused);
-            if dial == Dial::MayBeRefused {
-                stream.doubt_refusal();
+        let is_connected = self.refused_dials.handle_finish(id) == Dial::Connected;
+        let changed = self.change(id, |stream| {
+            let before = stream.theirs();
+            match is_connected {
+                true => stream.handle_finish(),
+                false => stream.handle_refusal(),
             }
-            was_open
+            (before, stream.theirs())
         });
-        if was_open.is_some() {
+        if changed.is_some() {
             self.leave_discard_phase();
         }
-        if refused {
-            self.wake_reader(id);
-        } else if was_open == Some(true) {
-            self.ends.push_back(id);
+        match changed {
+            Some((RemoteSide::Open, RemoteSide::Ending)) => self.ends.push_back(id),
+            Some((_, RemoteSide::Refused)) => self.wake_reader(id),
+            Some(_) | None => {}
         }
         self.wake_writer(id);
         self.forget_if_over(id);
+        self.end_refused();
     }
 
     /// Returns the next stream whose FIN was received. [`Mux::confirm_end`] makes it final.

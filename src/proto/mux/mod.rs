@@ -121,7 +121,7 @@ impl Mux {
             }
             (None, RemoteSide::Ended) => Read::End,
             (None, RemoteSide::Refused) => Read::Lost(stream.refusal()),
-            (None, RemoteSide::Open | RemoteSide::Ending) => {
+            (None, RemoteSide::Open | RemoteSide::Ending | RemoteSide::Undecided) => {
                 stream.reader_waits = true;
                 Read::Blocked
             }
@@ -175,6 +175,7 @@ impl Mux {
 
     fn handle_data(&mut self, id: StreamId, data: Bytes) {
         self.refused_dials.handle_data(id);
+        self.end_refused();
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };

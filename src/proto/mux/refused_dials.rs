@@ -4,8 +4,11 @@
 //! of the ids, and no other dial begins before the FIN of the refused stream is queued. So the flag
 //! may belong to any stream that was open when it came, unless a frame of this stream or of a later
 //! one was received before. A stream that may be the refused one is never shown as a clean end.
-//! It is certainly refused if there are as many flags as streams that they may belong to; otherwise
-//! its destination may have received bytes and closed without sending any.
+//!
+//! All of these streams are certainly refused if there are as many flags. While there are fewer, a
+//! stream that has ended is undecided: of several refused dials at once, the other flags follow, and
+//! bytes of a later stream show that the dials before it did not fail. If neither comes, the
+//! destination of an undecided stream may have received bytes and closed without sending any.
 
 use super::{FIRST, STEP};
 use crate::wire::smux::StreamId;
@@ -21,6 +24,10 @@ pub(super) struct RefusedDials {
     flags: u32,
     /// FINs that these flags may belong to.
     ended: u32,
+    /// Streams of these FINs of which it is not known yet whether they were refused.
+    undecided: Vec<StreamId>,
+    /// Streams that are decided now, and whether they were certainly refused.
+    decided: Vec<(StreamId, bool)>,
 }
 
 /// What a FIN says about the dial of its stream.
@@ -28,19 +35,20 @@ pub(super) struct RefusedDials {
 pub(super) enum Dial {
     /// The agent was connected.
     Connected,
-    /// The agent was not connected, or the destination closed without sending a byte.
+    /// The agent was not connected, or the destination closed without sending a byte; see
+    /// [`RefusedDials::poll_decided`].
     MayBeRefused,
-    /// The agent was not connected.
-    Refused,
 }
 
 impl RefusedDials {
     pub(super) fn new() -> Self {
         Self {
             opened_later: FIRST,
-            received: StreamId(0),
+            received: StreamId(FIRST.0 - STEP),
             flags: 0,
             ended: 0,
+            undecided: Vec::new(),
+            decided: Vec::new(),
         }
     }
 
@@ -53,8 +61,10 @@ impl RefusedDials {
 
     /// Bytes of a stream were received.
     pub(super) fn handle_data(&mut self, id: StreamId) {
-        self.received = self.received.max(id);
-        self.settle();
+        if self.received < id {
+            self.received = id;
+            self.settle();
+        }
     }
 
     /// The FIN of a stream was received.
@@ -64,19 +74,41 @@ impl RefusedDials {
             return Dial::Connected;
         }
         self.ended += 1;
-        let pending = (self.opened_later.0 - id.0).div_ceil(STEP) - 1;
-        let is_certain = self.flags >= self.ended + pending;
+        self.undecided.push(id);
         self.handle_data(id);
-        match is_certain {
-            true => Dial::Refused,
-            false => Dial::MayBeRefused,
+        Dial::MayBeRefused
+    }
+
+    /// Returns true while a stream is undecided.
+    pub(super) fn has_undecided(&self) -> bool {
+        !self.undecided.is_empty()
+    }
+
+    /// Nothing more is waited for: undecided streams stay in doubt.
+    pub(super) fn handle_timeout(&mut self) {
+        self.decide(false);
+    }
+
+    /// Returns a stream that is decided, and whether it was certainly refused.
+    pub(super) fn poll_decided(&mut self) -> Option<(StreamId, bool)> {
+        self.decided.pop()
+    }
+
+    /// Decides what is known, and forgets the flags once no pending stream can be a refused one.
+    fn settle(&mut self) {
+        let later = self.opened_later.0.saturating_sub(self.received.0);
+        let pending = later.div_ceil(STEP).saturating_sub(1);
+        if self.flags >= self.ended.saturating_add(pending) {
+            self.decide(true);
+        }
+        if pending == 0 {
+            self.decide(false);
+            (self.flags, self.ended) = (0, 0);
         }
     }
 
-    /// Forgets the flags once no pending stream can be a refused one.
-    fn settle(&mut self) {
-        if self.received.0.saturating_add(STEP) >= self.opened_later.0 {
-            (self.flags, self.ended) = (0, 0);
-        }
+    fn decide(&mut self, is_certain: bool) {
+        let undecided = self.undecided.drain(..).rev();
+        self.decided.extend(undecided.map(|id| (id, is_certain)));
     }
 }

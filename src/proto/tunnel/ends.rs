@@ -20,6 +20,10 @@
 //! noticed that its mux is broken. Bytes are never held, only the end behind them.
 //!
 //! Requires that Session Manager relays each message at most once.
+//!
+//! A FIN after the flag of a refused dial is never such an end, but it may be undecided whether it
+//! belongs to the flag (`proto/mux/refused_dials.rs`). The flags and bytes that decide it are awaited
+//! for [`MAX_UNDECIDED`].
 
 use std::time::{Duration, Instant};
 
@@ -31,6 +35,8 @@ use crate::wire::smux::StreamId;
 #[derive(Debug, Default)]
 pub(super) struct Ends {
     pending: Vec<StreamEnd>,
+    /// When streams that are undecided end without more knowledge.
+    decision_due: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -59,7 +65,8 @@ impl Ends {
 
     /// Returns when the next end is confirmed, unless something happens before.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.pending.iter().filter_map(|end| end.due).min()
+        let pending = self.pending.iter().filter_map(|end| end.due);
+        pending.chain(self.decision_due).min()
     }
 }
 
@@ -87,8 +94,25 @@ impl Tunnel {
             }
             !is_certain
         });
+        self.decide_refusals(now);
+    }
+
+    fn decide_refusals(&mut self, now: Instant) {
+        if !self.streams.has_undecided() {
+            self.ends.decision_due = None;
+            return;
+        }
+        let due = self.ends.decision_due.get_or_insert(now + MAX_UNDECIDED);
+        if *due <= now {
+            self.ends.decision_due = None;
+            self.streams.end_undecided();
+        }
     }
 }
 
 /// Longer than an agent with a broken mux takes to close the channel.
 const HOLD: Duration = Duration::from_secs(3);
+
+/// Longer than an agent takes to find that several destinations refuse its dials, which it makes one
+/// after the other. A client that will be reset waits for so long.
+const MAX_UNDECIDED: Duration = Duration::from_secs(1);

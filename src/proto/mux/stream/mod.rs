@@ -4,7 +4,7 @@
 //!   ours                              theirs
 //!   Unopened ──SYN──▶ Open            Open ──FIN──▶ Ending ──confirmed──▶ Ended
 //!                      │ finish         │
-//!                      ▼                └─FIN after a refusal──▶ Refused
+//!                      ▼                └─FIN after a refusal──▶ Undecided ──▶ Refused
 //!                     Held ──their FIN, or reset──▶ Closing ──FIN──▶ Closed
 //! ```
 //!
@@ -13,7 +13,8 @@
 //! has disconnected; always after every byte that was written, and only once.
 //!
 //! A FIN of the agent counts as the end of the destination once the tunnel has confirmed it: a mux
-//! that breaks also sends FIN (`proto/tunnel/ends.rs`).
+//! that breaks also sends FIN (`proto/tunnel/ends.rs`). A FIN after a refused dial may be undecided
+//! for a moment (`proto/mux/refused_dials.rs`).
 
 use std::collections::VecDeque;
 
@@ -117,9 +118,13 @@ impl Stream {
             self.ours = match (self.theirs, self.ours) {
                 (_, LocalSide::Unopened) => LocalSide::UnopenedHeld,
                 (RemoteSide::Open, _) => LocalSide::Held,
-                (RemoteSide::Ending | RemoteSide::Ended | RemoteSide::Refused, _) => {
-                    LocalSide::Closing
-                }
+                (
+                    RemoteSide::Ending
+                    | RemoteSide::Ended
+                    | RemoteSide::Undecided
+                    | RemoteSide::Refused,
+                    _,
+                ) => LocalSide::Closing,
             };
         }
     }
@@ -156,7 +161,7 @@ impl Stream {
 
     pub(crate) fn upload(&self) -> Upload {
         match self.theirs {
-            RemoteSide::Open | RemoteSide::Ending => Upload::Pending,
+            RemoteSide::Open | RemoteSide::Ending | RemoteSide::Undecided => Upload::Pending,
             RemoteSide::Refused => Upload::Lost(self.refusal()),
             RemoteSide::Ended if self.cut_short => Upload::CutShort,
             RemoteSide::Ended => Upload::Delivered,
@@ -193,16 +198,25 @@ impl Stream {
         }
     }
 
-    /// The agent closed both directions, after a refused dial or not. Unsent bytes are dropped.
-    pub(crate) fn handle_finish(&mut self, refused: bool) {
+    /// The agent closed both directions. Unsent bytes are dropped.
+    pub(crate) fn handle_finish(&mut self) {
+        self.end(RemoteSide::Ending);
+    }
+
+    /// The agent closed both directions, perhaps after a refused dial. Without a byte sent it does
+    /// not matter whether the destination closed instead.
+    pub(crate) fn handle_refusal(&mut self) {
+        self.end(match self.sent {
+            0 => RemoteSide::Refused,
+            _ => RemoteSide::Undecided,
+        });
+    }
+
+    fn end(&mut self, how: RemoteSide) {
         if self.theirs != RemoteSide::Open {
             return;
         }
-        self.theirs = if refused {
-            RemoteSide::Refused
-        } else {
-            RemoteSide::Ending
-        };
+        self.theirs = how;
         self.cut_short = !self.outbox.is_empty();
         self.outbox.clear();
         if matches!(self.ours, LocalSide::Open | LocalSide::Held) {
@@ -210,10 +224,12 @@ impl Stream {
         }
     }
 
-    /// The destination may have been reached, and have closed, although the stream counts as
-    /// refused. Without a byte sent the difference does not matter.
-    pub(in crate::proto::mux) fn doubt_refusal(&mut self) {
-        self.is_refusal_doubtful = self.sent > 0;
+    /// The stream was certainly refused, or its destination may have been reached and have closed.
+    pub(crate) fn decide_refusal(&mut self, is_certain: bool) {
+        if self.theirs == RemoteSide::Undecided {
+            self.theirs = RemoteSide::Refused;
+            self.is_refusal_doubtful = !is_certain;
+        }
     }
 
     /// Returns the reason for the end of a refused stream.
@@ -312,7 +328,10 @@ impl Stream {
 
     /// Returns true if both sides have closed and nothing reads or queries the stream any more.
     pub(crate) fn is_over(&self) -> bool {
-        let is_known = matches!(self.theirs, RemoteSide::Ended | RemoteSide::Refused);
+        let is_known = match self.theirs {
+            RemoteSide::Open | RemoteSide::Ending => false,
+            RemoteSide::Undecided | RemoteSide::Ended | RemoteSide::Refused => true,
+        };
         self.discards_input && !self.watched && self.ours == LocalSide::Closed && is_known
     }
 }
@@ -338,7 +357,10 @@ pub(crate) enum RemoteSide {
     Ending,
     /// The destination closed; every byte was received before.
     Ended,
-    /// The agent could not connect to the destination.
+    /// A FIN was received; it is not known yet whether the dial was refused, or the destination closed
+    /// without sending anything.
+    Undecided,
+    /// The agent could not connect to the destination, or that is all that can be known.
     Refused,
 }
 

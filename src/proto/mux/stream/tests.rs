@@ -15,7 +15,7 @@ fn a_fin_is_held_until_that_of_the_agent_is_received() {
     stream.finish();
     assert_eq!(stream.intent(), NextFrame::Nothing);
     stream.handle_data(b"answer");
-    stream.handle_finish(false);
+    stream.handle_finish();
 
     assert_eq!(stream.intent(), NextFrame::Finish);
     assert_eq!(stream.read(99).as_deref(), Some(&b"answer"[..]));
@@ -42,7 +42,7 @@ fn a_reset_sends_what_was_written_and_then_one_fin() {
     stream.sent_finish();
     assert_eq!(stream.intent(), NextFrame::Nothing);
     assert!(!stream.is_over());
-    stream.handle_finish(false);
+    stream.handle_finish();
     assert!(!stream.is_over(), "the FIN is not confirmed");
     stream.confirm_end();
     assert!(stream.is_over());
@@ -67,7 +67,7 @@ fn a_second_reset_changes_nothing() {
     stream.reset();
 
     assert!(!stream.is_over(), "the agent's FIN is still to come");
-    stream.handle_finish(false);
+    stream.handle_finish();
     assert!(!stream.is_over(), "the FIN is not confirmed");
     stream.confirm_end();
     assert!(stream.is_over());
@@ -111,10 +111,28 @@ fn the_outbox_is_bounded() {
 fn nothing_is_written_after_the_destination_ended() {
     let mut stream = opened();
 
-    stream.handle_finish(true);
+    stream.handle_refusal();
 
     assert_eq!(stream.write(b"x"), None);
     assert_eq!(stream.theirs(), RemoteSide::Refused);
+}
+
+#[test]
+fn a_refusal_after_bytes_were_sent_is_undecided_at_first() {
+    for (is_certain, reason) in [(true, Reason::Refused), (false, Reason::RefusedOrClosed)] {
+        let mut stream = opened();
+        stream.write(b"x");
+        stream.drain_into(1, &mut BytesMut::new());
+
+        stream.handle_refusal();
+
+        assert_eq!(stream.write(b"x"), None);
+        assert_eq!(stream.theirs(), RemoteSide::Undecided);
+        assert_eq!(stream.upload(), Upload::Pending);
+        stream.decide_refusal(is_certain);
+        assert_eq!(stream.theirs(), RemoteSide::Refused);
+        assert_eq!(stream.upload(), Upload::Lost(reason));
+    }
 }
 
 #[test]

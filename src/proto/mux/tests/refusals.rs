@@ -106,9 +106,12 @@ fn of_two_streams_that_have_sent_bytes_neither_is_certainly_refused_by_one_flag(
     let mut mux = Mux::new();
     let [first, second] = sending(&mut mux);
 
-    let read = read_after_refusal(&mut mux, &[first, second], &[first, second]);
+    let read = read_after_refusal(&mut mux, &[first], &[first, second]);
+    assert_eq!(read, [Read::Blocked, Read::Blocked], "undecided, and open");
+    assert_eq!(mux.upload(first), Upload::Pending);
+    finish(&mut mux, second);
 
-    assert_eq!(read, [IN_DOUBT, IN_DOUBT]);
+    assert_eq!([first, second].map(|id| mux.read(id, 9)), [IN_DOUBT; 2]);
     assert_eq!(mux.upload(first), Upload::Lost(Reason::RefusedOrClosed));
 }
 
@@ -137,9 +140,86 @@ fn a_stream_is_certainly_refused_if_there_is_a_flag_for_each_pending_one() {
     finish(&mut mux, second);
     finish(&mut mux, third);
 
+    assert_eq!(
+        [first, second, third].map(|id| mux.read(id, 9)),
+        [REFUSED; 3]
+    );
+}
+
+#[test]
+fn of_a_burst_of_refused_dials_all_are_certain_once_the_last_flag_has_come() {
+    let mut mux = Mux::new();
+    let ids: [StreamId; 20] = sending(&mut mux);
+    let (last, others) = ids.split_last().unwrap();
+
+    for id in others {
+        mux.handle_refusal();
+        finish(&mut mux, *id);
+        assert_eq!(mux.read(*id, 9), Read::Blocked);
+    }
+    assert_eq!(mux.poll_event(), None, "all of them are undecided");
+    mux.handle_refusal();
+
+    let woken: Vec<_> = std::iter::from_fn(|| mux.poll_event()).collect();
+    assert_eq!(
+        woken,
+        others
+            .iter()
+            .map(|id| Event::Readable(*id))
+            .collect::<Vec<_>>()
+    );
+    assert!(!mux.has_undecided());
+    finish(&mut mux, *last);
+    assert_eq!(ids.map(|id| mux.read(id, 9)), [REFUSED; 20]);
+}
+
+#[test]
+fn bytes_of_a_later_stream_decide_about_an_earlier_one() {
+    let mut mux = Mux::new();
+    let [silent, ended, served] = sending(&mut mux);
+    mux.handle_refusal();
+    finish(&mut mux, ended);
+    assert_eq!(mux.read(ended, 9), Read::Blocked, "it may be the third one");
+
+    mux.handle_output(data(served, b"hi")).unwrap();
+
+    assert_eq!(mux.read(ended, 9), REFUSED);
+    assert_eq!(mux.read(silent, 9), Read::Blocked);
+}
+
+#[test]
+fn a_stream_that_stays_undecided_ends_in_doubt() {
+    let mut mux = Mux::new();
+    let [first, second] = sending(&mut mux);
+    mux.handle_refusal();
+    finish(&mut mux, first);
+    assert!(mux.has_undecided());
+    assert_eq!(mux.read(first, 9), Read::Blocked);
+
+    mux.end_undecided();
+
+    assert_eq!(mux.poll_event(), Some(Event::Readable(first)));
     assert_eq!(mux.read(first, 9), IN_DOUBT);
-    assert_eq!(mux.read(second, 9), REFUSED);
-    assert_eq!(mux.read(third, 9), REFUSED);
+    assert!(!mux.has_undecided());
+    assert_eq!(mux.read(second, 9), Read::Blocked);
+}
+
+#[test]
+fn an_undecided_stream_whose_owner_has_left_is_removed() {
+    let mut mux = Mux::new();
+    let [reset, left, _open] = sending(&mut mux);
+    mux.handle_refusal();
+    finish(&mut mux, reset);
+    finish(&mut mux, left);
+
+    mux.reset(reset);
+    mux.leave(left);
+    message(&mut mux, 1024);
+
+    assert_eq!(mux.upload(left), Upload::Pending);
+    mux.end_undecided();
+    assert_eq!(mux.upload(left), Upload::Lost(Reason::RefusedOrClosed));
+    assert!(!mux.ids().any(|id| id == reset));
 }
 
 #[test]
@@ -154,7 +234,8 @@ fn a_flag_that_may_belong_to_an_ended_stream_proves_nothing_about_a_later_one() 
     finish(&mut mux, second);
     finish(&mut mux, third);
 
-    assert_eq!([second, third].map(|id| mux.read(id, 9)), [IN_DOUBT; 2]);
+    let ids = [first, second, third];
+    assert_eq!(ids.map(|id| mux.read(id, 9)), [IN_DOUBT; 3]);
 
     let [fourth] = sending(&mut mux);
     mux.handle_refusal();
