@@ -35,6 +35,7 @@ mod push_key;
 mod ready_file;
 mod reference;
 mod relay;
+mod relay_flags;
 mod run;
 mod schema;
 mod self_test;
