@@ -345,19 +345,22 @@ fn ready(report: &ForwardReport, json: bool) -> String {
         .first()
         .and_then(|address| address.rsplit_once(':'));
     let port = port.and_then(|(_, port)| port.parse::<u16>().ok());
+    let relay = report.relay.as_ref().map(|relay| relay.port);
     match json {
         true => json!({
             "listen": report.listen,
             "port": port,
             "remote": report.remote,
             "target": report.target,
+            "relay": relay,
         })
         .to_string(),
         false => format!(
-            "{} -> {} via {}",
+            "{} -> {} via {}{}",
             report.listen.join(", "),
             report.remote,
-            report.target
+            report.target,
+            relay.map_or_else(String::new, |port| format!(", relay {port}"))
         ),
     }
 }

@@ -36,6 +36,7 @@ mod ready_file;
 mod reference;
 mod relay;
 mod relay_flags;
+mod relay_lines;
 mod run;
 mod schema;
 mod self_test;
