@@ -76,3 +76,57 @@ fn arrived(transfer: &str, total: f64) -> impl Iterator<Item = f64> {
         done.trim().parse().ok()
     })
 }
+
+#[test]
+fn with_a_relay_the_demo_shows_one_download_over_one_session_and_over_several() {
+    let mut demo = Process::start(ssm_proxyd().args(["demo", "--relay"]));
+
+    let code = demo.exit_code();
+    let (stdout, stderr) = (demo.stdout.all(), demo.stderr.all());
+
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    for (step, total) in [("\n8. ", 3.0), ("\n9. ", 24.0)] {
+        let (_, from) = stdout.split_once(step).unwrap();
+        let (transfer, after) = from.split_once("hashes equal").unwrap();
+        let intermediate =
+            arrived(transfer, total).filter(|done| (0.0..total).contains(done) && *done > 0.0);
+        assert!(
+            intermediate.count() > 0,
+            "{step}: no progress in\n{transfer}"
+        );
+        // The summary repeats what was measured.
+        let (_, rate) = transfer.rsplit_once(": ").unwrap();
+        let rate = rate.trim_end_matches(", ");
+        assert!(after.contains(&format!("{rate} over ")), "{rate}: {after}");
+    }
+    assert!(stdout.contains("\n10. The daemon has stopped"), "{stdout}");
+    assert!(stdout.contains("still active: 0."), "{stdout}");
+}
+
+#[test]
+fn the_demo_with_a_relay_ends_cleanly_wherever_it_is_interrupted() {
+    for step in ["4. ", "8. ", "9. "] {
+        let mut demo = Process::start(ssm_proxyd().args(["demo", "--relay"]));
+        demo.stdout.wait_for(step);
+
+        demo.signal("INT");
+
+        assert_eq!(demo.exit_code(), 0, "{step}");
+        let stdout = demo.stdout.all();
+        assert!(stdout.contains("still active: 0."), "{step}: {stdout}");
+    }
+}
+
+#[test]
+fn the_kept_demo_with_a_relay_prints_commands_that_show_it() {
+    let mut demo = Process::start(ssm_proxyd().args(["demo", "--keep", "--relay"]));
+    let line = demo.stdout.wait_for("ssm-proxyd status relay-8 --socket");
+    let arguments: Vec<_> = line.split_whitespace().skip(1).collect();
+
+    let (code, text, output) = ended(ssm_proxyd().args(&arguments));
+    demo.signal("INT");
+
+    assert_eq!(code, 0, "{output}");
+    assert!(text.contains("relay-8: relay on port "), "{text}");
+    assert_eq!(demo.exit_code(), 0);
+}

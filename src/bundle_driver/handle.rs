@@ -95,6 +95,13 @@ impl BundleHandle {
         phases.any(|phase| !matches!(phase, StripePhase::Greeting))
     }
 
+    /// Returns true if the peer has answered on a stripe.
+    pub fn is_welcomed(&self, id: StripeId) -> bool {
+        let stripes = self.status().stripes;
+        let mut reports = stripes.iter().map(|stripe| stripe.report);
+        reports.any(|report| report.id == id && report.phase != StripePhase::Greeting)
+    }
+
     /// Waits until the bundle opens no more flows.
     pub async fn closing(&self) {
         let mut demand = self.shared.demand.subscribe();

@@ -16,8 +16,9 @@ use super::aws_options::AwsOptions;
 use super::completions::forward_names;
 use super::exit::Exit;
 use super::push_key::PushKeyOptions;
+use super::relay_flags::RelayFlags;
 use super::{paths, run, startup, terminal};
-use crate::config::{self, Forward, Remote, Target};
+use crate::config::{self, Forward, Remote, SessionMode, Target};
 use crate::daemon::{OneShot, OneShotConfig, Signals, StartError};
 use crate::error_class::ErrorClass;
 use crate::forward::{CloseReason, Stdio, StdioError};
@@ -57,6 +58,8 @@ pub(super) struct ConnectArgs {
     /// The configuration file [default: as for `run`, if there is one]
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) relay: RelayFlags,
     #[command(flatten)]
     pub(super) push_key: PushKeyOptions,
     #[command(flatten)]
@@ -195,6 +198,7 @@ pub(super) fn configuration(args: ConnectArgs) -> Result<(OneShotConfig, String)
         parameter,
         reason,
         config: file,
+        relay,
         push_key,
         aws: options,
     } = args;
@@ -207,7 +211,10 @@ pub(super) fn configuration(args: ConnectArgs) -> Result<(OneShotConfig, String)
         document,
         parameter,
     };
-    let ad_hoc = load_ad_hoc(file.as_deref(), ONE)?;
+    let has_document = flags.document.is_some();
+    let mut ad_hoc = load_ad_hoc(file.as_deref(), "")?;
+    ad_hoc.forward.sessions = ONE;
+    let rate = ad_hoc.config.limits.session_start_rate;
     let aws = ad_hoc.config.aws.clone();
     let Selected {
         forward,
@@ -224,15 +231,20 @@ pub(super) fn configuration(args: ConnectArgs) -> Result<(OneShotConfig, String)
         let hint = "add --remote HOST:PORT, or a PORT of the target itself";
         return Err(fail(Exit::Usage, &error, hint));
     }
-    let (remote, document) = flags.destination(is_named.then_some(&forward));
+    let is_relayed = relay.is_given() || (forward.relay.is_some() && !has_document);
+    let (remote, document) = flags.destination(is_named.then_some(&forward), is_relayed);
     let forward = Forward {
         remote,
         document,
         reason: reason.or(forward.reason),
         ..forward
     };
+    let forward = relay
+        .apply(forward, &label, has_document)
+        .map_err(|error| fail(Exit::Usage, &error.what, error.hint))?;
     let config = OneShotConfig {
         aws,
+        start_rate: forward.relay.map_or(1, |_| rate),
         forward,
         origin: terminal::client_label(),
         pushed_key,
@@ -318,7 +330,7 @@ struct Flags {
 
 impl Flags {
     /// Returns the destination and the document. What is not given is that of `forward`, if any.
-    fn destination(self, forward: Option<&Forward>) -> (Remote, Option<String>) {
+    fn destination(self, forward: Option<&Forward>, is_relayed: bool) -> (Remote, Option<String>) {
         match (self.remote, self.port, self.document, forward) {
             (Some(remote), _, Some(document), _) => (remote, Some(document)),
             (Some(remote), _, None, forward) => {
@@ -344,15 +356,19 @@ impl Flags {
                 (by_document(&name, &[]), None)
             }
             (None, port, document, _) => {
-                let document = document.unwrap_or_else(|| SSH_DOCUMENT.to_owned());
-                (Remote::Port(port.unwrap_or(SSH)), Some(document))
+                // A relay is reached with the document for ports.
+                let own = (!is_relayed).then(|| SSH_DOCUMENT.to_owned());
+                (Remote::Port(port.unwrap_or(SSH)), document.or(own))
             }
         }
     }
 }
 
-/// Overrides settings that concern several connections.
-const ONE: &str = "sessions = \"per_connection\"\nwarm = 0\n";
+/// Settings of sessions for one connection, whatever those of others are.
+const ONE: SessionMode = SessionMode::PerConnection {
+    warm: 0,
+    warm_max_age: Duration::from_secs(600),
+};
 
 /// How the ids of EC2 instances begin.
 const INSTANCE: &str = "i-";

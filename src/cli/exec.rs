@@ -75,6 +75,7 @@ pub(super) async fn exec(args: ExecArgs, log: Log) -> Exit {
                 file: options.config.as_deref(),
                 reason: options.reason.clone(),
                 aws,
+                relay: &options.relay,
                 command: &arguments,
             };
             named.read()

@@ -13,6 +13,7 @@ use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::local_forward::{DynamicForward, LocalForward};
 use super::ready_file::ReadyFile;
+use super::relay_flags::{RelayFlagError, RelayFlags};
 use super::{live_status, paths, progress, run, startup, stdout, terminal};
 use crate::config::{self, Allow, Config, Forward, Listen, Remote, SessionMode, Target};
 use crate::daemon::{Cause, Daemon, DaemonEnvironment, ReloadError, StartError};
@@ -67,6 +68,8 @@ pub(super) struct ForwardOptions {
     /// The configuration file [default: as for `run`, if there is one]
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) relay: RelayFlags,
 }
 
 impl ForwardOptions {
@@ -78,6 +81,12 @@ impl ForwardOptions {
         let error = format!("{name}: other machines could connect to it");
         let hint = "remove BIND, or add `--allow-remote-clients` if this is intended";
         Err(terminal::fail(Exit::Usage, &error, hint))
+    }
+
+    /// Returns a forward with the relay of the command line, if there is one.
+    pub(super) fn through_relay(&self, forward: Forward, label: &str) -> Result<Forward, Exit> {
+        let applied = self.relay.apply(forward, label, self.document.is_some());
+        applied.map_err(|error| error.fail())
     }
 
     /// Returns the destination and the document of a `-L`.
@@ -243,7 +252,7 @@ pub(super) fn configuration(
                 "choose another port for one of them",
             ));
         }
-        config.forwards.push(Forward {
+        let forward = Forward {
             // A repeated `-L` means two free ports.
             name: match is_repeated {
                 true => format!("{local} #{}", index + 1),
@@ -255,10 +264,15 @@ pub(super) fn configuration(
             document,
             reason: options.reason.clone().or_else(|| forward.reason.clone()),
             ..forward.clone()
-        });
+        };
+        let forward = options.through_relay(forward, &format!("-L {local}"))?;
+        config.forwards.push(forward);
     }
     for proxy in dynamic {
         let name = format!("-D {proxy}");
+        if options.relay.is_given() {
+            return Err(RelayFlagError::of_proxy(&name).fail());
+        }
         options.check_bind(&name, &proxy.listen)?;
         let is_taken = |other: &Forward| other.listen.contains(&proxy.listen);
         if proxy.listen.port() != Some(0) && config.forwards.iter().any(is_taken) {
@@ -331,19 +345,22 @@ fn ready(report: &ForwardReport, json: bool) -> String {
         .first()
         .and_then(|address| address.rsplit_once(':'));
     let port = port.and_then(|(_, port)| port.parse::<u16>().ok());
+    let relay = report.relay.as_ref().map(|relay| relay.port);
     match json {
         true => json!({
             "listen": report.listen,
             "port": port,
             "remote": report.remote,
             "target": report.target,
+            "relay": relay,
         })
         .to_string(),
         false => format!(
-            "{} -> {} via {}",
+            "{} -> {} via {}{}",
             report.listen.join(", "),
             report.remote,
-            report.target
+            report.target,
+            relay.map_or_else(String::new, |port| format!(", relay {port}"))
         ),
     }
 }

@@ -35,6 +35,8 @@ mod push_key;
 mod ready_file;
 mod reference;
 mod relay;
+mod relay_flags;
+mod relay_lines;
 mod run;
 mod schema;
 mod self_test;

@@ -7,6 +7,7 @@ use super::ad_hoc::with_flags;
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::forward_variables::{names_in, variable_part};
+use super::relay_flags::RelayFlags;
 use super::{environment, paths, terminal};
 use crate::config::{Config, Forward, Listen, Target, closest_match};
 
@@ -20,6 +21,7 @@ pub(super) struct NamedForwards<'a> {
     /// The `reason` of all.
     pub(super) reason: Option<String>,
     pub(super) aws: AwsOptions,
+    pub(super) relay: &'a RelayFlags,
     /// Arguments whose placeholders refer to the forwards.
     pub(super) command: &'a [String],
 }
@@ -33,6 +35,7 @@ impl NamedForwards<'_> {
             file,
             reason,
             aws,
+            relay,
             command,
         } = self;
         let (path, mut config) = paths::read(file)
@@ -45,7 +48,10 @@ impl NamedForwards<'_> {
         environment::apply(&mut config.aws).map_err(|bad| bad.fail())?;
         config.forwards = selected;
         for forward in &mut config.forwards {
-            *forward = with_flags(forward.clone(), aws.clone());
+            let own = with_flags(forward.clone(), aws.clone());
+            let label = format!("the forward {:?}", own.name);
+            let applied = relay.apply(own, &label, false);
+            *forward = applied.map_err(|error| error.fail())?;
             forward.listen = vec![Listen::Tcp(([127, 0, 0, 1], 0).into())];
             forward.reason = reason.clone().or_else(|| forward.reason.take());
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::admin::{ErrorKind, Response, error_response};
-use super::status::ForwardSnapshot;
+use super::status::{ForwardInfo, ForwardSnapshot};
 use crate::clock;
 use crate::forward::{ConnectionInfo, ConnectionTable};
 use crate::telemetry::{ConnectionReport, ForwardDetail, ForwardReport, SessionReport};
@@ -14,7 +14,12 @@ impl ForwardSnapshot {
     /// Returns the sessions and connections of the forward of this report.
     pub(super) fn detail(&self, forward: ForwardReport) -> ForwardDetail {
         let of_name = self.all().filter(|info| forward.name == *info.name());
+        let of_name: Vec<&Arc<ForwardInfo>> = of_name.collect();
+        let now = clock::now();
+        let stripes = of_name.iter().flat_map(|info| info.stripe_reports(now));
+        let stripes = stripes.collect();
         let tables: Vec<&Arc<ConnectionTable>> = of_name
+            .iter()
             .filter_map(|info| info.connections.as_ref())
             .collect();
         let max = ForwardDetail::MAX_LISTED;
@@ -22,6 +27,7 @@ impl ForwardSnapshot {
             forward,
             sessions_total: 0,
             sessions: Vec::new(),
+            stripes,
             connections_total: 0,
             connections: Vec::new(),
         };

@@ -35,6 +35,7 @@ mod observation;
 mod off_runtime;
 mod one_shot;
 mod orphans;
+mod relay_status;
 mod reload_error;
 mod retries;
 mod running;

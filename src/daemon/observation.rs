@@ -1,9 +1,10 @@
 //! What a daemon observes of a forward each second: its rates, and since when it is in its state.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::forward::StripeInfo;
 use crate::telemetry::ForwardState;
 
 /// Observations of one forward.
@@ -13,18 +14,54 @@ pub(super) struct Observation(Mutex<Observed>);
 #[derive(Debug, Default)]
 struct Observed {
     state: Option<(ForwardState, Instant)>,
-    /// Bytes sent and received until then, oldest first.
-    samples: VecDeque<(Instant, u64, u64)>,
+    bytes: Samples,
+    /// Those of the stripes to its relay, by their numbers.
+    stripes: BTreeMap<u64, Samples>,
+}
+
+/// Bytes sent and received until some times, oldest first.
+#[derive(Debug, Default)]
+struct Samples(VecDeque<(Instant, u64, u64)>);
+
+impl Samples {
+    fn record(&mut self, now: Instant, sent: u64, received: u64) {
+        if self.0.len() >= MAX_SAMPLES {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, sent, received));
+    }
+
+    fn rates(&self, now: Instant) -> (u64, u64) {
+        let is_recent =
+            |(at, ..): &&(Instant, u64, u64)| now.saturating_duration_since(*at) <= MAX_AGE;
+        let mut recent = self.0.iter().filter(is_recent);
+        let (Some(first), Some(last)) = (recent.next(), recent.next_back()) else {
+            return (0, 0);
+        };
+        let millis = last.0.saturating_duration_since(first.0).as_millis();
+        let rate = |from: u64, to: u64| {
+            let bytes = u128::from(to.saturating_sub(from));
+            let rate = (bytes * 1000).checked_div(millis).unwrap_or(0);
+            u64::try_from(rate).unwrap_or(u64::MAX)
+        };
+        (rate(first.1, last.1), rate(first.2, last.2))
+    }
 }
 
 impl Observation {
     /// Records the bytes sent and received until now.
     pub(super) fn record_bytes(&self, now: Instant, sent: u64, received: u64) {
-        let samples = &mut self.lock().samples;
-        if samples.len() >= MAX_SAMPLES {
-            samples.pop_front();
+        self.lock().bytes.record(now, sent, received);
+    }
+
+    /// Records the bytes sent and received until now on each stripe that exists.
+    pub(super) fn record_stripes(&self, now: Instant, stripes: &[StripeInfo]) {
+        let known = &mut self.lock().stripes;
+        known.retain(|id, _| stripes.iter().any(|stripe| stripe.id == *id));
+        for stripe in stripes {
+            let samples = known.entry(stripe.id).or_default();
+            samples.record(now, stripe.sent, stripe.received);
         }
-        samples.push_back((now, sent, received));
     }
 
     /// Records the state, and returns since when it is.
@@ -42,20 +79,14 @@ impl Observation {
     /// Returns the bytes per second sent and received in the last seconds; 0 if there is no recent
     /// sample.
     pub(super) fn rates(&self, now: Instant) -> (u64, u64) {
+        self.lock().bytes.rates(now)
+    }
+
+    /// Returns the same of a stripe.
+    pub(super) fn stripe_rates(&self, now: Instant, id: u64) -> (u64, u64) {
         let observed = self.lock();
-        let is_recent =
-            |(at, ..): &&(Instant, u64, u64)| now.saturating_duration_since(*at) <= MAX_AGE;
-        let mut recent = observed.samples.iter().filter(is_recent);
-        let (Some(first), Some(last)) = (recent.next(), recent.next_back()) else {
-            return (0, 0);
-        };
-        let millis = last.0.saturating_duration_since(first.0).as_millis();
-        let rate = |from: u64, to: u64| {
-            let bytes = u128::from(to.saturating_sub(from));
-            let rate = (bytes * 1000).checked_div(millis).unwrap_or(0);
-            u64::try_from(rate).unwrap_or(u64::MAX)
-        };
-        (rate(first.1, last.1), rate(first.2, last.2))
+        let samples = observed.stripes.get(&id);
+        samples.map_or((0, 0), |samples| samples.rates(now))
     }
 
     fn lock(&self) -> MutexGuard<'_, Observed> {

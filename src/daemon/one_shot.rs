@@ -35,6 +35,8 @@ pub struct OneShot {
 pub struct OneShotConfig {
     /// AWS settings.
     pub aws: config::Aws,
+    /// StartSession calls per second.
+    pub start_rate: u32,
     /// The forward; its listen addresses are ignored.
     pub forward: config::Forward,
     /// Program, version and host, shown to users who list the sessions of a target.
@@ -54,6 +56,7 @@ impl OneShot {
     pub async fn start(config: OneShotConfig, standard: Stdio) -> Result<Self, StartError> {
         let OneShotConfig {
             aws,
+            start_rate: rate,
             forward,
             origin,
             pushed_key,
@@ -61,7 +64,7 @@ impl OneShot {
         } = config;
         let config = LoneConfig {
             aws,
-            rate: 1,
+            rate,
             origin,
             state,
         };

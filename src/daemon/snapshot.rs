@@ -10,6 +10,8 @@ use super::credentials;
 use super::gauges::Gauges;
 use super::http::Rejection;
 use super::status::{DaemonStats, ForwardInfo, ForwardSnapshot, LastReload};
+use crate::clock;
+use crate::forward::BundleInfo;
 use crate::session::{ApiCallCount, api_calls};
 use crate::telemetry::{ForwardTotals, StatusReport};
 
@@ -36,6 +38,8 @@ pub(super) struct Snapshot {
 pub(super) struct ForwardSample {
     info: Arc<ForwardInfo>,
     pub(super) gauges: Gauges,
+    /// Its bundle; `None` without a relay, and empty while there is none.
+    pub(super) bundle: Option<BundleInfo>,
     /// `None` if a reload removed the forward.
     pub(super) configured: Option<ConfiguredSample>,
 }
@@ -60,8 +64,13 @@ impl Snapshot {
         aws: &AwsClients,
         http_rejections: Vec<(Rejection, u64)>,
     ) -> Self {
+        let now = clock::now();
         let sample = |info: &Arc<ForwardInfo>, configured| ForwardSample {
             info: Arc::clone(info),
+            bundle: info
+                .settings
+                .relay
+                .map(|_| info.bundle(now).unwrap_or_default()),
             gauges: forwards.gauges(info.name()),
             configured,
         };
@@ -90,6 +99,11 @@ impl Snapshot {
 impl ForwardSample {
     pub(super) fn name(&self) -> &str {
         self.info.name()
+    }
+
+    /// Returns the maximum number of stripes; 0 without a relay.
+    pub(super) fn max_stripes(&self) -> usize {
+        self.info.settings.relay.map_or(0, |relay| relay.stripes)
     }
 
     pub(super) fn totals(&self) -> &ForwardTotals {

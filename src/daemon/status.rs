@@ -164,6 +164,7 @@ impl ForwardInfo {
         let totals = &self.metrics.totals;
         let (sent, received) = (totals.sent.load(Relaxed), totals.received.load(Relaxed));
         self.observation.record_bytes(now, sent, received);
+        self.observe_stripes(now);
     }
 
     /// Observes state and rates.
@@ -243,6 +244,7 @@ impl ForwardInfo {
                 .map(|(class, count)| (class.name().into(), count))
                 .collect(),
             credentials: None,
+            relay: self.relay_report(now),
             failure: metrics
                 .failure()
                 .map(|failure| failure_report(failure, now, self.is_retried())),

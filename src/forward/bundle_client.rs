@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
 
+use super::bundle_records::{BundleInfo, BundleRecords};
 use super::error::ConnectFailure;
 use super::pool_handle::SlotRefusal;
 use crate::bundle::error::OpenError;
@@ -14,6 +16,7 @@ use crate::bundle_driver::{BundleEnd, BundleHandle, Flow, OpenFlowError};
 use crate::config::Remote;
 use crate::error_class::ErrorClass;
 use crate::printable::Printable;
+use crate::telemetry::FailureStatus;
 
 /// Opens flows in the current bundle. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -32,6 +35,7 @@ pub(super) struct Shared {
     users: AtomicUsize,
     /// There is another user.
     pub(super) changed: Notify,
+    pub(super) records: BundleRecords,
 }
 
 /// Why the relay cannot be reached.
@@ -57,6 +61,7 @@ impl BundleClient {
             failure: watch::Sender::new(None),
             users: AtomicUsize::new(0),
             changed: Notify::new(),
+            records: BundleRecords::default(),
         });
         let client = Self {
             shared: Arc::clone(&shared),
@@ -70,14 +75,11 @@ impl BundleClient {
     ///
     /// If the relay cannot be reached, or cannot connect.
     pub(super) async fn open(&self, remote: &Remote) -> Result<OpenFlow, SlotRefusal> {
-        let Some((host, port)) = destination(remote) else {
-            return Err(SlotRefusal::internal());
-        };
         let mut failures = self.shared.failure.subscribe();
         let user = User::new(&self.shared);
         let opened = tokio::select! {
             biased;
-            opened = self.open_in_a_bundle(host, port, user) => return opened,
+            opened = self.open_in_a_bundle(remote, user) => return opened,
             changed = failures.changed() => changed,
         };
         let failure = failures.borrow().clone();
@@ -90,12 +92,22 @@ impl BundleClient {
         })
     }
 
-    async fn open_in_a_bundle(
-        &self,
-        host: &str,
-        port: u16,
-        user: User,
-    ) -> Result<OpenFlow, SlotRefusal> {
+    /// Returns what is known about the current bundle.
+    pub(super) fn info(&self, now: Instant) -> Option<BundleInfo> {
+        let bundle = self.shared.bundle.borrow().clone();
+        let status = bundle.filter(|bundle| bundle.end().is_none())?.status();
+        Some(self.shared.records.info(now, &status))
+    }
+
+    /// Returns the last failure of a stripe.
+    pub(super) fn last_failure(&self) -> Option<FailureStatus> {
+        self.shared.records.failure()
+    }
+
+    async fn open_in_a_bundle(&self, remote: &Remote, user: User) -> Result<OpenFlow, SlotRefusal> {
+        let Some((host, port)) = destination(remote) else {
+            return Err(SlotRefusal::internal());
+        };
         let mut bundles = self.shared.bundle.subscribe();
         loop {
             let is_usable = |bundle: &Option<BundleHandle>| {
@@ -123,7 +135,7 @@ impl BundleClient {
                         return Err(SlotRefusal::stopping());
                     }
                 }
-                Err(error) => return Err(SlotRefusal::of(failure(&error))),
+                Err(error) => return Err(SlotRefusal::of(failure(&error, remote))),
             }
         }
     }
@@ -179,7 +191,7 @@ fn destination(remote: &Remote) -> Option<(&str, u16)> {
     }
 }
 
-fn failure(error: &OpenFlowError) -> ConnectFailure {
+fn failure(error: &OpenFlowError, remote: &Remote) -> ConnectFailure {
     let class = match error {
         OpenFlowError::Failed(class, _) => match class {
             FailureClass::NotAllowed => ErrorClass::DestinationForbidden,
@@ -192,6 +204,13 @@ fn failure(error: &OpenFlowError) -> ConnectFailure {
         OpenFlowError::Bundle(_) => ErrorClass::OutOfResources,
         OpenFlowError::Ended(_) => ErrorClass::RelayUnavailable,
     };
-    let text = Printable::of(format_args!("the relay on the target: {error}"));
+    let text = match error {
+        OpenFlowError::Failed(..) | OpenFlowError::Reset => Printable::of(format_args!(
+            "the relay on the target cannot connect to {remote}: {error}"
+        )),
+        OpenFlowError::Bundle(_) | OpenFlowError::Ended(_) => {
+            Printable::of(format_args!("the relay on the target: {error}"))
+        }
+    };
     ConnectFailure::Relay(class, text)
 }

@@ -92,7 +92,16 @@ async fn exchange(
                 // A client that does not notice the end holds its slot no longer.
                 () = until_idle(flow, idle) => TransferEnd::Ended,
             },
-            Download::Ended => TransferEnd::Ended,
+            // The reader of stdout may wait for its end before stdin ends.
+            Download::Ended => tokio::select! {
+                up = uploading => up.into(),
+                () = flow.flow.aborted() => TransferEnd::Reset,
+                () = until_quiet(flow, idle, active) => {
+                    // Bytes that the relay has not written yet must not be discarded.
+                    flow.flow.finish();
+                    TransferEnd::Ended
+                }
+            },
             Download::Reset => TransferEnd::Reset,
             Download::ClientReset => TransferEnd::ClientClosed,
             Download::ClientClosed => {
@@ -295,6 +304,21 @@ async fn until_idle(flow: &OpenFlow, idle: Duration) {
     }
 }
 
+/// Returns when nothing has come from stdin for [`STDIN_QUIET`], or the flow has taken nothing for
+/// `idle`.
+async fn until_quiet(flow: &OpenFlow, idle: Duration, active: &ActiveConnection) {
+    let nothing_left = async {
+        until_idle(flow, STDIN_QUIET).await;
+        while active.counters.read() != active.counters.sent() {
+            until_idle(flow, STDIN_QUIET).await;
+        }
+    };
+    tokio::select! {
+        () = nothing_left => {}
+        () = until_idle(flow, idle) => {}
+    }
+}
+
 /// Returns when there were stripes for a time (accurate to 1/8 of it).
 async fn connected_for(flow: &OpenFlow, time: Duration) {
     let mut checks = 0;
@@ -313,6 +337,10 @@ const MAX_PAUSE: Duration = Duration::from_millis(200);
 
 /// Checks for traffic per timeout.
 const CHECKS_PER_TIMEOUT: u32 = 8;
+
+/// After the destination has ended its direction, stdin is passed on until nothing moves for this
+/// time.
+const STDIN_QUIET: Duration = Duration::from_millis(500);
 
 /// How long a flow must be blocked before its client is polled for a close.
 const CLOSE_POLL_DELAY: Duration = Duration::from_secs(1);

@@ -11,13 +11,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::opening::first_stream;
 use super::pool_handle::{AcceptPermit, Lease, PoolHandle, SlotRefusal};
+use crate::printable::Printable;
 use crate::tunnel::{ReadOutcome, Stream};
 
 /// A stream to the relay. Dropping it returns the session to the pool, which ends it.
 #[derive(Debug)]
 pub(super) struct StripeStream {
     stream: Stream,
-    _lease: Lease,
+    lease: Lease,
     /// Read, and not yet passed on.
     buffer: Vec<u8>,
     /// Bytes of `buffer` that were passed on.
@@ -36,11 +37,16 @@ impl StripeStream {
         let (lease, stream) = first_stream(deadline, acquire, Lease::open_stream).await?;
         Ok(Self {
             stream,
-            _lease: lease,
+            lease,
             buffer: Vec::new(),
             taken: 0,
             has_received: Arc::default(),
         })
+    }
+
+    /// Returns the id of its session.
+    pub(super) fn session_id(&self) -> Printable {
+        self.lease.tunnel().session_id().into()
     }
 
     /// Returns whether a byte was received, also after this was dropped.

@@ -1,12 +1,13 @@
 //! Supplies the stripes of a bundle: starts their sessions, with pauses after failures.
 
+use std::convert::Infallible;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 use tracing::{Instrument, debug, error, warn};
 
 use super::bundle_client::{Shared, Unreachable};
@@ -14,6 +15,7 @@ use super::bundle_stripe::StripeStream;
 use super::error::{ConnectFailure, LogDedup};
 use super::pool_handle::{AcceptPermit, PoolHandle, SlotRefusal};
 use crate::bundle::event::StripeEnd;
+use crate::bundle::ids::StripeId;
 use crate::bundle_driver::{BundleHandle, StripeOutcome};
 use crate::clock;
 use crate::config;
@@ -73,6 +75,7 @@ pub(super) struct Supplier<'a> {
 enum Event {
     Started(Box<Result<StripeStream, SlotRefusal>>),
     Ended {
+        id: StripeId,
         outcome: StripeOutcome,
         /// It was used for a while.
         was_stable: bool,
@@ -145,15 +148,20 @@ impl<'a> Supplier<'a> {
                 self.starting = self.starting.saturating_sub(1);
                 match *started {
                     Ok(stream) => self.add(stream),
-                    Err(refusal) => self.handle_failure(Some(refusal.failure)),
+                    Err(refusal) => {
+                        self.count_failure();
+                        self.handle_failure(Some(refusal.failure));
+                    }
                 }
             }
             Event::Ended {
+                id,
                 outcome,
                 was_stable,
                 has_received,
             } => {
                 debug!(%outcome, was_stable, "a session to the relay has ended");
+                self.handle_stripe_end(id, &outcome);
                 match self.failure(&outcome, has_received) {
                     Some(failure) => self.handle_failure(Some(failure)),
                     None if was_stable => {
@@ -171,20 +179,54 @@ impl<'a> Supplier<'a> {
     }
 
     fn add(&mut self, stream: StripeStream) {
-        let received = stream.has_received();
+        let (received, session) = (stream.has_received(), stream.session_id());
         let Some(stripe) = self.handle.connect_stripe(stream) else {
             debug!("the bundle takes no further session");
             return self.handle_failure(None);
         };
-        let begin = clock::now();
+        let (begin, id) = (clock::now(), stripe.id());
+        self.context
+            .shared
+            .records
+            .handle_stripe(begin, id, session);
+        let welcomed = welcomed(self.handle.clone(), id, Arc::clone(&self.context.metrics));
         self.tasks.spawn(async move {
-            let outcome = stripe.ended().await;
+            let outcome = tokio::select! {
+                outcome = stripe.ended() => outcome,
+                never = welcomed => match never {},
+            };
             Event::Ended {
+                id,
                 outcome,
                 was_stable: clock::since(begin) >= STABLE,
                 has_received: received.load(Relaxed),
             }
         });
+    }
+
+    /// Records the end of a stripe for the status, unless it was wanted.
+    fn handle_stripe_end(&self, id: StripeId, outcome: &StripeOutcome) {
+        let records = &self.context.shared.records;
+        records.handle_stripe_end(id);
+        if !matches!(outcome, StripeOutcome::Closed(StripeEnd::Unneeded)) {
+            let class = ErrorClass::SessionLost;
+            let lost = ConnectFailure::Relay(class, Printable::of(outcome));
+            self.count_failure();
+            self.record(&lost);
+        }
+    }
+
+    fn count_failure(&self) {
+        let totals = &self.context.metrics.totals;
+        totals.stripe_failures.fetch_add(1, Relaxed);
+    }
+
+    /// Records a failure of a stripe for the status.
+    fn record(&self, failure: &ConnectFailure) {
+        self.context
+            .shared
+            .records
+            .handle_failure(failure.status(clock::now()));
     }
 
     /// Returns the error if the end of a stripe says that there is no relay.
@@ -195,7 +237,7 @@ impl<'a> Supplier<'a> {
                 format_args!("port {port} on the target does not belong to a relay: {outcome}"),
             ),
             StripeOutcome::Closed(StripeEnd::Version(_) | StripeEnd::Refused(..)) => {
-                Printable::of(outcome)
+                Printable::of(format_args!("port {port} on the target: {outcome}"))
             }
             StripeOutcome::Lost(why) if !has_received => Printable::of(format_args!(
                 "no relay answers on port {port} of the target: {why}"
@@ -215,6 +257,7 @@ impl<'a> Supplier<'a> {
             self.resume_at = now + self.pause();
         }
         let Some(failure) = failure else { return };
+        self.record(&failure);
         if let ConnectFailure::Relay(..) = failure {
             self.context.metrics.record_failure(failure.status(now));
         }
@@ -235,6 +278,17 @@ impl<'a> Supplier<'a> {
     }
 }
 
+/// Clears the failure of the forward as soon as the relay has answered on a stripe.
+async fn welcomed(handle: BundleHandle, id: StripeId, metrics: Arc<ForwardMetrics>) -> Infallible {
+    let mut pause = FIRST_CHECK;
+    while !handle.is_welcomed(id) {
+        sleep(pause).await;
+        pause = (pause * 2).min(MAX_CHECK);
+    }
+    metrics.handle_success();
+    std::future::pending().await
+}
+
 /// The permit of stripes, whose number is bounded otherwise.
 fn permit() -> AcceptPermit {
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned();
@@ -250,6 +304,10 @@ async fn sleep_or_pending(until: Option<Instant>) {
 
 /// A stripe that lived this long counts as a success.
 const STABLE: Duration = Duration::from_secs(5);
+
+/// Pause between checks whether the relay has answered, initial and maximum.
+const FIRST_CHECK: Duration = Duration::from_millis(5);
+const MAX_CHECK: Duration = Duration::from_millis(100);
 
 /// Pause before a stripe is started after a failure, initial and maximum.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

@@ -131,6 +131,7 @@ impl BundleTask {
             ..Options::DEFAULT
         };
         let (handle, driver) = bundle_driver::daemon(BundleId::new(id), options);
+        self.0.shared.records.handle_bundle(clock::now());
         self.0.shared.bundle.send_replace(Some(handle.clone()));
         let mut driving = pin!(driver.run());
         let mut supplier = Supplier::new(&self.0, &handle);

@@ -14,6 +14,7 @@
 mod access_log;
 mod bundle_client;
 mod bundle_flow;
+mod bundle_records;
 mod bundle_stripe;
 mod bundle_supplier;
 mod bundle_task;
@@ -62,6 +63,7 @@ use tokio::task::JoinSet;
 use tracing::field::Empty;
 use tracing::{Instrument, debug, error, error_span, info, warn};
 
+pub use self::bundle_records::{BundleInfo, StripeInfo};
 use self::bundle_task::BundleTask;
 use self::client::Connection;
 pub use self::client::Stdio;
@@ -133,15 +135,14 @@ impl Forward {
         let accept_permits = Arc::new(Semaphore::new(accept_permits));
         let dump_connections = context.dump_connections.clone();
         let metrics = Arc::new(ForwardMetrics::new(totals));
-        let striped = settings.of_stripes().map(Arc::new);
-        let of_sessions = striped.unwrap_or_else(|| Arc::clone(&settings));
-        let (pool, pool_task) = PoolTask::new(of_sessions, context, Arc::clone(&metrics));
+        let (pool, pool_task) = PoolTask::new(&settings, context, Arc::clone(&metrics));
         let pool = Arc::new(pool);
         let (relayed, bundle_task) = BundleTask::new(&settings, &pool, &metrics).unzip();
         let connections = Arc::new(ConnectionTable::new(
             Arc::clone(pool.sessions()),
             Arc::clone(&settings),
             Arc::clone(&metrics),
+            relayed.clone(),
         ));
         let serve = Arc::new(Handler {
             connections,

@@ -126,6 +126,8 @@ impl Handler {
             Ok(opened) => {
                 let flow = opened.inspect_err(|refusal| self.record_relay_failure(refusal))?;
                 active.handle_connected();
+                // The relay has connected it, before a byte of the destination arrives.
+                self.metrics.record_answer(Some(active.accepted()));
                 Ok((flow, permits))
             }
             Err(_) => {

@@ -72,15 +72,14 @@ impl StdioForward {
             context.dump_connections.clone(),
         );
         let metrics = Arc::new(ForwardMetrics::default());
-        let striped = settings.of_stripes().map(Arc::new);
-        let of_sessions = striped.unwrap_or_else(|| Arc::clone(&settings));
-        let (pool, pool_task) = PoolTask::new(of_sessions, context, Arc::clone(&metrics));
+        let (pool, pool_task) = PoolTask::new(&settings, context, Arc::clone(&metrics));
         let pool = Arc::new(pool);
         let (relayed, bundle_task) = BundleTask::new(&settings, &pool, &metrics).unzip();
         let connections = Arc::new(ConnectionTable::new(
             Arc::clone(pool.sessions()),
             Arc::clone(&settings),
             Arc::clone(&metrics),
+            relayed.clone(),
         ));
         let handler = Handler {
             connections,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::relay_report::StripeReport;
 use super::status::ForwardReport;
 use crate::printable::Printable;
 
@@ -15,6 +16,9 @@ pub struct ForwardDetail {
     pub sessions_total: usize,
     /// Its sessions, oldest first.
     pub sessions: Vec<SessionReport>,
+    /// The stripes to its relay, oldest first; each is one of its sessions.
+    #[serde(default)]
+    pub stripes: Vec<StripeReport>,
     /// Number of its connections, with or without a session, also those accepted before a reload.
     pub connections_total: usize,
     /// Its connections, oldest first.

@@ -4,6 +4,7 @@ mod connection;
 mod forward_detail;
 mod log;
 mod metrics;
+mod relay_report;
 mod status;
 mod timings;
 mod totals;
@@ -13,6 +14,9 @@ pub use self::forward_detail::{ConnectionReport, ForwardDetail, SessionReport};
 pub use self::log::{FilterError, Format, Log, LogError, LogHandle, Verbosity};
 pub use self::log::{dropped_log_lines, flush_log, write_to_stderr};
 pub use self::metrics::{Count, FailureStatus, ForwardMetrics};
+pub use self::relay_report::{
+    BundleReport, RelayReport, StripeFailureReport, StripeReport, StripeState, Trend,
+};
 pub use self::status::{
     CredentialsReport, DrainingForward, FailingServer, FailureReport, ForwardReport, ForwardState,
     Listening, StatusReport,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::relay_report::RelayReport;
 use crate::printable::Printable;
 
 /// Status of a daemon and its forwards at one moment.
@@ -107,6 +108,9 @@ pub struct ForwardReport {
     /// Credentials of its sessions, once AWS was called.
     #[serde(default)]
     pub credentials: Option<CredentialsReport>,
+    /// The relay that its connections go through, if any.
+    #[serde(default)]
+    pub relay: Option<RelayReport>,
     /// The current failure, if any.
     #[serde(alias = "trouble")]
     pub failure: Option<FailureReport>,

@@ -33,6 +33,8 @@ pub struct ForwardTotals {
     pub messages_retransmitted: Arc<AtomicU64>,
     /// How long connecting, connections and stalls take.
     pub timings: Timings,
+    /// Stripes to a relay that could not be started or were lost.
+    pub stripe_failures: AtomicU64,
     counts: Mutex<Counts>,
 }
 

@@ -5,6 +5,7 @@ mod ends;
 mod names;
 mod push_key;
 mod refusals;
+mod relayed;
 mod responses;
 mod unread_input;
 

@@ -11,9 +11,10 @@ use tokio_tungstenite::tungstenite::{Message, accept};
 
 use super::network::black_hole;
 use super::*;
+use crate::relay::Relay;
 use crate::support::daemon_process::free_address;
 use crate::support::fake_api::Api;
-use crate::support::in_process::destination;
+use crate::support::in_process::{destination, unpaced};
 use crate::support::message_builder::{channel_closed, gateway, handshake_request};
 
 /// An API whose sessions are at this gateway.
@@ -248,5 +249,21 @@ async fn a_target_without_a_file_is_examined_like_connect() {
     let examined = finish(command.args(["doctor", TARGET, "--remote", &remote]));
 
     examined.assert_as("target-without-file");
+    assert_clean(&simulator);
+}
+
+/// The destination is known to the relay only.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_session_of_a_forward_with_a_relay_leads_to_the_relay() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let relay = Relay::local();
+    let port = relay.address.port();
+    let keys = format!("target = \"{TARGET}\"\nremote = \"db.internal:5432\"\nrelay = {port}\n");
+
+    let examined = examine(&simulator, &forward_with(&keys));
+
+    assert_eq!(examined.code, 0, "{}{}", examined.stdout, examined.stderr);
+    let sessions = simulator.ledger().sessions;
+    assert_eq!(sessions[0].document, "AWS-StartPortForwardingSession");
     assert_clean(&simulator);
 }

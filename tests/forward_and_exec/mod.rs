@@ -7,6 +7,7 @@ mod exec;
 mod exec_names;
 mod forward;
 mod psql;
+mod relayed;
 mod terminal;
 
 use std::process::Command;

@@ -3,6 +3,7 @@
 //! ```text
 //!   config.rs    ssh-config: printed, installed, removed
 //!   push_key.rs  keys that the server gets at each connection
+//!   relayed.rs   transfers through a relay
 //!   mod.rs       logins and commands, ends, failures
 //!   transfers.rs scp, sftp, rsync, git
 //!   tunnels.rs   -L, -R, -D, a control master
@@ -10,6 +11,7 @@
 
 mod config;
 mod push_key;
+mod relayed;
 mod transfers;
 mod tunnels;
 

@@ -3,6 +3,7 @@
 //! The simulator takes the place of AWS and the agent, small servers that of the destinations. The
 //! daemon's own code runs between them, over real sockets and with the real AWS SDK.
 
+mod relay;
 mod socket;
 mod transfers;
 
@@ -19,6 +20,7 @@ use crate::daemon::{Cause, Daemon, DaemonEnvironment, ReloadError, Signals};
 use crate::forward::ActivatedSockets;
 use crate::session::{Identity, TerminatePolicy};
 use crate::sim::{Destination, Options, ServerKind, Simulator};
+use relay::DemoRelay;
 use socket::DemoSocket;
 use transfers::{SEED, SIZE, download, mebibytes, request, upload};
 
@@ -27,11 +29,14 @@ pub(super) struct DemoArgs {
     /// Keep the tunnel running afterwards, for example for curl
     #[arg(long)]
     keep: bool,
+    /// Also run a relay on the target: one download over one session, and over several
+    #[arg(long)]
+    relay: bool,
 }
 
 /// Runs the demo step by step.
 pub(super) async fn run(args: DemoArgs) -> Exit {
-    let Err(error) = show(args.keep).await else {
+    let Err(error) = show(&args).await else {
         return Exit::Done;
     };
     match error.downcast_ref::<StdoutClosed>() {
@@ -46,15 +51,15 @@ pub(super) async fn run(args: DemoArgs) -> Exit {
 
 type DemoError = Box<dyn std::error::Error + Send + Sync>;
 
-async fn show(keep: bool) -> Result<(), DemoError> {
+async fn show(args: &DemoArgs) -> Result<(), DemoError> {
     let mut signals = Signals::new()?.without_reload();
     let demo = tokio::select! {
-        demo = Demo::start() => demo?,
+        demo = Demo::start(args.relay) => demo?,
         () = signals.wait_for_stop() => return Ok(()),
     };
     let mut demo = demo;
     let shown = tokio::select! {
-        shown = demo.run() => shown.map(|()| keep),
+        shown = demo.run() => shown.map(|()| args.keep),
         () = signals.wait_for_stop() => Ok(false),
     };
     if let Ok(true) = shown {
@@ -72,10 +77,11 @@ struct Demo {
     servers: [Destination; 3],
     daemon: Daemon,
     socket: DemoSocket,
+    relay: Option<DemoRelay>,
 }
 
 impl Demo {
-    async fn start() -> Result<Self, DemoError> {
+    async fn start(with_relay: bool) -> Result<Self, DemoError> {
         stdout::print_line(PROLOGUE)?;
         let source = ServerKind::Source {
             len: SIZE,
@@ -113,13 +119,21 @@ impl Demo {
             log: None,
             orphan_policy: TerminatePolicy::Required,
         };
-        let config = config::parse(&configuration(&endpoint))?;
+        let [_, source, _] = &servers;
+        let relay = match with_relay {
+            true => Some(DemoRelay::start(source.address()).await?),
+            false => None,
+        };
+        let of_relay = relay.as_ref().map(DemoRelay::configuration);
+        let text = configuration(&endpoint) + &of_relay.unwrap_or_default();
+        let config = config::parse(&text)?;
         let daemon = Daemon::start(config, environment).await?;
         let demo = Self {
             simulator,
             servers,
             daemon,
             socket,
+            relay,
         };
         stdout::print_line(
             "3. The daemon is listening, as `ssm-proxyd run` does with three forwards:",
@@ -141,6 +155,15 @@ impl Demo {
         Ok((Ipv4Addr::LOCALHOST, address.port()).into())
     }
 
+    /// Returns the number of stripes that carry data for a forward.
+    fn stripes(&self, name: &str) -> usize {
+        let reports = self.daemon.reports();
+        let report = reports.iter().find(|report| report.name.as_str() == name);
+        let relay = report.and_then(|report| report.relay.as_ref());
+        let bundle = relay.and_then(|relay| relay.bundle.as_ref());
+        bundle.map_or(0, |bundle| bundle.stripes_connected)
+    }
+
     /// Keeps the tunnel running, with an admin socket, until a stop signal.
     async fn keep(&mut self, signals: &mut Signals) -> Result<(), DemoError> {
         stdout::print_line(format_args!(
@@ -148,6 +171,9 @@ impl Demo {
             self.address("web")?,
             self.socket.top()
         ))?;
+        if let Some(relay) = &self.relay {
+            relay.print_hints(self)?;
+        }
         stdout::print_line("\nPress Ctrl-C to stop.")?;
         let reload = || Err(ReloadError::unusable("no configuration file to reload", ""));
         match self.daemon.run(signals, reload).await {
@@ -166,19 +192,22 @@ impl Demo {
         stdout::print_line(format_args!(
             "\n5. Download: {size:.1} MiB through one session"
         ))?;
-        let one = download(self.address("source")?, 1).await?;
+        let one = download(self.address("source")?, 1, SIZE).await?;
         stdout::print_line("\n6. Upload: the same size")?;
         upload(self.address("sink")?, sink).await?;
         stdout::print_line(format_args!(
             "\n7. {CONNECTIONS} concurrent downloads: {size:.1} MiB each, each through its own session"
         ))?;
-        let all = download(self.address("source")?, CONNECTIONS).await?;
+        let all = download(self.address("source")?, CONNECTIONS, SIZE).await?;
         stdout::print_line(format_args!(
             "\n   One session carried {one:.2} MiB/s, {CONNECTIONS} together {all:.2} MiB/s. The agent sends 1 KiB,\n   \
              then sleeps 1 ms, which limits the rate of one session for every client. Therefore\n   \
              each connection gets its own session."
         ))?;
-        Ok(())
+        match &self.relay {
+            Some(relay) => relay.run(self).await,
+            None => Ok(()),
+        }
     }
 
     /// Prints the protocol steps of the last session.
@@ -208,12 +237,16 @@ impl Demo {
 
     async fn shut_down(self) -> Result<(), DemoError> {
         self.daemon.stop().await;
+        let step = if self.relay.is_some() { 10 } else { 8 };
+        if let Some(relay) = self.relay {
+            relay.stop().await;
+        }
         let ledger = self.simulator.ledger();
         let (started, open) = (ledger.started, ledger.open_sessions());
         // Errors are ignored here: the leftover sessions are checked first, and a closed stdout is
         // noticed at the next write.
         drop(stdout::print_line(format_args!(
-            "\n8. The daemon has stopped. Sessions started: {started}; still active: {open}."
+            "\n{step}. The daemon has stopped. Sessions started: {started}; still active: {open}."
         )));
         self.simulator.shutdown().await;
         match open {

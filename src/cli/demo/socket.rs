@@ -36,6 +36,14 @@ impl DemoSocket {
     pub(super) fn top(&self) -> String {
         format!("ssm-proxyd top --socket {}", self.path().display())
     }
+
+    /// Returns the command that shows a forward.
+    pub(super) fn status(&self, name: &str) -> String {
+        format!(
+            "ssm-proxyd status {name} --socket {}",
+            self.path().display()
+        )
+    }
 }
 
 impl Drop for DemoSocket {

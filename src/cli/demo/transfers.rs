@@ -33,9 +33,12 @@ pub(super) async fn request(address: SocketAddr) -> Result<(), DemoError> {
     Ok(stdout::print_line(line)?)
 }
 
-/// Downloads [`SIZE`] bytes over each of several connections at once. Returns the total rate in
-/// MiB/s.
-pub(super) async fn download(address: SocketAddr, connections: u64) -> Result<f64, DemoError> {
+/// Downloads `size` bytes over each of several connections at once. Returns the total rate in MiB/s.
+pub(super) async fn download(
+    address: SocketAddr,
+    connections: u64,
+    size: u64,
+) -> Result<f64, DemoError> {
     let arrived = Arc::new(AtomicU64::new(0));
     let mut readers = JoinSet::new();
     for _ in 0..connections {
@@ -43,7 +46,7 @@ pub(super) async fn download(address: SocketAddr, connections: u64) -> Result<f6
     }
     let hashes = async { readers.join_all().await.into_iter().collect() };
     let arrived = || arrived.load(Ordering::Relaxed);
-    transfer(connections * SIZE, arrived, hashes).await
+    transfer(size, connections, arrived, hashes).await
 }
 
 async fn read(address: SocketAddr, arrived: Arc<AtomicU64>) -> Result<String, DemoError> {
@@ -77,20 +80,21 @@ pub(super) async fn upload(address: SocketAddr, sink: &Destination) -> Result<()
             .map(|data| data.sha256)
             .collect())
     };
-    transfer(SIZE, || sink.taken(), hashes).await.map(drop)
+    transfer(SIZE, 1, || sink.taken(), hashes).await.map(drop)
 }
 
 /// Shows the progress of a transfer until its hashes are available: an updated line on a terminal,
 /// else a line at intervals. Compares the hashes. Returns the rate in MiB/s.
 async fn transfer(
-    total: u64,
+    size: u64,
+    connections: u64,
     arrived: impl Fn() -> u64,
     hashes: impl Future<Output = Result<Vec<String>, DemoError>>,
 ) -> Result<f64, DemoError> {
     let terminal = std::io::stdout().is_terminal();
     let begin = clock::now();
     let rate = || mebibytes(arrived()) / clock::since(begin).as_secs_f64();
-    let total = mebibytes(total);
+    let total = mebibytes(connections * size);
     let mut ticks = tokio::time::interval(if terminal { INTERVAL } else { 10 * INTERVAL });
     ticks.tick().await;
     let mut hashes = std::pin::pin!(hashes);
@@ -110,7 +114,7 @@ async fn transfer(
         stdout::print("\r\x1b[K")?;
     }
     let mut hash = Sha256::new();
-    seeded_bytes(SIZE, SEED).for_each(|chunk| hash.update(chunk));
+    seeded_bytes(size, SEED).for_each(|chunk| hash.update(chunk));
     let expected = hex::encode(hash.finalize());
     if hashes.iter().any(|hash| *hash != expected) {
         return Err("the received data differs from the sent data".into());
@@ -133,7 +137,7 @@ pub(super) fn mebibytes(bytes: u64) -> f64 {
     bytes / (1024.0 * 1024.0)
 }
 
-/// Bytes per connection.
+/// Bytes per connection, without a relay.
 pub(super) const SIZE: u64 = 3 * 1024 * 1024;
 /// Random seed of the data.
 pub(super) const SEED: u64 = 42;

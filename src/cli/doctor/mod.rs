@@ -20,6 +20,7 @@ use super::completions::forward_names;
 use super::connect::{self, ConnectArgs};
 use super::exit::Exit;
 use super::push_key::PushKeyOptions;
+use super::relay_flags::RelayFlags;
 use super::{admin_socket_path, environment, paths, progress, startup, terminal};
 use crate::config::{self, Aws, Config, Forward, Target};
 use crate::daemon::doctor::{
@@ -280,6 +281,7 @@ fn of_target(path: Option<PathBuf>, args: DoctorArgs) -> Result<Prepared, Exit> 
         parameter: Vec::new(),
         reason: None,
         config,
+        relay: RelayFlags::default(),
         push_key: PushKeyOptions::default(),
         aws,
     })?;

@@ -31,6 +31,10 @@ pub(super) const EXAMPLES: &[(&str, &[Example])] = &[
                 purpose: "A SOCKS and HTTP proxy into the network of the node",
                 line: "ssm-proxyd forward bastion -D 1080",
             },
+            Example {
+                purpose: "A dump at the speed of 16 sessions, through `ssm-proxyd relay` on the target",
+                line: "ssm-proxyd forward bastion -L 5432:orders.internal:5432 --relay 7400 --stripes 16",
+            },
         ],
     ),
     (
@@ -44,6 +48,10 @@ pub(super) const EXAMPLES: &[(&str, &[Example])] = &[
                 purpose: "A program with a forward of its own, without a configuration",
                 line: "ssm-proxyd exec i-0123456789abcdef0 -L 0:orders.internal:5432 -- ./migrate",
             },
+            Example {
+                purpose: "A restore through `ssm-proxyd relay` on the target",
+                line: "ssm-proxyd exec orders-db --relay 7400 -- pg_restore -h {host} -p {port} -d orders orders.dump",
+            },
         ],
     ),
     (
@@ -56,6 +64,10 @@ pub(super) const EXAMPLES: &[(&str, &[Example])] = &[
             Example {
                 purpose: "A destination that the instance can reach",
                 line: "ssm-proxyd connect bastion --remote cache.internal:6379",
+            },
+            Example {
+                purpose: "The ssh port through `ssm-proxyd relay` on the target, for fast scp and rsync",
+                line: "ssm-proxyd connect i-0123456789abcdef0 22 --relay 7400",
             },
         ],
     ),

@@ -108,6 +108,7 @@ fn requested(request: Option<Request>, account: Account, template: Forward) -> F
             parameters: request.parameters,
         },
         document: None,
+        relay: None,
         reason: request.reason.map(cut).or(template.reason),
         account,
         sessions,

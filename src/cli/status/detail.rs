@@ -1,14 +1,23 @@
-//! Text of `status NAME`: one forward, its sessions and its connections.
+//! Text of `status NAME`: one forward, the stripes to its relay, its sessions and its connections.
 
-use super::text::{forwards, identity, table};
-use crate::quantity::{milliseconds, size, time};
-use crate::telemetry::{ConnectionReport, ForwardDetail, SessionReport};
+use super::text::{forwards, hint_line, identity, table};
+use crate::cli::relay_lines;
+use crate::quantity::{milliseconds, rate, size, time};
+use crate::telemetry::{ConnectionReport, ForwardDetail, RelayReport, SessionReport, StripeReport};
 
 /// Returns the text for one forward.
 pub(super) fn detail(detail: &ForwardDetail) -> String {
     let mut text = forwards(&[&detail.forward]);
     if let Some(own) = &detail.forward.credentials {
         text += &format!("\ncredentials: {}\n", identity(own));
+    }
+    if let Some(relay) = &detail.forward.relay {
+        text += &about(relay);
+    }
+    if !detail.stripes.is_empty() {
+        text += &heading("stripe", detail.stripes.len(), detail.stripes.len());
+        let rows: Vec<Vec<String>> = detail.stripes.iter().map(stripe).collect();
+        text += &table(&STRIPE, STRIPE_NUMBERS, &rows);
     }
     text += &heading("session", detail.sessions_total, detail.sessions.len());
     if !detail.sessions.is_empty() {
@@ -30,6 +39,35 @@ fn heading(what: &str, total: usize, listed: usize) -> String {
         true => format!("\n{total} {what}{plural}, the oldest {listed}:\n"),
         false => format!("\n{total} {what}{plural}\n"),
     }
+}
+
+/// Returns what the line about the relay leaves out.
+fn about(relay: &RelayReport) -> String {
+    let traffic = relay.bundle.as_ref().map(relay_lines::traffic);
+    let failure = relay.last_failure.as_ref();
+    let lines = [
+        traffic.map(|line| format!("{line}\n")),
+        failure.map(|failure| {
+            let hint = hint_line(&failure.hint);
+            format!("{}\n{hint}", relay_lines::failure(failure))
+        }),
+    ];
+    lines.into_iter().flatten().collect()
+}
+
+fn stripe(stripe: &StripeReport) -> Vec<String> {
+    let session = stripe.session.as_ref();
+    vec![
+        stripe.id.to_string(),
+        stripe.state.as_str().to_owned(),
+        time(stripe.age_seconds),
+        rate(stripe.sent_per_second),
+        rate(stripe.received_per_second),
+        rate(stripe.delivery_per_second),
+        milliseconds(stripe.round_trip_ms),
+        size(stripe.unacknowledged),
+        session.map_or_else(|| "-".to_owned(), ToString::to_string),
+    ]
 }
 
 fn session(session: &SessionReport) -> Vec<String> {
@@ -58,6 +96,19 @@ fn connection(connection: &ConnectionReport) -> Vec<String> {
         session.map_or_else(|| "-".to_owned(), ToString::to_string),
     ]
 }
+
+const STRIPE: [&str; 9] = [
+    "STRIPE",
+    "STATE",
+    "AGE",
+    "SENT",
+    "RECEIVED",
+    "CAPACITY",
+    "ROUND TRIP",
+    "UNACKNOWLEDGED",
+    "SESSION",
+];
+const STRIPE_NUMBERS: &[usize] = &[0, 2, 3, 4, 5, 6, 7];
 
 const SESSION: [&str; 8] = [
     "SESSION",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cli::{cells, terminal};
+use crate::cli::{cells, relay_lines, terminal};
 use crate::quantity::{rate, time};
 use crate::telemetry::{CredentialsReport, ForwardReport, StatusReport};
 
@@ -67,10 +67,24 @@ fn finishing(report: &StatusReport) -> String {
 pub(super) fn forwards(forwards: &[&ForwardReport]) -> String {
     let rows: Vec<Vec<String>> = forwards.iter().map(|forward| row(forward)).collect();
     let mut text = table(&HEAD, NUMBERS, &rows);
+    text += &relays(forwards);
     for forward in forwards {
         text += &failure(forward);
     }
     text
+}
+
+/// Returns a line for each relay.
+fn relays(forwards: &[&ForwardReport]) -> String {
+    let relays = forwards.iter().filter_map(|forward| {
+        let relay = relay_lines::relay(forward.relay.as_ref()?);
+        Some(format!("{}: {relay}\n", forward.name))
+    });
+    let lines: String = relays.collect();
+    match lines.is_empty() {
+        true => lines,
+        false => format!("\n{lines}"),
+    }
 }
 
 fn row(forward: &ForwardReport) -> Vec<String> {
@@ -109,7 +123,7 @@ fn failure(forward: &ForwardReport) -> String {
     )
 }
 
-fn hint_line(hint: &str) -> String {
+pub(super) fn hint_line(hint: &str) -> String {
     match hint {
         "" => String::new(),
         hint => format!("  hint: {hint}\n"),

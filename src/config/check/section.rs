@@ -7,7 +7,7 @@ use crate::config::check::address::{HostAddress, ListenAddress};
 use crate::config::check::value::{Addresses, FromValue, WrittenAddresses, default, errors};
 use crate::config::diagnostic::{Finding, Findings};
 use crate::config::document::{KeyValue, Table, Value};
-use crate::config::settings::{Cardinality, Section, Setting};
+use crate::config::settings::{Cardinality, PROXY, Section, Setting};
 use crate::config::source::truncated;
 use crate::config::suggest::closest_match;
 
@@ -97,6 +97,10 @@ impl<'a> SectionKeys<'a> {
                 )
             }
         };
+        if self.is_of(PROXY) && RELAY_KEYS.contains(&entry.key.as_str()) {
+            let what = format!("`{}`: a proxy cannot use a relay", entry.key);
+            return self.finding(entry.span.clone(), what, RELAY_HINT);
+        }
         let what = format!("unknown key `{}`", truncated(&entry.key));
         self.finding(entry.span.clone(), what, hint)
     }
@@ -178,3 +182,8 @@ impl<'a> SectionKeys<'a> {
             .copied()
     }
 }
+
+/// Keys of a forward with a relay.
+const RELAY_KEYS: [&str; 2] = ["relay", "stripes"];
+const RELAY_HINT: &str =
+    "remove it, or use a [[forward]] for each destination that needs several sessions";

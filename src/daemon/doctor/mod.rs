@@ -105,6 +105,12 @@ impl Examination {
                 listen::check(&mut checks, forward, daemon).await;
             }
         }
+        // The sessions of a forward with a relay lead to the relay.
+        for forward in &mut forwards {
+            if let Some(stripes) = forward.of_stripes() {
+                *forward = stripes;
+            }
+        }
         let clients = match aws {
             Ok(aws) => checks.load(aws, &forwards).await,
             Err(failure) => Err(failure),

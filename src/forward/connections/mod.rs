@@ -22,6 +22,8 @@ use tokio::sync::Notify;
 pub(super) use self::tracked::TrackedConnection;
 use crate::clock;
 use crate::config;
+use crate::forward::bundle_client::BundleClient;
+use crate::forward::bundle_records::BundleInfo;
 use crate::forward::byte_counters::ByteCounters;
 use crate::forward::first_bytes::FirstBytes;
 use crate::forward::peer::Peer;
@@ -30,7 +32,7 @@ use crate::forward::session_table::SessionTable;
 use crate::forward::shutdown::ShutdownWatch;
 use crate::forward::timeline::SessionTimeline;
 use crate::printable::Printable;
-use crate::telemetry::{ForwardMetrics, Phase, Stage, StageTimes};
+use crate::telemetry::{FailureStatus, ForwardMetrics, Phase, Stage, StageTimes};
 use crate::tunnel::Tunnel;
 
 /// The open and pending connections of a forward. Bounded by the permits to accept.
@@ -42,6 +44,7 @@ pub struct ConnectionTable {
     metrics: Arc<ForwardMetrics>,
     /// Open connections that a stop has reset.
     reset_by_stop: AtomicUsize,
+    relayed: Option<BundleClient>,
 }
 
 /// A connection at one moment.
@@ -70,6 +73,7 @@ impl ConnectionTable {
         sessions: Arc<SessionTable>,
         settings: Arc<config::Forward>,
         metrics: Arc<ForwardMetrics>,
+        relayed: Option<BundleClient>,
     ) -> Self {
         Self {
             connections: Mutex::default(),
@@ -77,6 +81,7 @@ impl ConnectionTable {
             settings,
             metrics,
             reset_by_stop: AtomicUsize::new(0),
+            relayed,
         }
     }
 
@@ -147,6 +152,16 @@ impl ConnectionTable {
         &self.sessions
     }
 
+    /// Returns its bundle, if connections go through a relay and there is one.
+    pub fn bundle(&self, now: Instant) -> Option<BundleInfo> {
+        self.relayed.as_ref()?.info(now)
+    }
+
+    /// Returns the last failure of a stripe to its relay.
+    pub fn stripe_failure(&self) -> Option<FailureStatus> {
+        self.relayed.as_ref()?.last_failure()
+    }
+
     /// Returns the destination of a connection: as requested by the client of a proxy, else as
     /// reported by the agent, else as configured.
     pub(super) fn destination(&self, connection: &ActiveConnection) -> Printable {
@@ -154,9 +169,7 @@ impl ConnectionTable {
             let requested = connection.destination.get();
             return requested.cloned().unwrap_or_else(|| NOT_REQUESTED.into());
         }
-        // What is reported for a forward with a relay is the port of the relay.
         let reported = self.metrics.destination();
-        let reported = reported.filter(|_| self.settings.relay.is_none());
         reported.unwrap_or_else(|| Printable::of(&self.settings.remote))
     }
 

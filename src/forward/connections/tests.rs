@@ -10,7 +10,7 @@ fn table() -> Arc<ConnectionTable> {
     let text =
         "[[forward]]\nname = \"f\"\nlisten = 0\ntarget = \"i-0123456789abcdef0\"\nremote = 22\n";
     let settings = config::parse(text).unwrap().forwards.remove(0);
-    let table = ConnectionTable::new(Arc::default(), Arc::new(settings), Arc::default());
+    let table = ConnectionTable::new(Arc::default(), Arc::new(settings), Arc::default(), None);
     Arc::new(table)
 }
 

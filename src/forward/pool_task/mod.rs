@@ -45,6 +45,8 @@ use crate::telemetry::ForwardMetrics;
 #[derive(Debug)]
 pub(super) struct PoolTask {
     settings: Arc<config::Forward>,
+    /// Its sessions lead to a relay, which may not be there although a session is ready.
+    is_to_relay: bool,
     context: Context,
     pool: Pool<ConnectFailure>,
     incoming: mpsc::UnboundedReceiver<PoolRequest>,
@@ -69,10 +71,13 @@ pub(super) struct PoolTask {
 impl PoolTask {
     /// Creates a handle and its task. The caller must run the task.
     pub(super) fn new(
-        settings: Arc<config::Forward>,
+        settings: &Arc<config::Forward>,
         context: Context,
         metrics: Arc<ForwardMetrics>,
     ) -> (PoolHandle, Self) {
+        let stripes = settings.of_stripes().map(Arc::new);
+        let is_to_relay = stripes.is_some();
+        let settings = stripes.unwrap_or_else(|| Arc::clone(settings));
         let (requests, incoming) = mpsc::unbounded_channel();
         let sessions = Arc::<SessionTable>::default();
         let pool_handle = PoolHandle::new(requests.clone(), Arc::clone(&sessions));
@@ -80,6 +85,7 @@ impl PoolTask {
         let pool_task = Self {
             pool: pool.with_handed_over(context.first_tunnel.role()),
             settings,
+            is_to_relay,
             context,
             incoming,
             requests,

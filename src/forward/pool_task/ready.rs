@@ -12,7 +12,9 @@ use crate::forward::pool::TunnelId;
 impl PoolTask {
     pub(super) fn handle_ready(&mut self, now: Instant, id: TunnelId) {
         self.throttled = None;
-        self.metrics.handle_success();
+        if !self.is_to_relay {
+            self.metrics.handle_success();
+        }
         if let Some((after, connections_reset)) = self.log_dedup.handle_success(now) {
             info!(?after, connections_reset, "session starts succeed again");
         }
@@ -38,7 +40,7 @@ impl PoolTask {
     /// Records the destination that the agent reported, if it is not the configured one, and logs
     /// it unless it is that of the session before.
     fn record_destination(&self, id: TunnelId) {
-        if self.settings.is_proxy() {
+        if self.settings.is_proxy() || self.is_to_relay {
             return;
         }
         let record = self.tunnels.get(&id);

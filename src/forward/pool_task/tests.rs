@@ -43,7 +43,7 @@ async fn pool_task() -> PoolTask {
         pushed_key: None,
         first_tunnel: FirstTunnel::default(),
     };
-    PoolTask::new(Arc::new(settings), context, Arc::default()).1
+    PoolTask::new(&Arc::new(settings), context, Arc::default()).1
 }
 
 /// Makes a connection wait for a tunnel, which the pool starts.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Fixture;
 use crate::cli::ended;
+use crate::relay::Relay;
 use crate::support::daemon_process::{assert_echo, assert_names, assert_reset, connect};
 use crate::support::in_process::until;
 use crate::support::process::{ssm_proxyd, take_environment};
@@ -143,7 +144,8 @@ async fn rates_and_the_age_of_a_state_are_reported() {
 /// The tables of the documentation have exactly the keys of the reports.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_key_of_the_reports_is_documented() {
-    let mut fixture = Fixture::new("").await;
+    let relay = Relay::local();
+    let mut fixture = Fixture::new(&format!("relay = {}", relay.address.port())).await;
     fixture.start();
     let mut client = connect(fixture.address);
     assert_echo(&mut client, b"hello");
@@ -161,7 +163,10 @@ async fn every_key_of_the_reports_is_documented() {
     let actual = [
         &status,
         &status["forwards"][0],
+        &status["forwards"][0]["relay"],
+        &status["forwards"][0]["relay"]["bundle"],
         &detail,
+        &detail["stripes"][0],
         &detail["sessions"][0],
         &detail["connections"][0],
     ];

@@ -7,6 +7,7 @@ mod monitoring;
 #[cfg(debug_assertions)]
 mod panics;
 mod readiness;
+mod relayed;
 mod reloads;
 
 use std::io::{Read, Write};

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use ssm_proxyd::sim::{ApiFault, Operation};
 
-use super::{Fixture, until};
+use super::{Fixture, forward, until};
 use crate::support::daemon_process::{assert_echo, assert_reset, connect};
 use crate::support::exposition::Exposition;
 use crate::support::prometheus::{Prometheus, promtool};
@@ -170,7 +170,8 @@ async fn the_documentation_lists_every_metric() {
     let credentials = r#"{"Version":1,"AccessKeyId":"AKIDEXAMPLE","SecretAccessKey":"x","Expiration":"2099-01-01T00:00:00Z"}"#;
     let process = format!("[default]\ncredential_process = echo '{credentials}'\n");
     fs::write(&file, process).unwrap();
-    let fixture = Fixture::with("", |command| {
+    let relayed = forward("g", "remote = 1\nrelay = 1");
+    let fixture = Fixture::with(&relayed, |command| {
         command
             .env_remove("AWS_ACCESS_KEY_ID")
             .env_remove("AWS_SECRET_ACCESS_KEY")
@@ -214,7 +215,7 @@ async fn the_documentation_lists_every_metric() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn promtool_finds_nothing_to_improve() {
-    let fixture = Fixture::new("").await;
+    let fixture = Fixture::with(&forward("g", "remote = 1\nrelay = 1"), |command| command).await;
     let mut client = connect(fixture.forward);
     assert_echo(&mut client, b"hello");
     let page = fixture.get("/metrics").body;

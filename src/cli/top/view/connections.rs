@@ -7,13 +7,16 @@ use ratatui::widgets::{Paragraph, Wrap};
 
 use super::columns::{Column, head, line, place, width};
 use super::forwards::{MARK, destination, marked};
-use super::look::{SELECTED, TITLE};
+use super::look::{DIM, SELECTED, TITLE};
 use super::rows::{Rows, first_visible};
 use super::{Direction, counted, rate, sparkline};
+use crate::cli::relay_lines;
 use crate::cli::top::model::{ConnectionKey, Model, RateHistory};
 use crate::printable::Printable;
 use crate::quantity;
-use crate::telemetry::{ConnectionReport, ForwardDetail, ForwardReport, SessionReport};
+use crate::telemetry::{
+    ConnectionReport, ForwardDetail, ForwardReport, RelayReport, SessionReport,
+};
 
 /// Draws the page.
 pub(super) fn render(model: &Model, name: &Printable, rows: &mut Rows<'_>) {
@@ -68,6 +71,9 @@ fn about(forward: &ForwardReport, is_low: bool, rows: &mut Rows<'_>) {
         &format!("{listen} {arrow} {}", destination(forward)),
         Style::new(),
     );
+    if let Some(relay) = &forward.relay {
+        about_relay(relay, is_low, rows);
+    }
     let Some(failure) = &forward.failure else {
         return;
     };
@@ -86,6 +92,20 @@ fn about(forward: &ForwardReport, is_low: bool, rows: &mut Rows<'_>) {
     let style = rows.look.failure();
     let wrapped = Paragraph::new(text).wrap(Wrap { trim: true }).style(style);
     rows.draw(wrapped, area);
+}
+
+/// Draws the state of its relay.
+fn about_relay(relay: &RelayReport, is_low: bool, rows: &mut Rows<'_>) {
+    rows.text(&relay_lines::relay(relay), Style::new());
+    if is_low {
+        return;
+    }
+    if let Some(bundle) = &relay.bundle {
+        rows.text(&relay_lines::traffic(bundle), Style::new());
+    }
+    if let Some(failure) = &relay.last_failure {
+        rows.text(&relay_lines::failure(failure), DIM);
+    }
 }
 
 /// Draws the rates of both directions.

@@ -91,7 +91,13 @@ pub(super) fn destination(forward: &ForwardReport) -> String {
         Some(actual) => format!("{} (leads to {actual})", forward.remote),
         None => forward.remote.to_string(),
     };
-    format!("{remote} via {}", forward.target)
+    let relay = forward.relay.as_ref();
+    let relay = relay.map(|relay| format!(", relay {}", relay.port));
+    format!(
+        "{remote} via {}{}",
+        forward.target,
+        relay.unwrap_or_default()
+    )
 }
 
 /// Returns a line after the mark of the selected row.

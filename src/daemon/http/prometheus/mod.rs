@@ -9,6 +9,7 @@
 //! gauges include the connections and sessions of its predecessors. A family reads the forwards of
 //! the snapshot, so the series of a removed forward end with its last connection.
 
+mod bundle_families;
 mod daemon_families;
 mod family;
 mod format;
@@ -49,6 +50,9 @@ impl Collector for Page {
             family.encode(&mut encoder, snapshot)?;
         }
         for family in forward_families::ALL {
+            family.encode(&mut encoder, snapshot)?;
+        }
+        for family in bundle_families::ALL {
             family.encode(&mut encoder, snapshot)?;
         }
         let Some(process) = process else {
