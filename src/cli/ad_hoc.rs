@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::aws_options::AwsOptions;
 use super::exit::Exit;
 use super::{environment, paths, terminal};
-use crate::config::{self, Account, Config, Forward, Parameters, Remote, SessionMode};
+use crate::config::{self, Account, Config, Forward, Parameters, Remote, SessionMode, Target};
 
 /// Basis for a forward that is not in the file.
 #[derive(Debug)]
@@ -130,8 +130,11 @@ pub(super) fn by_document(name: &str, arguments: &[(String, String)]) -> Remote 
 }
 
 /// Returns a forward of the file, as a command uses it that was given its name. Flags win over its
-/// own settings.
+/// own settings, but for the region in the ARN of a cluster, which is reported.
 pub(super) fn with_flags(forward: Forward, aws: AwsOptions) -> Forward {
+    for target in forward.target.iter() {
+        note_other_region(target, aws.region.as_deref());
+    }
     let target = match aws.region {
         Some(_) => forward.target.without_regions(),
         None => forward.target,
@@ -150,6 +153,18 @@ pub(super) fn with_flags(forward: Forward, aws: AwsOptions) -> Forward {
         account: aws.or(forward.account),
         target,
         ..forward
+    }
+}
+
+/// Prints a note if a cluster is not in the region that was given.
+fn note_other_region(target: &Target, given: Option<&str>) {
+    let is_cluster = matches!(target, Target::Ecs(_));
+    if let (true, Some(own), Some(given)) = (is_cluster, target.region(), given)
+        && own != given
+    {
+        terminal::send(&format!(
+            "note: {target} is in {own}, as its ARN says: `--region {given}` has no effect on it"
+        ));
     }
 }
 

@@ -37,6 +37,31 @@ fn there_is_no_file() {
 #[test]
 fn the_file_is_not_toml() {
     examine_by(ssm_proxyd(), "[[forward]\n", &[]).assert_as("bad-file");
+    // A target needs no forwards in it, but the rest of it.
+    examine_by(ssm_proxyd(), "[[forward]\n", &[TARGET]).assert_as("bad-file");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_region_of_a_cluster_is_that_of_its_arn() {
+    let simulator = simulator(|_| {}).await;
+    let arn = "arn:aws:ecs:eu-west-1:111122223333:cluster/prod";
+    let target = format!("{{ ecs = {{ cluster = \"{arn}\", service = \"web\" }} }}");
+    let text = with_endpoint(
+        &simulator,
+        &forward_with(&format!("target = {target}\nremote = 1\n")),
+    );
+    let examined = |region| {
+        let arguments = ["f", "--region", region, "--check-timeout", "10s"];
+        examine_by(caller(&simulator), &text, &arguments).stderr
+    };
+
+    let (other, same) = (examined("us-east-1"), examined("eu-west-1"));
+
+    assert!(
+        other.contains("is in eu-west-1, as its ARN says"),
+        "{other}"
+    );
+    assert!(!same.contains("note:"), "{same}");
 }
 
 #[test]
