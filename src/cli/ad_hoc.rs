@@ -87,6 +87,14 @@ fn read_file(file: Option<&Path>, keys: &str) -> Result<Config, Exit> {
     config.map_err(|error| terminal::fail_with_rendered(Exit::Configuration, &error))
 }
 
+/// Returns the error of a file that [`load_ad_hoc`] does not accept.
+pub(super) fn error_of(file: Option<&Path>) -> Option<config::Error> {
+    let path = paths::search(file).ok()?;
+    let error = config::read_with(&path, FORWARD).err()?;
+    let is_passed_over = file.is_none() && is_closed_to_us(&error);
+    (!is_passed_over).then_some(error)
+}
+
 /// Returns the absolute path of a file that [`load_ad_hoc`] accepts, for a stored command.
 pub(super) fn checked_path(file: &Path) -> Result<PathBuf, Exit> {
     let path = std::path::absolute(file).map_err(|error| {

@@ -14,7 +14,7 @@ use clap::Args;
 use tokio::sync::watch;
 
 use self::output::Output;
-use super::ad_hoc::{blocking, with_flags};
+use super::ad_hoc::{blocking, error_of, with_flags};
 use super::aws_options::AwsOptions;
 use super::completions::forward_names;
 use super::connect::{self, ConnectArgs};
@@ -195,7 +195,10 @@ fn prepare(args: DoctorArgs) -> Result<Prepared, Exit> {
     match (read, target) {
         // Its file may have no forwards.
         (read, Ok(Target::Node { .. } | Target::Ecs(_))) => {
-            of_target(read.ok().map(|(path, _)| path), args)
+            match error_of(args.config.as_deref()) {
+                Some(error) => Ok(invalid(&error)),
+                None => of_target(read.ok().map(|(path, _)| path), args),
+            }
         }
         (Ok((path, config)), _) if config.forwards.iter().any(|one| one.name == name) => {
             if args.remote.is_some() || args.document.is_some() {
