@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::daemon::DaemonEnvironment;
 use crate::daemon::doctor::{Examination, Finding, TimeLimits, Verdict};
 use crate::panics::caught;
+use crate::session::ShutdownMode;
 
 /// The checks before they start.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl SelfTest {
 
     /// Starts the checks.
     pub(super) fn start(self) -> RunningTest {
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(ShutdownMode::Running);
         let mut task = JoinSet::new();
         task.spawn(async move {
             let mut failed = 0_usize;
@@ -44,7 +45,8 @@ impl SelfTest {
                 failed += usize::from(log(&finding));
             });
             // A panic is reported by its hook.
-            let is_done = caught(checks).await.is_ok() && !*stopped.borrow();
+            let is_done =
+                caught(checks).await.is_ok() && *stopped.borrow() == ShutdownMode::Running;
             match failed {
                 0 if is_done => info!("self-test: no check has failed"),
                 0 => {}
@@ -58,14 +60,14 @@ impl SelfTest {
 /// The running checks. Dropping this aborts them.
 #[derive(Debug)]
 pub(super) struct RunningTest {
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<ShutdownMode>,
     task: JoinSet<()>,
 }
 
 impl RunningTest {
     /// Ends the checks, and a session that they have started.
     pub(super) async fn end(mut self) {
-        self.stop.send_replace(true);
+        self.stop.send_replace(ShutdownMode::Forced);
         // Bounded by the end of a session.
         while self.task.join_next().await.is_some() {}
     }

@@ -27,7 +27,7 @@ use crate::daemon::doctor::{
 };
 use crate::daemon::{Client, OneShotConfig};
 use crate::error_class::ErrorClass;
-use crate::session::allow_prompts;
+use crate::session::{ShutdownMode, allow_prompts};
 use crate::telemetry::{self, Log, Verbosity};
 
 #[derive(Args, Debug)]
@@ -86,7 +86,7 @@ pub(super) async fn doctor(args: DoctorArgs, log: Log) -> Exit {
     match subjects {
         Some(subjects) => {
             let examination = examination(subjects, limits).await;
-            let (stop, stopped) = watch::channel(false);
+            let (stop, stopped) = watch::channel(ShutdownMode::Running);
             let current = examination.current.subscribe();
             let mut running =
                 std::pin::pin!(examination.run(stopped, |finding| output.add(finding)));
@@ -96,8 +96,15 @@ pub(super) async fn doctor(args: DoctorArgs, log: Log) -> Exit {
                 never = show_progress(current) => match never {},
             };
             if signal.is_some() {
-                stop.send_replace(true);
-                running.await;
+                stop.send_replace(ShutdownMode::Graceful);
+                let ending = "ending the session; a second signal waits no longer";
+                tokio::select! {
+                    () = progress::during(ending, &mut running) => {}
+                    _ = signals.next_stop_number() => {
+                        stop.send_replace(ShutdownMode::Forced);
+                        running.await;
+                    }
+                }
             }
         }
         None => output.skip_all(),

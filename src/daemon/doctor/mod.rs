@@ -37,7 +37,7 @@ use crate::config;
 use crate::error_class::ErrorClass;
 use crate::printable::Printable;
 use crate::quantity;
-use crate::session::Identity;
+use crate::session::{Identity, ShutdownMode};
 
 /// What to check.
 #[derive(Debug)]
@@ -73,9 +73,14 @@ pub struct TimeLimits {
 }
 
 impl Examination {
-    /// Makes the checks, and reports each result at once. Ends early when `stop` becomes true: the
-    /// remaining checks are skipped then, except for the end of an open session.
-    pub async fn run(self, stop: watch::Receiver<bool>, report: impl FnMut(Finding) + Send) {
+    /// Makes the checks, and reports each result at once. Ends early when a `stop` is requested: the
+    /// remaining checks are skipped then, except for the end of a session that is open or being
+    /// started. It takes some seconds if the stop is graceful, and two at most if it is forced.
+    pub async fn run(
+        self,
+        stop: watch::Receiver<ShutdownMode>,
+        report: impl FnMut(Finding) + Send,
+    ) {
         let Self {
             aws,
             mut forwards,
@@ -143,7 +148,7 @@ struct Checks<R> {
     end: Instant,
     /// `end` has passed, and that was reported.
     is_over: bool,
-    stop: watch::Receiver<bool>,
+    stop: watch::Receiver<ShutdownMode>,
     current: watch::Sender<Option<CurrentCheck>>,
     report: R,
 }
@@ -199,9 +204,7 @@ impl<R: FnMut(Finding)> Checks<R> {
                 Err(Failure::new(error.class(), with_sources(&error), hint))
             }
             // Not shown: its check is interrupted too.
-            None if *self.stop.borrow() => {
-                Err(Failure::new(ErrorClass::Stopping, "interrupted", ""))
-            }
+            None if self.is_stopped() => Err(Failure::new(ErrorClass::Stopping, "interrupted", "")),
             None => Err(out_of_time()),
         }
     }
@@ -212,13 +215,17 @@ impl<R: FnMut(Finding)> Checks<R> {
         let mut stop = self.stop.clone();
         tokio::select! {
             done = timeout_at(self.end.into(), work) => done.ok(),
-            () = stopped(&mut stop) => None,
+            () = requested(&mut stop, ShutdownMode::Graceful) => None,
         }
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stop.borrow() != ShutdownMode::Running
     }
 
     /// Returns why a check cannot be made.
     fn obstacle(&self, blocked: Option<Check>) -> Option<Printable> {
-        if *self.stop.borrow() {
+        if self.is_stopped() {
             return Some("interrupted".into());
         }
         if self.is_over {
@@ -243,7 +250,7 @@ impl<R: FnMut(Finding)> Checks<R> {
                 Ok(outcome) => outcome,
                 Err(_) => self.late(check, limit),
             },
-            () = stopped(&mut stop) => CheckOutcome::Skip("interrupted".into()),
+            () = requested(&mut stop, ShutdownMode::Graceful) => CheckOutcome::Skip("interrupted".into()),
         }
     }
 
@@ -335,8 +342,9 @@ fn with_sources(error: &dyn std::error::Error) -> String {
     text
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    if stop.wait_for(|stop| *stop).await.is_err() {
+/// Waits until a stop of at least this urgency is requested.
+async fn requested(stop: &mut watch::Receiver<ShutdownMode>, urgency: ShutdownMode) {
+    if stop.wait_for(|stop| *stop >= urgency).await.is_err() {
         // Nobody can stop it any more.
         std::future::pending::<()>().await;
     }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::account::CheckedAccount;
 use super::destination::{is_of_destination, reach};
 use super::finding::{Check, CheckOutcome, Failure, Finding};
-use super::{Checked, Checks, Scope, no_result, target};
+use super::{Checked, Checks, Scope, no_result, requested, target};
 use crate::clock;
 use crate::config;
 use crate::daemon::StartError;
@@ -265,12 +265,19 @@ impl Trial {
         background.shutdown().await;
         // The dispatcher ends when nothing can start a session any more.
         drop(context);
-        shutdown_mode.send_replace(match *checks.stop.borrow() {
-            true => ShutdownMode::Forced,
-            false => ShutdownMode::Graceful,
-        });
-        let left = dispatcher.join_next().await;
+        // A call of StartSession that was interrupted is awaited, and its session is terminated.
+        shutdown_mode.send_replace(ShutdownMode::Graceful);
+        let mut stop = checks.stop.clone();
+        let left = tokio::select! {
+            left = dispatcher.join_next() => left,
+            () = requested(&mut stop, ShutdownMode::Forced) => {
+                shutdown_mode.send_replace(ShutdownMode::Forced);
+                dispatcher.join_next().await
+            }
+        };
         let outcome = match (end, matches!(left, Some(Ok(0)))) {
+            // One may have been started by a call that was interrupted.
+            (None, true) if checks.is_stopped() => CheckOutcome::Skip(NOT_LEFT.into()),
             (None, true) => CheckOutcome::Skip(NOT_STARTED.into()),
             (Some(_), true) => CheckOutcome::Pass((), "terminated".into()),
             (end, false) => unterminated(end).await.into(),
@@ -320,6 +327,7 @@ async fn unterminated(end: Option<SessionEnd>) -> Failure {
 const CHOSEN_BY_CLIENTS: &str = "the clients of a proxy choose the destination";
 
 const NOT_STARTED: &str = "no session was started";
+const NOT_LEFT: &str = "no session is left";
 
 const DENIED: &str = "the caller needs ssm:TerminateSession on its own sessions (arn:aws:ssm:*:*:session/${aws:userid}-*); until then, the account's idle session timeout ends them";
 
