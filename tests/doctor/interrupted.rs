@@ -40,7 +40,7 @@ async fn a_signal_during_a_session_ends_it() {
 async fn a_session_that_is_being_started_when_a_signal_comes_is_ended() {
     let simulator = simulator(|options| options.api_delay = Duration::from_millis(2500)).await;
     let recorder = Api::before_with(simulator.address(), |_| None);
-    let file = File::new(&super::file(&recorder.endpoint(), &forward(1)));
+    let file = File::new(&file(&recorder.endpoint(), &forward(1)));
     let mut command = caller(&simulator);
     command.arg("doctor").arg("--config").arg(file.path());
     let mut process = Process::start(&mut command);
