@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use super::*;
+use crate::support::fake_api::Api;
 use crate::support::in_process::until;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,12 +39,12 @@ async fn a_signal_during_a_session_ends_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_is_being_started_when_a_signal_comes_is_ended() {
     let simulator = simulator(|options| options.api_delay = Duration::from_millis(2500)).await;
-    let file = File::new(&with_endpoint(&simulator, &forward(1)));
+    let recorder = Api::before_with(simulator.address(), |_| None);
+    let file = File::new(&file(&recorder.endpoint(), &forward(1)));
     let mut command = caller(&simulator);
     command.arg("doctor").arg("--config").arg(file.path());
     let mut process = Process::start(&mut command);
-    process.stdout.wait_for("  document  ");
-    let is_called = || simulator.ledger().calls.contains_key("StartSession");
+    let is_called = || !recorder.calls("StartSession").is_empty();
     until("a session is being started", is_called).await;
 
     process.signal("INT");

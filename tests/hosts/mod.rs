@@ -136,6 +136,29 @@ fn a_name_with_another_line_and_a_damaged_block_are_left_as_they_are() {
 }
 
 #[test]
+fn a_backup_of_an_interrupted_run_is_named_and_kept() {
+    let forwards = forward("orders", "hosts", "orders.internal:5432");
+    let damaged = b"127.0.0.1 localhost\n# BEGIN ssm-proxyd hosts\n";
+    let fixture = Fixture::new(&forwards, damaged);
+    let backup = fixture.directory.path().join("hosts.ssm-proxyd-backup");
+    fs::write(&backup, LOCALHOST).unwrap();
+    let found = fs::canonicalize(&backup).unwrap();
+    let note = format!("note: {} is the former content", found.display());
+
+    for options in [&["--install"][..], &["--remove"], &[]] {
+        let (code, _, output) = fixture.run(options);
+        assert_eq!(code, 1, "{output}");
+        assert!(output.contains(&note), "{output}");
+    }
+    fs::write(fixture.hosts(), LOCALHOST).unwrap();
+    let (code, _, output) = fixture.run(&["--install"]);
+
+    assert_eq!(code, 0, "{output}");
+    assert!(output.contains(&note), "{output}");
+    assert_eq!(fs::read(&backup).unwrap(), LOCALHOST);
+}
+
+#[test]
 fn a_link_is_followed_and_a_missing_file_is_created_for_every_user() {
     let forwards = forward("orders", "hosts", "orders.internal:5432");
     let fixture = Fixture::new(&forwards, LOCALHOST);

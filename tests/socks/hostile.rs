@@ -31,6 +31,8 @@ async fn no_spelling_of_a_host_gets_past_the_rules() {
         "*.internal",
         "10.0.0.1:22",
         "[10.0.0.1]",
+        "fe80::1%eth0",
+        "b\u{fc}cher.internal",
     ] {
         assert_eq!(socks5_reply(address, host, 22), 1, "{host:?}");
         if !host.contains('\0') {

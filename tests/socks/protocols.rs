@@ -8,7 +8,7 @@ use ssm_proxyd::sim::ServerKind;
 use super::{
     answer, echo, exchange, http, open, patient, proxy, socks4a, socks5_name, socks5_reply,
 };
-use crate::support::daemon_process::assert_echo;
+use crate::support::daemon_process::{assert_echo, assert_reset};
 use crate::support::in_process::{InProcess, destination, resolving};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,8 +146,18 @@ async fn commands_and_methods_other_than_connect_are_explained() {
     assert!(get.contains("\r\nAllow: CONNECT\r\n"), "{get}");
     assert!(get.contains("only CONNECT is supported"), "{get}");
 
+    let head = answer(address, b"HEAD http://echo.internal/ HTTP/1.1\r\n\r\n");
+    assert!(head.starts_with(b"HTTP/1.1 405 ") && head.ends_with(b"\r\n\r\n"));
+    let http2 = answer(address, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert!(http2.starts_with(b"HTTP/1.1 400 "));
+    let mut tls = patient(address);
+    tls.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        .unwrap();
+    assert_reset(tls);
+
     let log = daemon.stop(&simulator);
     assert!(log.contains("UDP ASSOCIATE is not supported"), "{log}");
+    assert!(log.contains("TLS, although this proxy"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,6 +61,7 @@ fn install_or_print(args: &HostsArgs) -> Result<Exit, Exit> {
         (Err(_), false) => None,
         (Ok(found), _) => Some(found),
     };
+    note_backup(path);
     let text = found.clone().flatten().unwrap_or_default();
     let file = HostsFile::new(text).map_err(|damage| damaged(path, damage))?;
     let names = names.without(&file.other_lines(), &path.display().to_string());
@@ -107,6 +108,7 @@ fn remove(path: &Path) -> Result<Exit, Exit> {
         option(path)
     );
     let text = read(path).map_err(|error| failed(path, &error, &hint))?;
+    note_backup(path);
     let file = HostsFile::new(text.unwrap_or_default()).map_err(|damage| damaged(path, damage))?;
     let Some(without) = file.without_block() else {
         return Ok(reported(&format!(
@@ -134,7 +136,8 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-fn write(path: &Path, file: &HostsFile, new: &[u8], is_new: bool) -> io::Result<()> {
+/// Prints a note if a run that overwrote the file was interrupted: its block may be damaged.
+fn note_backup(path: &Path) {
     let found = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let backup = files::backup_path(&found);
     if fs::symlink_metadata(&backup).is_ok() {
@@ -143,6 +146,9 @@ fn write(path: &Path, file: &HostsFile, new: &[u8], is_new: bool) -> io::Result<
             backup.display()
         ));
     }
+}
+
+fn write(path: &Path, file: &HostsFile, new: &[u8], is_new: bool) -> io::Result<()> {
     match (is_new, file.text() == new) {
         // Every user reads it.
         (true, _) => files::create(path, new, 0o644),
