@@ -133,12 +133,20 @@ impl PathModel {
         self.smoothed.unwrap_or(UNKNOWN_TRIP)
     }
 
+    /// Returns the smoothed round trip, if it was measured.
+    pub(super) fn measured_round_trip(&self) -> Option<Duration> {
+        self.smoothed
+    }
+
     /// Returns the delivery rate, in bytes per second; a guess before it is measured.
     pub(super) fn rate(&self) -> u64 {
-        match self.rate.max(self.previous_rate) {
-            0 => UNKNOWN_RATE,
-            rate => rate.max(MIN_RATE),
-        }
+        self.measured_rate().unwrap_or(UNKNOWN_RATE)
+    }
+
+    /// Returns the delivery rate, if it was measured.
+    pub(super) fn measured_rate(&self) -> Option<u64> {
+        let rate = self.rate.max(self.previous_rate);
+        (rate > 0).then_some(rate.max(MIN_RATE))
     }
 
     fn product(&self, time: Duration) -> u64 {

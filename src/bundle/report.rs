@@ -13,11 +13,11 @@ pub struct StripeReport {
     pub id: StripeId,
     /// What it is used for.
     pub phase: StripePhase,
-    /// Bytes per second that the peer has received at most in the last seconds; a guess before
-    /// the first measurement.
-    pub rate: u64,
-    /// Smoothed round trip; a guess before the first measurement.
-    pub round_trip: Duration,
+    /// Bytes per second that the peer has received at most in the last seconds; `None` before the
+    /// first measurement.
+    pub rate: Option<u64>,
+    /// Smoothed round trip; `None` before the first measurement.
+    pub round_trip: Option<Duration>,
     /// Bytes that were sent or are to be sent on it, and are not acknowledged.
     pub unacknowledged: u64,
 }
@@ -53,8 +53,8 @@ impl Stripe {
         StripeReport {
             id: self.id,
             phase,
-            rate: self.path.rate(),
-            round_trip: self.path.round_trip(),
+            rate: self.path.measured_rate(),
+            round_trip: self.path.measured_round_trip(),
             unacknowledged: self.flight,
         }
     }

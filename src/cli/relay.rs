@@ -137,7 +137,7 @@ fn log_report(reporter: &Reporter) {
                 stripe = %known.id,
                 phase = ?known.phase,
                 rate = known.rate,
-                round_trip = ?known.round_trip,
+                round_trip = known.round_trip.map(tracing::field::debug),
                 sent = stripe.sent,
                 received = stripe.received,
                 "stripe"

@@ -1,10 +1,10 @@
 //! The relay of a forward in words, for `status` and `top`.
 
 use crate::quantity::{milliseconds, rate, size, time};
-use crate::telemetry::{BundleReport, RelayReport, StripeFailureReport, Trend};
+use crate::telemetry::{ForwardBundleReport, ForwardRelayReport, StripeFailureReport, Trend};
 
 /// Returns one line about the relay.
-pub(super) fn relay(relay: &RelayReport) -> String {
+pub(super) fn relay(relay: &ForwardRelayReport) -> String {
     let port = relay.port;
     match &relay.bundle {
         None => format!("relay on port {port}: not in use"),
@@ -32,16 +32,21 @@ pub(super) fn failure(failure: &StripeFailureReport) -> String {
 }
 
 /// Returns one line about the traffic to the relay.
-pub(super) fn traffic(bundle: &BundleReport) -> String {
+pub(super) fn traffic(bundle: &ForwardBundleReport) -> String {
     format!(
         "to the relay: {} at most, longest round trip {}, {} unacknowledged",
-        rate(bundle.delivery_per_second),
-        milliseconds(bundle.round_trip_ms),
+        measured(bundle.delivery_per_second, rate),
+        measured(bundle.round_trip_ms, milliseconds),
         size(bundle.unacknowledged),
     )
 }
 
-fn stripes(bundle: &BundleReport, max: usize) -> String {
+/// Returns a value in words, or a dash before it was measured.
+pub(super) fn measured(value: Option<u64>, words: fn(u64) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), words)
+}
+
+fn stripes(bundle: &ForwardBundleReport, max: usize) -> String {
     let (connected, wanted) = (bundle.stripes_connected, bundle.stripes_wanted);
     let trend = match bundle.trend {
         Trend::Steady => String::new(),
@@ -63,4 +68,52 @@ fn stripes(bundle: &BundleReport, max: usize) -> String {
 fn counted(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {what}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle() -> ForwardBundleReport {
+        ForwardBundleReport {
+            age_seconds: 75,
+            flows: 1,
+            stripes_connected: 3,
+            stripes_connecting: 1,
+            stripes_silent: 0,
+            stripes_closing: 0,
+            stripes_wanted: 4,
+            trend: Trend::Growing,
+            delivery_per_second: None,
+            round_trip_ms: Some(23),
+            unacknowledged: 2048,
+        }
+    }
+
+    fn about(bundle: Option<ForwardBundleReport>) -> String {
+        relay(&ForwardRelayReport {
+            port: 7400,
+            max_stripes: 8,
+            bundle,
+            last_failure: None,
+        })
+    }
+
+    #[test]
+    fn a_relay_is_one_line() {
+        assert_eq!(about(None), "relay on port 7400: not in use");
+        assert_eq!(
+            about(Some(bundle())),
+            "relay on port 7400: 3 of at most 8 stripes connected, 1 connecting, growing to 4; \
+             1 connection, for 1m 15s"
+        );
+    }
+
+    #[test]
+    fn what_was_not_measured_is_a_dash() {
+        assert_eq!(
+            traffic(&bundle()),
+            "to the relay: - at most, longest round trip 23ms, 2.0 KiB unacknowledged"
+        );
+    }
 }

@@ -6,7 +6,8 @@ use super::status::ForwardInfo;
 use crate::clock;
 use crate::forward::{BundleInfo, StripeInfo};
 use crate::telemetry::{
-    BundleReport, RelayReport, StripeFailureReport, StripeReport, StripeState, Trend,
+    ForwardBundleReport, ForwardRelayReport, ForwardStripeReport, StripeFailureReport, StripeState,
+    Trend,
 };
 
 impl ForwardInfo {
@@ -25,11 +26,11 @@ impl ForwardInfo {
     }
 
     /// Returns the report of its relay, if it has one.
-    pub(super) fn relay_report(&self, now: Instant) -> Option<RelayReport> {
+    pub(super) fn relay_report(&self, now: Instant) -> Option<ForwardRelayReport> {
         let relay = self.settings.relay?;
         let connections = self.connections.as_ref();
         let failure = connections.and_then(|connections| connections.stripe_failure());
-        Some(RelayReport {
+        Some(ForwardRelayReport {
             port: relay.port,
             max_stripes: relay.stripes,
             bundle: self.bundle(now).map(|bundle| bundle_report(&bundle)),
@@ -43,7 +44,7 @@ impl ForwardInfo {
     }
 
     /// Returns the reports of its stripes.
-    pub(super) fn stripe_reports(&self, now: Instant) -> Vec<StripeReport> {
+    pub(super) fn stripe_reports(&self, now: Instant) -> Vec<ForwardStripeReport> {
         let stripes = self.bundle(now).map(|bundle| bundle.stripes);
         let stripes = stripes.unwrap_or_default().into_iter();
         stripes
@@ -55,7 +56,7 @@ impl ForwardInfo {
     }
 }
 
-fn bundle_report(bundle: &BundleInfo) -> BundleReport {
+fn bundle_report(bundle: &BundleInfo) -> ForwardBundleReport {
     let connected = bundle.in_state(StripeState::Connected);
     let connecting = bundle.in_state(StripeState::Connecting);
     let closing = bundle.in_state(StripeState::Closing);
@@ -64,7 +65,7 @@ fn bundle_report(bundle: &BundleInfo) -> BundleReport {
         false if closing > 0 => Trend::Shrinking,
         false => Trend::Steady,
     };
-    BundleReport {
+    ForwardBundleReport {
         age_seconds: bundle.age.as_secs(),
         flows: bundle.flows,
         stripes_connected: connected,
@@ -74,14 +75,14 @@ fn bundle_report(bundle: &BundleInfo) -> BundleReport {
         stripes_wanted: bundle.wanted,
         trend,
         delivery_per_second: bundle.delivery_rate(),
-        round_trip_ms: milliseconds(bundle.longest_round_trip()),
+        round_trip_ms: bundle.longest_round_trip().map(milliseconds),
         unacknowledged: bundle.unacknowledged(),
     }
 }
 
-fn stripe_report(stripe: StripeInfo, rates: (u64, u64)) -> StripeReport {
+fn stripe_report(stripe: StripeInfo, rates: (u64, u64)) -> ForwardStripeReport {
     let (sent_per_second, received_per_second) = rates;
-    StripeReport {
+    ForwardStripeReport {
         id: stripe.id,
         session: stripe.session,
         state: stripe.state,
@@ -91,7 +92,7 @@ fn stripe_report(stripe: StripeInfo, rates: (u64, u64)) -> StripeReport {
         sent_per_second,
         received_per_second,
         delivery_per_second: stripe.delivery_rate,
-        round_trip_ms: milliseconds(stripe.round_trip),
+        round_trip_ms: stripe.round_trip.map(milliseconds),
         unacknowledged: stripe.unacknowledged,
     }
 }

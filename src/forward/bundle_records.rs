@@ -58,10 +58,11 @@ pub struct StripeInfo {
     pub sent: u64,
     /// Bytes received on it.
     pub received: u64,
-    /// Bytes per second that the relay has received on it at most in the last seconds.
-    pub delivery_rate: u64,
-    /// Smoothed round trip.
-    pub round_trip: Duration,
+    /// Bytes per second that the relay has received on it at most in the last seconds, once it was
+    /// measured.
+    pub delivery_rate: Option<u64>,
+    /// Smoothed round trip, once it was measured.
+    pub round_trip: Option<Duration>,
     /// Bytes for the relay that it has not acknowledged.
     pub unacknowledged: u64,
 }
@@ -73,9 +74,11 @@ impl BundleInfo {
         stripes.filter(|stripe| stripe.state == state).count()
     }
 
-    /// Returns the bytes per second that the relay has received at most in the last seconds.
-    pub fn delivery_rate(&self) -> u64 {
-        self.connected().map(|stripe| stripe.delivery_rate).sum()
+    /// Returns the bytes per second that the relay has received at most in the last seconds, if that
+    /// was measured.
+    pub fn delivery_rate(&self) -> Option<u64> {
+        let rates = self.connected().filter_map(|stripe| stripe.delivery_rate);
+        rates.reduce(u64::saturating_add)
     }
 
     /// Returns the bytes for the relay that it has not acknowledged.
@@ -86,10 +89,10 @@ impl BundleInfo {
             .sum()
     }
 
-    /// Returns the longest smoothed round trip; zero without a connected stripe.
-    pub fn longest_round_trip(&self) -> Duration {
-        let round_trips = self.connected().map(|stripe| stripe.round_trip);
-        round_trips.max().unwrap_or_default()
+    /// Returns the longest smoothed round trip, if one was measured.
+    pub fn longest_round_trip(&self) -> Option<Duration> {
+        let round_trips = self.connected().filter_map(|stripe| stripe.round_trip);
+        round_trips.max()
     }
 
     fn connected(&self) -> impl Iterator<Item = &StripeInfo> {

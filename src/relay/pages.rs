@@ -109,7 +109,7 @@ fn stripe(stripe: &StripeStatus) -> Value {
         "stripe": known.id.0,
         "phase": phase,
         "rate": known.rate,
-        "round_trip_seconds": known.round_trip.as_secs_f64(),
+        "round_trip_seconds": known.round_trip.map(|time| time.as_secs_f64()),
         "unacknowledged": known.unacknowledged,
         "sent": stripe.sent,
         "received": stripe.received,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::relay_report::StripeReport;
+use super::relay_report::ForwardStripeReport;
 use super::status::ForwardReport;
 use crate::printable::Printable;
 
@@ -18,7 +18,7 @@ pub struct ForwardDetail {
     pub sessions: Vec<SessionReport>,
     /// The stripes to its relay, oldest first; each is one of its sessions.
     #[serde(default)]
-    pub stripes: Vec<StripeReport>,
+    pub stripes: Vec<ForwardStripeReport>,
     /// Number of its connections, with or without a session, also those accepted before a reload.
     pub connections_total: usize,
     /// Its connections, oldest first.

@@ -15,7 +15,8 @@ pub use self::log::{FilterError, Format, Log, LogError, LogHandle, Verbosity};
 pub use self::log::{dropped_log_lines, flush_log, write_to_stderr};
 pub use self::metrics::{Count, FailureStatus, ForwardMetrics};
 pub use self::relay_report::{
-    BundleReport, RelayReport, StripeFailureReport, StripeReport, StripeState, Trend,
+    ForwardBundleReport, ForwardRelayReport, ForwardStripeReport, StripeFailureReport, StripeState,
+    Trend,
 };
 pub use self::status::{
     CredentialsReport, DrainingForward, FailingServer, FailureReport, ForwardReport, ForwardState,

@@ -6,20 +6,20 @@ use crate::printable::Printable;
 
 /// The relay of a forward at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RelayReport {
+pub struct ForwardRelayReport {
     /// Port of the relay on the target.
     pub port: u16,
     /// Configured maximum number of stripes.
     pub max_stripes: usize,
     /// The bundle, while there is one: from the first connection until it is unused for a while.
-    pub bundle: Option<BundleReport>,
+    pub bundle: Option<ForwardBundleReport>,
     /// The last failure of a stripe, also after it was replaced.
     pub last_failure: Option<StripeFailureReport>,
 }
 
 /// A bundle at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BundleReport {
+pub struct ForwardBundleReport {
     /// Seconds since it began.
     pub age_seconds: u64,
     /// Its connections, those included whose end the relay has not confirmed.
@@ -37,10 +37,11 @@ pub struct BundleReport {
     /// Whether the number of stripes changes.
     pub trend: Trend,
     /// Bytes per second that the relay has received on its stripes at most in the last seconds,
-    /// together.
-    pub delivery_per_second: u64,
-    /// The longest smoothed round trip of its connected stripes, in milliseconds.
-    pub round_trip_ms: u64,
+    /// together, once it was measured.
+    pub delivery_per_second: Option<u64>,
+    /// The longest smoothed round trip of its connected stripes, in milliseconds, once it was
+    /// measured.
+    pub round_trip_ms: Option<u64>,
     /// Bytes for the relay that it has not acknowledged.
     pub unacknowledged: u64,
 }
@@ -117,7 +118,7 @@ pub struct StripeFailureReport {
 
 /// A stripe at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StripeReport {
+pub struct ForwardStripeReport {
     /// Its number within its bundle.
     pub id: u64,
     /// Id of its session.
@@ -134,10 +135,11 @@ pub struct StripeReport {
     pub sent_per_second: u64,
     /// Bytes per second received on it, on average over the last seconds.
     pub received_per_second: u64,
-    /// Bytes per second that the relay has received on it at most in the last seconds.
-    pub delivery_per_second: u64,
-    /// Smoothed round trip between daemon and relay, in milliseconds.
-    pub round_trip_ms: u64,
+    /// Bytes per second that the relay has received on it at most in the last seconds, once it was
+    /// measured.
+    pub delivery_per_second: Option<u64>,
+    /// Smoothed round trip between daemon and relay, in milliseconds, once it was measured.
+    pub round_trip_ms: Option<u64>,
     /// Bytes for the relay that it has not acknowledged.
     pub unacknowledged: u64,
 }

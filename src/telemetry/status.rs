@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::relay_report::RelayReport;
+use super::relay_report::ForwardRelayReport;
 use crate::printable::Printable;
 
 /// Status of a daemon and its forwards at one moment.
@@ -110,7 +110,7 @@ pub struct ForwardReport {
     pub credentials: Option<CredentialsReport>,
     /// The relay that its connections go through, if any.
     #[serde(default)]
-    pub relay: Option<RelayReport>,
+    pub relay: Option<ForwardRelayReport>,
     /// The current failure, if any.
     #[serde(alias = "trouble")]
     pub failure: Option<FailureReport>,

@@ -3,7 +3,9 @@
 use super::text::{forwards, hint_line, identity, table};
 use crate::cli::relay_lines;
 use crate::quantity::{milliseconds, rate, size, time};
-use crate::telemetry::{ConnectionReport, ForwardDetail, RelayReport, SessionReport, StripeReport};
+use crate::telemetry::{
+    ConnectionReport, ForwardDetail, ForwardRelayReport, ForwardStripeReport, SessionReport,
+};
 
 /// Returns the text for one forward.
 pub(super) fn detail(detail: &ForwardDetail) -> String {
@@ -42,7 +44,7 @@ fn heading(what: &str, total: usize, listed: usize) -> String {
 }
 
 /// Returns what the line about the relay leaves out.
-fn about(relay: &RelayReport) -> String {
+fn about(relay: &ForwardRelayReport) -> String {
     let traffic = relay.bundle.as_ref().map(relay_lines::traffic);
     let failure = relay.last_failure.as_ref();
     let lines = [
@@ -55,7 +57,7 @@ fn about(relay: &RelayReport) -> String {
     lines.into_iter().flatten().collect()
 }
 
-fn stripe(stripe: &StripeReport) -> Vec<String> {
+fn stripe(stripe: &ForwardStripeReport) -> Vec<String> {
     let session = stripe.session.as_ref();
     vec![
         stripe.id.to_string(),
@@ -63,8 +65,8 @@ fn stripe(stripe: &StripeReport) -> Vec<String> {
         time(stripe.age_seconds),
         rate(stripe.sent_per_second),
         rate(stripe.received_per_second),
-        rate(stripe.delivery_per_second),
-        milliseconds(stripe.round_trip_ms),
+        relay_lines::measured(stripe.delivery_per_second, rate),
+        relay_lines::measured(stripe.round_trip_ms, milliseconds),
         size(stripe.unacknowledged),
         session.map_or_else(|| "-".to_owned(), ToString::to_string),
     ]

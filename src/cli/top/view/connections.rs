@@ -15,7 +15,7 @@ use crate::cli::top::model::{ConnectionKey, Model, RateHistory};
 use crate::printable::Printable;
 use crate::quantity;
 use crate::telemetry::{
-    ConnectionReport, ForwardDetail, ForwardReport, RelayReport, SessionReport,
+    ConnectionReport, ForwardDetail, ForwardRelayReport, ForwardReport, SessionReport,
 };
 
 /// Draws the page.
@@ -95,7 +95,7 @@ fn about(forward: &ForwardReport, is_low: bool, rows: &mut Rows<'_>) {
 }
 
 /// Draws the state of its relay.
-fn about_relay(relay: &RelayReport, is_low: bool, rows: &mut Rows<'_>) {
+fn about_relay(relay: &ForwardRelayReport, is_low: bool, rows: &mut Rows<'_>) {
     rows.text(&relay_lines::relay(relay), Style::new());
     if is_low {
         return;

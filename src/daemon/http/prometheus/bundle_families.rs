@@ -33,8 +33,12 @@ pub(super) const ALL: &[Family<Snapshot>] = &[
     ),
     gauge(
         "ssm_proxyd_bundle_delivery_bytes_per_second",
-        "Bytes per second that the relay has received at most in the last seconds",
-        |s| each(s, |bundle| bundle.delivery_rate().into()),
+        "Bytes per second that the relay has received at most in the last seconds; 0 before a measurement",
+        |s| {
+            each(s, |bundle| {
+                bundle.delivery_rate().unwrap_or_default().into()
+            })
+        },
     ),
     gauge(
         "ssm_proxyd_bundle_unacknowledged_bytes",
@@ -43,8 +47,16 @@ pub(super) const ALL: &[Family<Snapshot>] = &[
     ),
     gauge(
         "ssm_proxyd_bundle_round_trip_seconds",
-        "Longest smoothed round trip of the connected sessions; 0 without one",
-        |s| each(s, |bundle| bundle.longest_round_trip().as_secs_f64().into()),
+        "Longest smoothed round trip of the connected sessions; 0 before a measurement",
+        |s| {
+            each(s, |bundle| {
+                bundle
+                    .longest_round_trip()
+                    .unwrap_or_default()
+                    .as_secs_f64()
+                    .into()
+            })
+        },
     ),
     Family {
         name: "ssm_proxyd_bundle_stripe_failures_total",
