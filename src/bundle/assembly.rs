@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::byte_queue::ByteQueue;
 use super::error::FlowError;
+use super::limits::CONFIRMED;
 
 /// The bytes of a flow that were received and not read.
 #[derive(Debug)]
@@ -113,11 +114,16 @@ impl Assembly {
     /// Returns the new limit if enough was read since the last one to announce it.
     pub(super) fn raise_limit(&mut self, window: u64) -> Option<u64> {
         let limit = self.read_offset() + window;
-        if self.end.is_some() || limit < self.limit + window / 4 {
+        if limit < self.limit + window / 4 {
             return None;
         }
         self.limit = limit;
         Some(limit)
+    }
+
+    /// Makes the limit the one that says that everything was read.
+    pub(super) fn confirm(&mut self) {
+        self.limit = CONFIRMED;
     }
 
     /// Returns the announced limit.

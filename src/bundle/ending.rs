@@ -9,12 +9,13 @@ use super::ids::FlowId;
 use super::limits::CLOSE_TIMEOUT;
 use super::record::{GoodbyeClass, Record, encode};
 use super::stripe::Stripe;
-use super::{Bundle, Phase};
+use super::{Bundle, Phase, Role};
 use crate::printable::Printable;
 
 impl Bundle {
     /// Closes the bundle: resets its flows without an event, waits until the peer has received
-    /// everything, at most five seconds, and ends with [`Event::Ended`].
+    /// everything, at most five seconds, and ends with [`Event::Ended`]. A relay does not wait for
+    /// a daemon without stripes, which would have to return: what it keeps is released.
     pub fn close(&mut self, now: Instant) {
         if self.phase != Phase::Open {
             return;
@@ -32,7 +33,9 @@ impl Bundle {
         let Phase::Closing(deadline) = self.phase else {
             return;
         };
-        if now >= deadline || (self.flows.is_empty() && self.ledger.is_empty()) {
+        let is_complete = self.flows.is_empty() && self.ledger.is_empty();
+        let is_alone = self.role == Role::Relay && self.stripes.is_empty();
+        if now >= deadline || is_complete || is_alone {
             self.say_goodbye(GoodbyeClass::Bundle, &Printable::default());
             self.end(End::Closed);
         }

@@ -54,6 +54,8 @@ pub(super) struct Flow {
     pub(super) is_writer_waiting: bool,
     /// True if the end was read.
     pub(super) is_end_read: bool,
+    /// True if what was read is passed on: its end is confirmed then (relay).
+    pub(super) is_passed_on: bool,
     pub(super) activity: Activity,
 }
 
@@ -129,6 +131,7 @@ impl Flow {
             is_reader_waiting: true,
             is_writer_waiting: false,
             is_end_read: false,
+            is_passed_on: true,
             activity: Activity::new(now),
         }
     }

@@ -6,7 +6,7 @@ use super::error::OpenError;
 use super::event::{Event, Read};
 use super::flow::{Flow, FlowState, OutboundEnd};
 use super::ids::FlowId;
-use super::limits::{MAX_FLOW_UNSENT, MAX_FLOWS, MAX_UNSENT};
+use super::limits::{CONFIRMED, MAX_FLOW_UNSENT, MAX_FLOWS, MAX_UNSENT};
 use super::record::{Destination, FailureClass, is_host};
 use super::{Bundle, Phase, Role};
 use crate::printable::Printable;
@@ -69,20 +69,28 @@ impl Bundle {
     /// Accepts bytes for a flow, and returns how many. [`Event::Writable`] follows if it is not all
     /// of them, unless the flow has ended.
     pub fn write(&mut self, id: FlowId, bytes: &[u8]) -> usize {
-        let max = MAX_FLOW_UNSENT.min(MAX_UNSENT / self.flows.len().max(1));
+        let accepted = &bytes[..bytes.len().min(self.room(id))];
         let Some(flow) = self.visible(id) else {
             return 0;
         };
-        if flow.outbound.end != OutboundEnd::Open {
-            return 0;
-        }
-        let room = max.saturating_sub(flow.outbound.queue.len());
-        let accepted = &bytes[..bytes.len().min(room)];
         flow.outbound.queue.extend(accepted);
         flow.is_writer_waiting |= accepted.len() < bytes.len();
         let len = accepted.len();
         self.queue_data(id);
         len
+    }
+
+    /// Returns how many bytes a write accepts now. [`Event::Writable`] follows if it is none, unless
+    /// the flow has ended.
+    pub fn room(&mut self, id: FlowId) -> usize {
+        let max = MAX_FLOW_UNSENT.min(MAX_UNSENT / self.flows.len().max(1));
+        let flow = self.visible(id);
+        let Some(flow) = flow.filter(|flow| flow.outbound.end == OutboundEnd::Open) else {
+            return 0;
+        };
+        let room = max.saturating_sub(flow.outbound.queue.len());
+        flow.is_writer_waiting |= room == 0;
+        room
     }
 
     /// Ends the direction away from this end, after all bytes that were written.
@@ -94,6 +102,27 @@ impl Bundle {
             flow.outbound.end = OutboundEnd::Wanted;
             self.queue_control(id);
         }
+    }
+
+    /// What is read from a flow is not passed on any longer, so that the end is not confirmed (relay).
+    pub fn discard(&mut self, id: FlowId) {
+        if let Some(flow) = self.visible(id) {
+            flow.is_passed_on = false;
+        }
+    }
+
+    /// Returns true if the relay has confirmed that the destination took everything that was written
+    /// to a flow, and its end (daemon).
+    pub fn is_confirmed(&self, id: FlowId) -> bool {
+        let flow = self.flows.get(&id);
+        flow.is_some_and(|flow| flow.outbound.limit == CONFIRMED)
+    }
+
+    /// Returns how far the peer has come in taking what was written to a flow: bytes sent, and the
+    /// limit up to which it permits them.
+    pub fn progress(&self, id: FlowId) -> (u64, u64) {
+        let flow = self.flows.get(&id);
+        flow.map_or((0, 0), |flow| (flow.outbound.next, flow.outbound.limit))
     }
 
     /// Returns true if the peer has received everything that was written to a flow, and its end.
@@ -124,6 +153,7 @@ impl Bundle {
     /// Returns up to `max` bytes that the peer has sent, and permits it to send more. The driver
     /// holds what it has read, so it reads only what it can write on at once.
     pub fn read(&mut self, now: Instant, id: FlowId, max: usize) -> Read {
+        let is_relay = self.role == Role::Relay;
         let Some(flow) = self.visible(id) else {
             return Read::Reset;
         };
@@ -133,7 +163,12 @@ impl Bundle {
                 flow.is_reader_waiting = true;
                 return Read::Blocked;
             }
+            if !flow.is_end_read && is_relay && flow.is_passed_on {
+                flow.inbound.confirm();
+                flow.is_credit_due = true;
+            }
             flow.is_end_read = true;
+            self.queue_control(id);
             self.remove_if_done(id);
             self.update_draining();
             return Read::End;

@@ -26,6 +26,8 @@ impl Kept {
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     kept: BTreeMap<u64, Kept>,
+    /// How many of them each flow has, if any.
+    of_flow: BTreeMap<FlowId, u32>,
     /// Numbers of records that no stripe holds.
     resend: BTreeSet<u64>,
     /// Highest number used.
@@ -49,6 +51,7 @@ impl Ledger {
             holders: 1,
         };
         self.bytes += kept.len() as u64;
+        *self.of_flow.entry(flow).or_default() += 1;
         self.kept.insert(self.last, kept);
         self.last
     }
@@ -62,6 +65,12 @@ impl Ledger {
         let kept = self.kept.remove(&number)?;
         self.resend.remove(&number);
         self.bytes -= kept.len() as u64;
+        if let Some(count) = self.of_flow.get_mut(&kept.flow) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_flow.remove(&kept.flow);
+            }
+        }
         Some(kept)
     }
 
@@ -103,7 +112,7 @@ impl Ledger {
 
     /// Returns true if a record of a flow is kept.
     pub(super) fn keeps(&self, flow: FlowId) -> bool {
-        self.kept.values().any(|kept| kept.flow == flow)
+        self.of_flow.contains_key(&flow)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -119,6 +128,8 @@ impl Ledger {
 
     #[cfg(test)]
     pub(super) fn load(&self) -> (usize, u64) {
+        let counts = self.of_flow.values().map(|count| *count as usize);
+        assert_eq!(counts.sum::<usize>(), self.kept.len());
         (self.kept.len(), self.bytes)
     }
 }

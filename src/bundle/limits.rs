@@ -39,6 +39,9 @@ pub const INITIAL_CREDIT: u64 = 256 * 1024;
 /// Maximum credit of a flow, in bytes.
 pub const MAX_CREDIT: u64 = 4 * 1024 * 1024;
 
+/// The limit in CREDIT with which a relay confirms that the destination took everything, and the end.
+pub const CONFIRMED: u64 = u64::MAX;
+
 /// Maximum credit of all flows of a bundle, in bytes.
 pub const BUNDLE_CREDIT: u64 = 64 * 1024 * 1024;
 

@@ -110,6 +110,30 @@ impl Flow {
         })
     }
 
+    /// Waits until bytes can be written, and returns how many: a user who reads no more than that
+    /// from elsewhere holds none back. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Flow::write`].
+    pub async fn room(&self) -> Result<usize, FlowClosed> {
+        poll_fn(|context| self.poll_room(context)).await
+    }
+
+    fn poll_room(&self, context: &Context<'_>) -> Poll<Result<usize, FlowClosed>> {
+        self.shared.with(|inner, _| {
+            let slot = inner.flows.get_mut(&self.id);
+            let slot = slot.filter(|slot| !slot.is_finished && !slot.is_closed());
+            let slot = slot.ok_or(FlowClosed)?;
+            match inner.bundle.room(self.id) {
+                0 => {
+                    slot.writer = Some(context.waker().clone());
+                    Poll::Pending
+                }
+                room => Poll::Ready(Ok(room)),
+            }
+        })
+    }
+
     /// Takes all bytes for the peer. Not cancel safe.
     ///
     /// # Errors
@@ -138,6 +162,24 @@ impl Flow {
         let inner = self.shared.lock();
         let slot = inner.flows.get(&self.id);
         slot.is_some_and(|slot| !slot.is_closed()) && inner.bundle.is_received(self.id)
+    }
+
+    /// Returns true if the relay has confirmed that the destination took everything that was written,
+    /// and the end (daemon).
+    pub fn is_confirmed(&self) -> bool {
+        self.shared.lock().bundle.is_confirmed(self.id)
+    }
+
+    /// Returns numbers that change while the peer takes what was written.
+    pub fn progress(&self) -> impl PartialEq + use<> {
+        let inner = self.shared.lock();
+        let sent = inner.flows.get(&self.id).map(|slot| slot.sent);
+        (sent, inner.bundle.progress(self.id))
+    }
+
+    /// What is read from now on is not passed on, so that its end is not confirmed (relay).
+    pub fn discard(&self) {
+        self.shared.with(|inner, _| inner.bundle.discard(self.id));
     }
 
     /// Aborts both directions.

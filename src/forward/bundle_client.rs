@@ -1,22 +1,24 @@
 //! Opens connections through the relay of a forward.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
 
 use super::bundle_records::{BundleInfo, BundleRecords};
-use super::error::ConnectFailure;
+use super::error::{ConnectFailure, LogDedup};
 use super::pool_handle::SlotRefusal;
 use crate::bundle::error::OpenError;
 use crate::bundle::event::End;
 use crate::bundle::record::FailureClass;
 use crate::bundle_driver::{BundleEnd, BundleHandle, Flow, OpenFlowError};
+use crate::clock;
 use crate::config::Remote;
 use crate::error_class::ErrorClass;
 use crate::printable::Printable;
-use crate::telemetry::FailureStatus;
+use crate::session::{CircuitBreaker, Decision, HoldTime};
+use crate::telemetry::{FailureStatus, ForwardMetrics};
 
 /// Opens flows in the current bundle. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,6 +33,10 @@ pub(super) struct Shared {
     pub(super) bundle: watch::Sender<Option<BundleHandle>>,
     /// The last failure to reach the relay while there was no stripe.
     pub(super) failure: watch::Sender<Option<Arc<Unreachable>>>,
+    /// Refuses connections for a while after the relay could not be reached.
+    breaker: Mutex<CircuitBreaker<ConnectFailure>>,
+    log_dedup: Mutex<LogDedup>,
+    pub(super) metrics: Arc<ForwardMetrics>,
     /// Connections that use a bundle or wait for one.
     users: AtomicUsize,
     /// There is another user.
@@ -55,10 +61,13 @@ pub(super) struct OpenFlow {
 }
 
 impl BundleClient {
-    pub(super) fn new() -> (Self, Arc<Shared>) {
+    pub(super) fn new(metrics: Arc<ForwardMetrics>) -> (Self, Arc<Shared>) {
         let shared = Arc::new(Shared {
             bundle: watch::Sender::new(None),
             failure: watch::Sender::new(None),
+            breaker: Mutex::new(CircuitBreaker::new()),
+            log_dedup: Mutex::default(),
+            metrics,
             users: AtomicUsize::new(0),
             changed: Notify::new(),
             records: BundleRecords::default(),
@@ -75,6 +84,9 @@ impl BundleClient {
     ///
     /// If the relay cannot be reached, or cannot connect.
     pub(super) async fn open(&self, remote: &Remote) -> Result<OpenFlow, SlotRefusal> {
+        if let Some(refusal) = self.shared.refusal(clock::now()) {
+            return Err(refusal);
+        }
         let mut failures = self.shared.failure.subscribe();
         let user = User::new(&self.shared);
         let opened = tokio::select! {
@@ -119,6 +131,7 @@ impl BundleClient {
             };
             match bundle.open(host, port).await {
                 Ok(flow) => {
+                    self.shared.handle_relay();
                     return Ok(OpenFlow {
                         flow,
                         bundle,
@@ -154,6 +167,48 @@ impl OpenFlow {
 }
 
 impl Shared {
+    /// Returns why a connection is refused at once: the relay could not be reached just before.
+    fn refusal(&self, now: Instant) -> Option<SlotRefusal> {
+        let bundle = self.bundle.borrow().clone();
+        if bundle.is_some_and(|bundle| bundle.is_connected()) {
+            self.handle_relay();
+            return None;
+        }
+        let failure = match self.breaker().check(now) {
+            // One session serves all that wait.
+            Decision::Allow | Decision::Probe | Decision::Wait => return None,
+            Decision::Reject(failure) => failure,
+        };
+        self.metrics.record_failure(failure.status(now));
+        let omitted = self.omitted(now, &failure);
+        Some(SlotRefusal {
+            omitted,
+            ..SlotRefusal::of(failure)
+        })
+    }
+
+    /// The relay has answered.
+    pub(super) fn handle_relay(&self) {
+        self.breaker().handle_success();
+    }
+
+    /// There is no relay, as a session has shown that was started at `begun`.
+    pub(super) fn handle_no_relay(&self, now: Instant, begun: Instant, failure: ConnectFailure) {
+        let growth = HoldTime::Exponential;
+        self.breaker().handle_failure(now, begun, failure, growth);
+    }
+
+    /// Counts a failure. Returns how many were not logged before, if it should be logged.
+    pub(super) fn omitted(&self, now: Instant, failure: &ConnectFailure) -> Option<u64> {
+        let log = self.log_dedup.lock();
+        let mut log = log.unwrap_or_else(PoisonError::into_inner);
+        log.handle_failure(now, failure, 1)
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, CircuitBreaker<ConnectFailure>> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns true if a connection uses a bundle or waits for one.
     pub(super) fn is_used(&self) -> bool {
         self.users.load(Relaxed) > 0

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A client that has closed its connection takes no bytes, but those it sent before must arrive: what
-//! the destination sends is discarded then, for a limited time.
+//! the destination sends is discarded then, as long as it takes bytes.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -15,6 +15,8 @@ use std::time::Duration;
 use super::bundle_client::OpenFlow;
 use super::client::Connection;
 use super::connections::ActiveConnection;
+use super::delivery::sleep_or_pending;
+use super::relay::RelayTimeouts;
 use crate::bundle_driver::FlowRead;
 use crate::telemetry::Phase;
 
@@ -33,15 +35,15 @@ pub(super) enum TransferEnd {
     Reset,
 }
 
-/// Transfers until both directions have ended, or one of them fails. `idle` is the timeout after the
-/// end of the client.
+/// Transfers until both directions have ended, or one of them fails.
 pub(super) async fn transfer(
     connection: &Connection,
     flow: &OpenFlow,
-    idle: Duration,
+    timeouts: RelayTimeouts,
     active: &ActiveConnection,
 ) -> TransferEnd {
-    let end = exchange(connection, flow, idle, active).await;
+    let end = exchange(connection, flow, timeouts, active).await;
+    let is_received = flow.flow.is_received() || flow.flow.is_confirmed();
     match end {
         // stdin was read further than the flow took.
         TransferEnd::Ended if active.counters.read() != active.counters.sent() => {
@@ -51,10 +53,10 @@ pub(super) async fn transfer(
             biased;
             () = received(flow) => end,
             () = flow.flow.aborted() => TransferEnd::Reset,
-            () = connected_for(flow, idle) => TransferEnd::Reset,
+            () = connected_for(flow, timeouts.half_close_idle) => TransferEnd::Reset,
         },
         TransferEnd::ClientClosed | TransferEnd::HalfCloseTimeout
-            if !flow.flow.is_received() || active.counters.read() != active.counters.sent() =>
+            if !is_received || active.counters.read() != active.counters.sent() =>
         {
             TransferEnd::UploadIncomplete
         }
@@ -67,8 +69,12 @@ pub(super) async fn transfer(
 
 /// Returns when the relay has received everything.
 async fn received(flow: &OpenFlow) {
+    poll_until(|| flow.flow.is_received()).await;
+}
+
+async fn poll_until(condition: impl Fn() -> bool) {
     let mut pause = FIRST_PAUSE;
-    while !flow.flow.is_received() {
+    while !condition() {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(MAX_PAUSE);
     }
@@ -77,10 +83,10 @@ async fn received(flow: &OpenFlow) {
 async fn exchange(
     connection: &Connection,
     flow: &OpenFlow,
-    idle: Duration,
+    timeouts: RelayTimeouts,
     active: &ActiveConnection,
 ) -> TransferEnd {
-    let mut uploading = pin!(upload(connection, flow, idle, active));
+    let mut uploading = pin!(upload(connection, flow, timeouts, active));
     let mut downloading = pin!(download(connection, flow, active));
     tokio::select! {
         biased;
@@ -90,7 +96,7 @@ async fn exchange(
                 up = uploading => up.into(),
                 () = flow.flow.aborted() => TransferEnd::Reset,
                 // A client that does not notice the end holds its slot no longer.
-                () = until_idle(flow, idle) => TransferEnd::Ended,
+                () = until_idle(flow, movement, timeouts.half_close_idle) => TransferEnd::Ended,
             },
             // The reader of stdout may wait for its end before stdin ends.
             Download::Ended => tokio::select! {
@@ -107,10 +113,12 @@ async fn exchange(
             Download::ClientClosed => {
                 active.set_phase(Phase::Flushing);
                 tokio::select! {
-                    up = &mut uploading => left(up, flow, idle).await,
+                    up = &mut uploading => left(up, flow, timeouts, active).await,
                     discarded = discard_all(flow) => match discarded {
                         // The destination may still read.
-                        TransferEnd::ClientClosed => left(uploading.await, flow, idle).await,
+                        TransferEnd::ClientClosed => {
+                            left(uploading.await, flow, timeouts, active).await
+                        }
                         TransferEnd::Ended
                         | TransferEnd::UploadIncomplete
                         | TransferEnd::HalfCloseTimeout
@@ -120,7 +128,7 @@ async fn exchange(
             }
         },
         up = &mut uploading => match up {
-            Upload::Ended => half_closed(connection, flow, downloading, idle, active).await,
+            Upload::Ended => half_closed(connection, flow, downloading, timeouts, active).await,
             Upload::ClientReset | Upload::NotTaken | Upload::Reset => up.into(),
         },
     }
@@ -131,10 +139,11 @@ async fn half_closed(
     connection: &Connection,
     flow: &OpenFlow,
     downloading: Pin<&mut impl Future<Output = Download>>,
-    idle: Duration,
+    timeouts: RelayTimeouts,
     active: &ActiveConnection,
 ) -> TransferEnd {
     active.set_phase(Phase::HalfClosed);
+    let idle = timeouts.half_close_idle;
     tokio::select! {
         biased;
         down = downloading => match down {
@@ -144,32 +153,58 @@ async fn half_closed(
             Download::ClientClosed => {}
         },
         () = connection.client_closed() => {}
-        () = until_idle(flow, idle) => return TransferEnd::HalfCloseTimeout,
+        () = until_idle(flow, movement, idle) => {
+            return match flow.flow.is_confirmed() {
+                true => TransferEnd::HalfCloseTimeout,
+                false => TransferEnd::UploadIncomplete,
+            };
+        }
     }
-    active.set_phase(Phase::Flushing);
-    leave(flow, idle).await
+    leave(flow, timeouts, active).await
 }
 
 /// The client has closed, and its upload has ended.
-async fn left(up: Upload, flow: &OpenFlow, idle: Duration) -> TransferEnd {
+async fn left(
+    up: Upload,
+    flow: &OpenFlow,
+    timeouts: RelayTimeouts,
+    active: &ActiveConnection,
+) -> TransferEnd {
     match up {
-        Upload::Ended => leave(flow, idle).await,
+        Upload::Ended => leave(flow, timeouts, active).await,
         Upload::ClientReset | Upload::NotTaken | Upload::Reset => up.into(),
     }
 }
 
-/// The client has closed, and the flow was finished: gives the destination time to take everything.
-async fn leave(flow: &OpenFlow, limit: Duration) -> TransferEnd {
-    let leaving = async {
+/// The client has closed, and the flow was finished: gives the destination time to take everything,
+/// as long as it takes bytes, and then some to end too.
+async fn leave(flow: &OpenFlow, timeouts: RelayTimeouts, active: &ActiveConnection) -> TransferEnd {
+    active.set_phase(Phase::Flushing);
+    let ending = async {
         let end = discard_all(flow).await;
         if end == TransferEnd::ClientClosed {
             received(flow).await;
         }
         end
     };
+    let taken = async {
+        poll_until(|| flow.flow.is_confirmed()).await;
+        connected_for(flow, timeouts.half_close_idle).await;
+    };
+    let late = async {
+        tokio::select! {
+            () = until_idle(flow, upload_progress, timeouts.flush_idle) => {}
+            () = sleep_or_pending(timeouts.flush_total) => {}
+        }
+    };
     tokio::select! {
-        end = leaving => end,
-        () = connected_for(flow, limit) => TransferEnd::HalfCloseTimeout,
+        biased;
+        end = ending => end,
+        () = taken => TransferEnd::ClientClosed,
+        () = late => match flow.flow.is_confirmed() {
+            true => TransferEnd::ClientClosed,
+            false => TransferEnd::UploadIncomplete,
+        },
     }
 }
 
@@ -210,7 +245,7 @@ impl From<Upload> for TransferEnd {
 async fn upload(
     connection: &Connection,
     flow: &OpenFlow,
-    idle: Duration,
+    timeouts: RelayTimeouts,
     active: &ActiveConnection,
 ) -> Upload {
     let counters = &active.counters;
@@ -230,7 +265,7 @@ async fn upload(
             let taken = tokio::select! {
                 biased;
                 taken = flow.flow.write(rest) => taken,
-                () = client_closing(connection, flow, idle) => return Upload::NotTaken,
+                () = client_closing(connection, flow, timeouts, active) => return Upload::NotTaken,
             };
             let Ok(taken) = taken else {
                 return Upload::Reset;
@@ -242,11 +277,19 @@ async fn upload(
 }
 
 /// While the flow takes nothing, the end of the client is not noticed by a read. Polls for it, and
-/// returns when nothing moved for `idle` after that.
-async fn client_closing(connection: &Connection, flow: &OpenFlow, idle: Duration) {
-    tokio::time::sleep(CLOSE_POLL_DELAY).await;
-    connection.client_closed().await;
-    connected_for(flow, idle).await;
+/// returns when nothing moved for `flush_idle` after that.
+async fn client_closing(
+    connection: &Connection,
+    flow: &OpenFlow,
+    timeouts: RelayTimeouts,
+    active: &ActiveConnection,
+) {
+    if !active.is_flushing() {
+        tokio::time::sleep(CLOSE_POLL_DELAY).await;
+        connection.client_closed().await;
+        active.set_phase(Phase::Flushing);
+    }
+    until_idle(flow, upload_progress, timeouts.flush_idle).await;
 }
 
 /// How the direction towards the client has ended.
@@ -291,13 +334,27 @@ async fn download(connection: &Connection, flow: &OpenFlow, active: &ActiveConne
     }
 }
 
-/// Returns when no byte has moved for `idle` (accurate to 1/8 of it) while there was a stripe.
-async fn until_idle(flow: &OpenFlow, idle: Duration) {
-    let mut before = flow.flow.traffic();
+/// Returns what changes while bytes move in either direction.
+fn movement(flow: &OpenFlow) -> impl PartialEq + use<> {
+    (flow.flow.traffic(), flow.flow.progress())
+}
+
+/// Returns what changes while the destination takes bytes.
+fn upload_progress(flow: &OpenFlow) -> impl PartialEq + use<> {
+    flow.flow.progress()
+}
+
+/// Returns when `progress` was unchanged for `idle` (accurate to 1/8 of it) while there was a stripe.
+async fn until_idle<T: PartialEq>(
+    flow: &OpenFlow,
+    progress: impl Fn(&OpenFlow) -> T,
+    idle: Duration,
+) {
+    let mut before = progress(flow);
     let mut quiet_checks = 0;
     while quiet_checks < CHECKS_PER_TIMEOUT {
         tokio::time::sleep(idle / CHECKS_PER_TIMEOUT).await;
-        let now = flow.flow.traffic();
+        let now = progress(flow);
         let is_quiet = now == before && flow.is_connected();
         quiet_checks = if is_quiet { quiet_checks + 1 } else { 0 };
         before = now;

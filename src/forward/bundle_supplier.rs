@@ -1,8 +1,8 @@
 //! Supplies the stripes of a bundle: starts their sessions, with pauses after failures.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -12,7 +12,7 @@ use tracing::{Instrument, debug, error, warn};
 
 use super::bundle_client::{Shared, Unreachable};
 use super::bundle_stripe::StripeStream;
-use super::error::{ConnectFailure, LogDedup};
+use super::error::ConnectFailure;
 use super::pool_handle::{AcceptPermit, PoolHandle, SlotRefusal};
 use crate::bundle::event::StripeEnd;
 use crate::bundle::ids::StripeId;
@@ -22,28 +22,20 @@ use crate::config;
 use crate::error_class::ErrorClass;
 use crate::panics::caught;
 use crate::printable::Printable;
-use crate::telemetry::ForwardMetrics;
 
 /// What the bundles of a forward need.
 #[derive(Debug)]
 pub(super) struct BundleContext {
     pub(super) shared: Arc<Shared>,
     pub(super) pool: Arc<PoolHandle>,
-    pub(super) metrics: Arc<ForwardMetrics>,
     pub(super) settings: Arc<config::Forward>,
     pub(super) relay: config::Relay,
-    pub(super) log_dedup: Mutex<LogDedup>,
 }
 
 impl BundleContext {
     /// Reports that a stripe is missing. If it is the only one, connections do not wait for it.
     pub(super) fn report(&self, failure: ConnectFailure, is_alone: bool) {
-        let mut log = self
-            .log_dedup
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let omitted = log.handle_failure(clock::now(), &failure, 1);
-        drop(log);
+        let omitted = self.shared.omitted(clock::now(), &failure);
         if is_alone {
             let unreachable = Unreachable { failure, omitted };
             self.shared
@@ -80,6 +72,8 @@ enum Event {
         /// It was used for a while.
         was_stable: bool,
         has_received: bool,
+        /// When it was connected.
+        begun: Instant,
     },
 }
 
@@ -159,11 +153,12 @@ impl<'a> Supplier<'a> {
                 outcome,
                 was_stable,
                 has_received,
+                begun,
             } => {
                 debug!(%outcome, was_stable, "a session to the relay has ended");
                 self.handle_stripe_end(id, &outcome);
                 match self.failure(&outcome, has_received) {
-                    Some(failure) => self.handle_failure(Some(failure)),
+                    Some(failure) => self.handle_no_relay(begun, failure),
                     None if was_stable => {
                         self.failures = 0;
                         // The pause was that of a further session; now all are lost.
@@ -184,12 +179,10 @@ impl<'a> Supplier<'a> {
             debug!("the bundle takes no further session");
             return self.handle_failure(None);
         };
-        let (begin, id) = (clock::now(), stripe.id());
-        self.context
-            .shared
-            .records
-            .handle_stripe(begin, id, session);
-        let welcomed = welcomed(self.handle.clone(), id, Arc::clone(&self.context.metrics));
+        let (begun, id) = (clock::now(), stripe.id());
+        let shared = &self.context.shared;
+        shared.records.handle_stripe(begun, id, session);
+        let welcomed = welcomed(self.handle.clone(), id, Arc::clone(&shared.metrics));
         self.tasks.spawn(async move {
             let outcome = tokio::select! {
                 outcome = stripe.ended() => outcome,
@@ -198,8 +191,9 @@ impl<'a> Supplier<'a> {
             Event::Ended {
                 id,
                 outcome,
-                was_stable: clock::since(begin) >= STABLE,
+                was_stable: clock::since(begun) >= STABLE,
                 has_received: received.load(Relaxed),
+                begun,
             }
         });
     }
@@ -217,16 +211,25 @@ impl<'a> Supplier<'a> {
     }
 
     fn count_failure(&self) {
-        let totals = &self.context.metrics.totals;
+        let totals = &self.context.shared.metrics.totals;
         totals.stripe_failures.fetch_add(1, Relaxed);
     }
 
     /// Records a failure of a stripe for the status.
     fn record(&self, failure: &ConnectFailure) {
-        self.context
-            .shared
-            .records
-            .handle_failure(failure.status(clock::now()));
+        let records = &self.context.shared.records;
+        records.handle_failure(failure.status(clock::now()));
+    }
+
+    /// Refuses connections for a while, unless others still reach the relay.
+    fn handle_no_relay(&mut self, begun: Instant, failure: ConnectFailure) {
+        if !self.handle.is_connected() {
+            let now = clock::now();
+            self.context
+                .shared
+                .handle_no_relay(now, begun, failure.clone());
+        }
+        self.handle_failure(Some(failure));
     }
 
     /// Returns the error if the end of a stripe says that there is no relay.
@@ -259,7 +262,10 @@ impl<'a> Supplier<'a> {
         let Some(failure) = failure else { return };
         self.record(&failure);
         if let ConnectFailure::Relay(..) = failure {
-            self.context.metrics.record_failure(failure.status(now));
+            self.context
+                .shared
+                .metrics
+                .record_failure(failure.status(now));
         }
         // Others may still reach the relay. A stripe that got through to another program is no better
         // if it is started again.

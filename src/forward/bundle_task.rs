@@ -12,7 +12,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -25,8 +24,9 @@ use super::bundle_supplier::{BundleContext, Supplier};
 use super::error::ConnectFailure;
 use super::pool_handle::PoolHandle;
 use crate::bundle::Options;
+use crate::bundle::event::End;
 use crate::bundle::ids::BundleId;
-use crate::bundle_driver::{self, BundleHandle};
+use crate::bundle_driver::{self, BundleEnd, BundleHandle};
 use crate::clock;
 use crate::config;
 use crate::error_class::ErrorClass;
@@ -65,14 +65,12 @@ impl BundleTask {
         metrics: &Arc<ForwardMetrics>,
     ) -> Option<(BundleClient, Self)> {
         let relay = settings.relay?;
-        let (client, shared) = BundleClient::new();
+        let (client, shared) = BundleClient::new(Arc::clone(metrics));
         let context = BundleContext {
             shared,
             pool: Arc::clone(pool),
-            metrics: Arc::clone(metrics),
             settings: Arc::clone(settings),
             relay,
-            log_dedup: Mutex::default(),
         };
         Some((client, Self(context)))
     }
@@ -91,6 +89,7 @@ impl BundleTask {
             if let Err(panic) = caught(self.run_bundle(ended)).await {
                 error!(%panic, "the task of the relay bundle panicked and its connections are lost; restarting");
                 self.0
+                    .shared
                     .metrics
                     .record_failure(ConnectFailure::Internal.status(clock::now()));
                 pause_unless_ended(PAUSE_AFTER_PANIC, ended).await;
@@ -138,6 +137,10 @@ impl BundleTask {
         let has_ended = tokio::select! {
             end = &mut driving => {
                 info!(why = %end, "the relay bundle has ended");
+                if let BundleEnd::Ended(End::Forgotten(_)) = end {
+                    // Another relay than before has answered.
+                    self.0.shared.handle_relay();
+                }
                 true
             }
             () = supplier.run() => false,

@@ -65,7 +65,7 @@ pub(super) fn final_outcome(
 }
 
 /// Waits for `span`; never returns if it is `None`.
-async fn sleep_or_pending(span: Option<Duration>) {
+pub(super) async fn sleep_or_pending(span: Option<Duration>) {
     match span {
         Some(span) => tokio::time::sleep(span).await,
         None => std::future::pending().await,

@@ -17,7 +17,7 @@ use super::closing::close;
 use super::connections::{ActiveConnection, TrackedConnection};
 use super::error::ConnectFailure;
 use super::handler::{Handler, log_open};
-use super::outcome::Outcome;
+use super::outcome::{Outcome, STOPPING};
 use super::pool_handle::SlotRefusal;
 use super::relay::NOT_TAKEN;
 use super::shutdown::{ShutdownWatch, stopped};
@@ -156,10 +156,14 @@ impl Handler {
     ) -> FlowEnd {
         let open = self.metrics.open.count();
         let active = tracked.active();
-        let idle = self.timeouts.half_close_idle;
         let ended = tokio::select! {
-            end = transfer(&connection, &flow, idle, active) => FlowEnd::Transferred(end),
-            () = stopped(&mut stop, &active.counters) => FlowEnd::Stopped,
+            end = transfer(&connection, &flow, self.timeouts, active) => FlowEnd::Transferred(end),
+            // The client of an upload that is cut has closed before.
+            () = stopped(&mut stop, &active.counters) => match active.is_flushing() {
+                true if flow.flow.is_confirmed() => FlowEnd::Transferred(TransferEnd::ClientClosed),
+                true => FlowEnd::Transferred(TransferEnd::UploadIncomplete),
+                false => FlowEnd::Stopped,
+            },
             () = active.close_requested() => FlowEnd::ClosedByOperator,
             never = self.log_on_dump(|| log_open(active)) => match never {},
         };
@@ -177,7 +181,12 @@ impl Handler {
         if !matches!(ended, FlowEnd::Transferred(TransferEnd::Ended)) {
             // Before any wait: dropping it resets it.
             drop(connection);
-            tracked.record(end(&ended));
+            let undelivered = if stop.is_stopping() {
+                STOPPING
+            } else {
+                NOT_TAKEN
+            };
+            tracked.record(end(&ended, undelivered));
             return ended;
         }
         drop(permits);
@@ -192,12 +201,16 @@ impl Handler {
     }
 }
 
-/// Returns the record of an end.
-fn end(ended: &FlowEnd) -> End {
+/// Returns the record of an end. `undelivered` says why the destination may not have the final bytes
+/// of the client.
+fn end(ended: &FlowEnd, undelivered: &str) -> End {
     let reason = match ended {
         FlowEnd::Transferred(TransferEnd::Ended) => EndReason::DestinationClosed,
         FlowEnd::Transferred(TransferEnd::ClientClosed) => EndReason::ClientClosed,
-        FlowEnd::Transferred(TransferEnd::UploadIncomplete) => EndReason::UploadIncomplete,
+        FlowEnd::Transferred(TransferEnd::UploadIncomplete) => {
+            let nowhere = Printable::default();
+            return Outcome::UploadIncomplete.end(None, Some(undelivered), &nowhere);
+        }
         FlowEnd::Transferred(TransferEnd::HalfCloseTimeout) => EndReason::HalfCloseTimeout,
         FlowEnd::Transferred(TransferEnd::Reset) => EndReason::DestinationClosedEarly,
         FlowEnd::Stopped => EndReason::Stopped,

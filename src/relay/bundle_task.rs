@@ -8,6 +8,7 @@ use tracing::{Instrument, info, info_span, warn};
 
 use super::bundles::{Bundles, Created};
 use super::flow_task;
+use super::log_limit::Line;
 use crate::bundle::event::End;
 use crate::bundle::ids::BundleId;
 use crate::bundle::record::FailureClass;
@@ -55,16 +56,23 @@ async fn run_bundle(bundles: Arc<Bundles>, bundle: Created) {
         number: bundle.number,
     };
     let started = clock::now();
-    info!("a daemon has connected");
+    if let Some(Line { omitted }) = bundles.log_limits.new_bundles.admit(started) {
+        info!(omitted, "a daemon has connected");
+    }
     let flows = serve_flows(&bundles, &bundle.handle);
     let (end, ()) = tokio::join!(bundle.driver.run(), flows);
+    let Some(Line { omitted }) = bundles.log_limits.ended_bundles.admit(clock::now()) else {
+        return;
+    };
     let time = clock::since(started);
     match end {
-        BundleEnd::Ended(End::Closed | End::ClosedByPeer) => info!(?time, "bundle closed"),
+        BundleEnd::Ended(End::Closed | End::ClosedByPeer) => {
+            info!(?time, omitted, "bundle closed");
+        }
         BundleEnd::Ended(
             End::ErrorAtPeer(_) | End::Protocol(_) | End::Forgotten(_) | End::Lost,
         )
-        | BundleEnd::Internal => warn!(error = %end, ?time, "bundle ended"),
+        | BundleEnd::Internal => warn!(error = %end, ?time, omitted, "bundle ended"),
     }
 }
 
@@ -81,8 +89,9 @@ impl Drop for ForgetOnDrop<'_> {
 }
 
 /// Connects the flows of a bundle until it has ended.
-async fn serve_flows(bundles: &Arc<Bundles>, handle: &BundleHandle) {
+pub(super) async fn serve_flows(bundles: &Arc<Bundles>, handle: &BundleHandle) {
     let mut tasks = JoinSet::new();
+    let lookups = bundles.dialler.lookups_of_a_bundle();
     loop {
         tokio::select! {
             flow = handle.next_open() => match flow {
@@ -91,7 +100,7 @@ async fn serve_flows(bundles: &Arc<Bundles>, handle: &BundleHandle) {
                 }
                 Some(flow) => match Arc::clone(&bundles.flow_slots).try_acquire_owned() {
                     Ok(slot) => {
-                        let task = flow_task::run(Arc::clone(bundles), flow);
+                        let task = flow_task::run(Arc::clone(bundles), lookups.clone(), flow);
                         let task = async move {
                             task.await;
                             drop(slot);

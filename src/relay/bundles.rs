@@ -11,11 +11,13 @@ use tracing::{debug, warn};
 
 use super::RelayOptions;
 use super::dial::Dialler;
+use super::log_limit::{Line, LogLimit};
 use super::metrics::{BundleReport, Metrics, RelayReport};
 use crate::bundle::Options;
 use crate::bundle::handshake::{Hello, RefusalClass};
 use crate::bundle::ids::BundleId;
 use crate::bundle_driver::{self, BundleHandle, Driver, StripeHandle};
+use crate::clock;
 use crate::printable::Printable;
 
 /// The bundles, and what they share.
@@ -25,6 +27,7 @@ pub(super) struct Bundles {
     max: usize,
     pub(super) dialler: Dialler,
     pub(super) metrics: Metrics,
+    pub(super) log_limits: LogLimits,
     known: Mutex<Known>,
     /// Bundles that were created, for the runner.
     created: mpsc::Sender<Created>,
@@ -33,6 +36,19 @@ pub(super) struct Bundles {
     changed: Notify,
     /// Bounds the flows of all bundles together.
     pub(super) flow_slots: Arc<Semaphore>,
+}
+
+/// The limits of log lines, by kind.
+#[derive(Debug)]
+pub(super) struct LogLimits {
+    /// Flows that could not be connected.
+    pub(super) failed_flows: LogLimit,
+    /// The begin of bundles.
+    pub(super) new_bundles: LogLimit,
+    /// The end of bundles.
+    pub(super) ended_bundles: LogLimit,
+    /// Bundles that were refused.
+    pub(super) refused_bundles: LogLimit,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +82,12 @@ impl Bundles {
             max: options.max_bundles,
             dialler: Dialler::new(options.rules, options.connect_timeout),
             metrics: Metrics::default(),
+            log_limits: LogLimits {
+                failed_flows: LogLimit::new(),
+                new_bundles: LogLimit::new(),
+                ended_bundles: LogLimit::new(),
+                refused_bundles: LogLimit::new(),
+            },
             known: Mutex::default(),
             created,
             is_stopping: AtomicBool::new(false),
@@ -116,10 +138,13 @@ impl Bundles {
             known.forget_unused();
         }
         if known.bundles.len() >= self.max {
-            warn!(
-                max_bundles = self.max,
-                "too many daemons use this relay; refusing one more"
-            );
+            if let Some(Line { omitted }) = self.log_limits.refused_bundles.admit(clock::now()) {
+                let max_bundles = self.max;
+                warn!(
+                    max_bundles,
+                    omitted, "too many daemons use this relay; refusing one more"
+                );
+            }
             return Err(refused(RefusalClass::TooManyBundles));
         }
         let (handle, driver) = bundle_driver::relay(self.options.clone());
@@ -240,4 +265,4 @@ fn text_of(class: RefusalClass) -> &'static str {
 const DRAIN_POLL: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Maximum number of flows in all bundles: a quarter of the file descriptors that the unit allows.
-const MAX_FLOWS: usize = 16 * 1024;
+pub(super) const MAX_FLOWS: usize = 16 * 1024;

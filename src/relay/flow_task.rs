@@ -19,6 +19,8 @@ use tracing::{debug, info};
 
 use super::bundles::Bundles;
 use super::destination::shown;
+use super::dial::BundleLookups;
+use super::log_limit::Line;
 use super::metrics::Metrics;
 use super::socket::Socket;
 use crate::bundle::record::{Destination, FailureClass};
@@ -26,11 +28,11 @@ use crate::bundle_driver::{Flow, FlowRead, IncomingFlow};
 use crate::clock;
 
 /// Connects a flow and copies its bytes until it has ended.
-pub(super) async fn run(bundles: Arc<Bundles>, incoming: IncomingFlow) {
+pub(super) async fn run(bundles: Arc<Bundles>, lookups: BundleLookups, incoming: IncomingFlow) {
     let started = clock::now();
     let destination = incoming.destination().clone();
     let dialled = tokio::select! {
-        dialled = bundles.dialler.dial(&destination) => dialled,
+        dialled = bundles.dialler.dial(&destination, &lookups) => dialled,
         () = incoming.aborted() => {
             let flow = incoming.id();
             return debug!(%flow, destination = %shown(&destination), "given up by the daemon");
@@ -50,7 +52,10 @@ pub(super) async fn run(bundles: Arc<Bundles>, incoming: IncomingFlow) {
             }
             let (flow, time) = (incoming.id(), clock::since(started));
             let reason = reason_of(class);
-            info!(%flow, destination = %shown(&destination), reason, %error, ?time, "not connected");
+            if let Some(Line { omitted }) = bundles.log_limits.failed_flows.admit(clock::now()) {
+                let destination = shown(&destination);
+                info!(%flow, %destination, reason, %error, ?time, omitted, "not connected");
+            }
             incoming.fail(class, error);
         }
     }
@@ -100,7 +105,7 @@ async fn exchange(mut record: Record, socket: Socket, metrics: &Metrics) {
     let flow = &record.flow;
     let outcome = copy_both(flow, &socket, metrics).await;
     match outcome {
-        Outcome::Complete => socket.close_gracefully(),
+        Outcome::Complete | Outcome::Discarded | Outcome::Left => socket.close_gracefully(),
         Outcome::ResetByDaemon | Outcome::ResetByDestination | Outcome::NotTaken => flow.reset(),
     }
     record.reason = outcome.name();
@@ -108,27 +113,31 @@ async fn exchange(mut record: Record, socket: Socket, metrics: &Metrics) {
 
 /// How a flow ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     /// Both directions have ended.
     Complete,
     ResetByDaemon,
+    /// Reset after the client's end, which the destination gets from the kernel, with all bytes.
+    Left,
     ResetByDestination,
     /// The destination has ended without taking all bytes of the client.
     NotTaken,
+    /// The same, and then the client has ended too.
+    Discarded,
 }
 
 impl Outcome {
     fn name(self) -> &'static str {
         match self {
             Self::Complete => "complete",
-            Self::ResetByDaemon => "reset_by_daemon",
+            Self::ResetByDaemon | Self::Left => "reset_by_daemon",
             Self::ResetByDestination => "reset_by_destination",
-            Self::NotTaken => "destination_closed",
+            Self::NotTaken | Self::Discarded => "destination_closed",
         }
     }
 }
 
-async fn copy_both(flow: &Flow, socket: &Socket, metrics: &Metrics) -> Outcome {
+pub(super) async fn copy_both(flow: &Flow, socket: &Socket, metrics: &Metrics) -> Outcome {
     let is_lost = AtomicBool::new(false);
     let mut sending = pin!(send(flow, socket, metrics, &is_lost));
     let mut receiving = pin!(receive(flow, socket, metrics, &is_lost));
@@ -139,10 +148,11 @@ async fn copy_both(flow: &Flow, socket: &Socket, metrics: &Metrics) -> Outcome {
                 biased;
                 received = &mut receiving => match received {
                     Ok(()) => Outcome::Complete,
+                    Err(Outcome::ResetByDaemon) => Outcome::Left,
                     Err(outcome) => outcome,
                 },
                 // The destination may be silent for ever.
-                () = flow.aborted() => Outcome::ResetByDaemon,
+                () = flow.aborted() => Outcome::Left,
             },
             Sent::NotTaken => discard_while(flow, receiving).await,
         },
@@ -162,23 +172,24 @@ async fn discard_while(
     flow: &Flow,
     receiving: impl Future<Output = Result<(), Outcome>>,
 ) -> Outcome {
-    let discarding = async {
+    let aborted = async {
         discard_all(flow).await;
-        std::future::pending::<()>().await;
+        // The destination may be silent for ever.
+        flow.aborted().await;
     };
     tokio::select! {
         received = receiving => match received {
             Ok(()) => discard(flow, LINGER).await,
             Err(outcome) => outcome,
         },
-        () = discarding => Outcome::NotTaken,
+        () = aborted => Outcome::ResetByDaemon,
     }
 }
 
 /// The destination has ended and takes no more bytes: gives the client time to read and to end.
 async fn discard(flow: &Flow, limit: Duration) -> Outcome {
     match timeout(limit, discard_all(flow)).await {
-        Ok(FlowRead::End) => Outcome::Complete,
+        Ok(FlowRead::End) => Outcome::Discarded,
         Ok(FlowRead::Reset) => Outcome::ResetByDaemon,
         Ok(FlowRead::Data(_)) | Err(_) => Outcome::NotTaken,
     }
@@ -205,7 +216,12 @@ enum Sent {
 
 async fn send(flow: &Flow, socket: &Socket, metrics: &Metrics, is_lost: &AtomicBool) -> Sent {
     loop {
-        match flow.read(MAX_COPY).await {
+        // What is read and not written is beyond the credit of the flow.
+        tokio::select! {
+            _ready_or_failed = socket.writable() => {}
+            () = flow.aborted() => return Sent::Reset,
+        }
+        match flow.read(MAX_WRITE).await {
             FlowRead::Data(bytes) => {
                 let written = tokio::select! {
                     written = socket.write_all(&bytes) => written,
@@ -215,6 +231,7 @@ async fn send(flow: &Flow, socket: &Socket, metrics: &Metrics, is_lost: &AtomicB
                     // The kernel reports a reset once; a read after this would look like an end.
                     // With EPIPE the destination had ended before.
                     is_lost.store(error.kind() != io::ErrorKind::BrokenPipe, Relaxed);
+                    flow.discard();
                     return Sent::NotTaken;
                 }
                 metrics.sent.add(bytes.len() as u64);
@@ -237,26 +254,38 @@ async fn receive(
     is_lost: &AtomicBool,
 ) -> Result<(), Outcome> {
     loop {
-        match socket.read(MAX_COPY).await {
-            Ok(bytes) if bytes.is_empty() && is_lost.load(Relaxed) => {
+        let bytes = read_what_fits(flow, socket).await?;
+        if bytes.is_empty() {
+            if is_lost.load(Relaxed) {
                 return Err(Outcome::ResetByDestination);
             }
-            Ok(bytes) if bytes.is_empty() => {
-                flow.finish();
-                return Ok(());
-            }
-            Ok(bytes) => {
-                let written = flow.write_all(&bytes).await;
-                written.map_err(|_| Outcome::ResetByDaemon)?;
-                metrics.received.add(bytes.len() as u64);
-            }
-            Err(_) => return Err(Outcome::ResetByDestination),
+            flow.finish();
+            return Ok(());
+        }
+        let written = flow.write_all(&bytes).await;
+        written.map_err(|_| Outcome::ResetByDaemon)?;
+        metrics.received.add(bytes.len() as u64);
+    }
+}
+
+/// Reads no more than the flow takes: what it does not take is in no bound.
+async fn read_what_fits(flow: &Flow, socket: &Socket) -> Result<Vec<u8>, Outcome> {
+    loop {
+        let lost = |_| Outcome::ResetByDestination;
+        socket.readable().await.map_err(lost)?;
+        let room = flow.room().await.map_err(|_| Outcome::ResetByDaemon)?;
+        let read = socket.try_read(room.min(MAX_COPY)).map_err(lost)?;
+        if let Some(bytes) = read {
+            return Ok(bytes);
         }
     }
 }
 
-/// Maximum bytes of one read from a flow or a destination.
+/// Maximum bytes of one read from a destination, or of one that are discarded.
 const MAX_COPY: usize = 64 * 1024;
+
+/// Maximum bytes of one write to a destination. A socket that takes any takes so many, or nearly.
+const MAX_WRITE: usize = 16 * 1024;
 
 /// How long a client may read and send after its destination has closed with unread bytes.
 const LINGER: Duration = Duration::from_secs(10);

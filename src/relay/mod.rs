@@ -19,6 +19,7 @@ mod destination;
 mod dial;
 mod flow_task;
 mod http_server;
+mod log_limit;
 mod metrics;
 mod pages;
 mod rules;
@@ -201,3 +202,6 @@ impl Reporter {
 
 /// More than a bundle takes to end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(12);
+
+#[cfg(test)]
+mod tests;

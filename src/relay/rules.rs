@@ -101,10 +101,11 @@ impl Rules {
     }
 
     /// Returns whether an address is allowed to which a name resolved that is allowed. One of this
-    /// machine or of its network segment needs a rule of its own, as the owner of the name
-    /// could otherwise choose it.
-    pub(super) fn permit_resolved(&self, address: IpAddr, port: u16) -> bool {
-        !is_local(address) || self.permit_address(address, port)
+    /// machine (`is_own`, or loopback) or of its network segment needs a rule of its own, as the
+    /// owner of the name could otherwise choose it.
+    pub(super) fn permit_resolved(&self, address: IpAddr, port: u16, is_own: bool) -> bool {
+        let is_doubtful = is_own || is_local(address);
+        !is_doubtful || self.permit_address(address, port)
     }
 }
 
@@ -165,12 +166,26 @@ mod tests {
             "224.0.0.1",
         ] {
             let address = address.parse().unwrap();
-            assert!(!names.permit_resolved(address, 80), "{address}");
-            assert!(rules(&["*:*"]).permit_resolved(address, 80), "{address}");
+            assert!(!names.permit_resolved(address, 80, false), "{address}");
+            assert!(
+                rules(&["*:*"]).permit_resolved(address, 80, false),
+                "{address}"
+            );
         }
-        assert!(names.permit_resolved("127.0.0.2".parse().unwrap(), 80));
-        assert!(names.permit_resolved("10.0.0.1".parse().unwrap(), 80));
-        assert!(names.permit_resolved("2001:db8::1".parse().unwrap(), 80));
+        assert!(names.permit_resolved("127.0.0.2".parse().unwrap(), 80, false));
+        assert!(names.permit_resolved("10.0.0.1".parse().unwrap(), 80, false));
+        assert!(names.permit_resolved("2001:db8::1".parse().unwrap(), 80, false));
+    }
+
+    #[test]
+    fn an_allowed_name_leads_to_an_interface_of_this_machine_only_with_a_rule_for_it() {
+        let own = "10.0.0.7".parse().unwrap();
+        let names = rules(&["*.internal:*"]);
+
+        assert!(!names.permit_resolved(own, 80, true) && names.permit_resolved(own, 80, false));
+        for rule in ["10.0.0.7:80", "10.0.0.0/8:*", "*:80"] {
+            assert!(rules(&["*.internal:*", rule]).permit_resolved(own, 80, true));
+        }
     }
 
     #[test]

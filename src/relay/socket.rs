@@ -30,21 +30,17 @@ impl Socket {
         Ok(Self::Tcp(stream))
     }
 
-    /// Reads available bytes, or waits for some. Empty at the end.
-    pub(super) async fn read(&self, max: usize) -> io::Result<Vec<u8>> {
-        loop {
-            self.readable().await?;
-            // Allocated when there is something to read: an idle connection holds no buffer.
-            let mut buffer = Vec::with_capacity(max);
-            let read = match self {
-                Self::Tcp(stream) => stream.try_read_buf(&mut buffer),
-                Self::Unix(stream) => stream.try_read_buf(&mut buffer),
-            };
-            match read {
-                Ok(_) => return Ok(buffer),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+    /// Reads available bytes. Empty at the end. `None` if there are none now.
+    pub(super) fn try_read(&self, max: usize) -> io::Result<Option<Vec<u8>>> {
+        let mut buffer = Vec::with_capacity(max);
+        let read = match self {
+            Self::Tcp(stream) => stream.try_read_buf(&mut buffer),
+            Self::Unix(stream) => stream.try_read_buf(&mut buffer),
+        };
+        match read {
+            Ok(_) => Ok(Some(buffer)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -65,14 +61,16 @@ impl Socket {
         Ok(())
     }
 
-    async fn readable(&self) -> io::Result<()> {
+    /// Waits until there is something to read, or the end.
+    pub(super) async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.readable().await,
             Self::Unix(stream) => stream.readable().await,
         }
     }
 
-    async fn writable(&self) -> io::Result<()> {
+    /// Waits until there is room for bytes, or the connection has failed.
+    pub(super) async fn writable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.writable().await,
             Self::Unix(stream) => stream.writable().await,

@@ -1,6 +1,7 @@
 //! Tests of both ends together, over simulated byte streams in virtual time.
 
 mod apps;
+mod confirmation;
 mod ends;
 mod faults;
 mod hostile;

@@ -212,7 +212,7 @@ impl Connection {
     /// possible by closing the connection.
     pub(super) fn finish(&self) -> bool {
         let ended = match self {
-            Self::Tcp(socket) => SockRef::from(socket.stream()).shutdown(Shutdown::Write),
+            Self::Tcp(socket) => socket.end_output(),
             Self::Unix(socket) => SockRef::from(socket.stream()).shutdown(Shutdown::Write),
             Self::Stdio(_) => return false,
             #[cfg(test)]

@@ -8,6 +8,7 @@
 use std::future::pending;
 use std::io;
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -26,6 +27,10 @@ use crate::forward::peer::TcpPeer;
 pub(in crate::forward) struct TcpSocket {
     stream: TcpStream,
     peer: TcpPeer,
+    /// FIN was sent.
+    is_finished: AtomicBool,
+    /// The connection has failed before the end of the client. The kernel reports that once.
+    is_lost: AtomicBool,
 }
 
 impl TcpSocket {
@@ -40,7 +45,12 @@ impl TcpSocket {
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         take_urgent_bytes_as_others(&stream);
         probe(&stream, &peer)?;
-        Ok(Self { stream, peer })
+        Ok(Self {
+            stream,
+            peer,
+            is_finished: AtomicBool::new(false),
+            is_lost: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn stream(&self) -> &TcpStream {
@@ -57,6 +67,9 @@ impl TcpSocket {
             // Allocated when there is something to read: an idle connection holds no buffer.
             let mut buffer = Vec::with_capacity(READ_BUFFER);
             match self.stream.try_read_buf(&mut buffer) {
+                Ok(0) if self.is_lost.load(Relaxed) => {
+                    return Err(io::ErrorKind::ConnectionReset.into());
+                }
                 Ok(_) => return Ok(buffer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -81,7 +94,30 @@ impl TcpSocket {
     }
 
     fn has_failed(&self) -> bool {
-        !matches!(self.stream.take_error(), Ok(None))
+        match self.stream.take_error() {
+            Ok(None) => self.is_lost.load(Relaxed),
+            // A reset after the end of the client: that end was no failure.
+            Ok(Some(error)) if error.kind() == io::ErrorKind::BrokenPipe => true,
+            Ok(Some(_)) | Err(_) => {
+                self.is_lost.store(true, Relaxed);
+                true
+            }
+        }
+    }
+
+    /// Ends the direction towards the client.
+    ///
+    /// # Errors
+    ///
+    /// If the connection has failed.
+    pub(super) fn end_output(&self) -> io::Result<()> {
+        // After both ends the kernel would report an error.
+        if self.is_finished.load(Relaxed) {
+            return Ok(());
+        }
+        SockRef::from(&self.stream).shutdown(Shutdown::Write)?;
+        self.is_finished.store(true, Relaxed);
+        Ok(())
     }
 
     /// Sends FIN, and waits until the client's kernel has acknowledged everything. What the client
@@ -115,9 +151,9 @@ impl TcpSocket {
             pause = (pause * 2).min(MAX_PAUSE);
         }
         // A socket that was reset has nothing to acknowledge either.
-        match self.stream.take_error() {
-            Ok(None) => Delivery::Complete,
-            Ok(Some(_)) | Err(_) => Delivery::ClientClosed,
+        match self.has_failed() {
+            false => Delivery::Complete,
+            true => Delivery::ClientClosed,
         }
     }
 
@@ -128,9 +164,8 @@ impl TcpSocket {
     }
 
     fn finish(&self) -> io::Result<()> {
-        let socket = SockRef::from(&self.stream);
-        socket.set_linger(None)?;
-        socket.shutdown(Shutdown::Write)
+        SockRef::from(&self.stream).set_linger(None)?;
+        self.end_output()
     }
 
     /// Closing with unread input would reset the client before it has read our last byte, so its
@@ -164,11 +199,7 @@ impl TcpSocket {
     /// Sends FIN and discards input, but at most `max` bytes; then the client's writes block. Returns
     /// when the client has closed, and never after that many bytes.
     pub(super) async fn close_discarding(self, mut max: usize) {
-        let socket = SockRef::from(&self.stream);
-        let ended = socket
-            .set_linger(None)
-            .and_then(|()| socket.shutdown(Shutdown::Write));
-        if ended.is_err() {
+        if self.finish().is_err() {
             return;
         }
         while max > 0 {

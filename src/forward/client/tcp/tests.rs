@@ -204,3 +204,54 @@ async fn delivery_to_a_client_that_never_reads_is_left_to_the_kernel() {
     assert_eq!(finished, Ok(()));
     drop(client);
 }
+
+#[tokio::test]
+async fn a_delivery_after_both_ends_is_complete() {
+    let (mut client, stream) = accepted().await;
+    let socket = TcpSocket::new(stream).unwrap();
+    socket.end_output().unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(socket.read().await.unwrap(), b"");
+
+    assert_eq!(socket.deliver().await, Delivery::Complete);
+    socket.close_gracefully().await;
+}
+
+#[tokio::test]
+async fn a_reset_that_was_noticed_by_a_check_is_not_read_as_an_end() {
+    let (mut client, stream) = accepted().await;
+    let socket = TcpSocket::new(stream).unwrap();
+    client.write_all(b"upload").unwrap();
+    SockRef::from(&client)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(client);
+    socket.failed().await;
+
+    assert!(socket.is_closed());
+    let read = async {
+        while !socket.read().await?.is_empty() {}
+        Ok::<_, io::Error>(())
+    };
+    let error = read.await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_reset_after_the_end_of_a_client_does_not_hide_that_end() {
+    let (mut client, stream) = accepted().await;
+    let socket = TcpSocket::new(stream).unwrap();
+    client.write_all(b"upload").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    socket.stream.writable().await.unwrap();
+    socket.stream.readable().await.unwrap();
+    socket.stream.try_write(b"unread").unwrap();
+    // A close with unread bytes is a reset.
+    client.peek(&mut [0]).unwrap();
+    drop(client);
+    socket.failed().await;
+
+    assert_eq!(socket.read().await.unwrap(), b"upload");
+    assert_eq!(socket.read().await.unwrap(), b"");
+}
