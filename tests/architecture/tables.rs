@@ -283,6 +283,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ("tracing-subscriber", At(&["telemetry/log"])),
     ("unicode-width", At(&["cli/cells"])),
     ("uuid", At(&["wire/message", "proto", "tunnel", "sim"])),
+    ("zstd", At(&[])),
     ("std::env", At(&["cli", "session/aws/process"])),
 ];
 
