@@ -37,7 +37,11 @@ pub(super) const MODULES: &[(&str, &[&str])] = &[
     ),
     ("proto", &["clock", "error_class", "wire", "printable"]),
     ("bundle", &["clock", "printable"]),
-    ("bundle_driver", &["bundle", "clock", "printable"]),
+    ("compression", &[]),
+    (
+        "bundle_driver",
+        &["bundle", "clock", "compression", "printable"],
+    ),
     (
         "tunnel",
         &[
@@ -283,7 +287,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
     ("tracing-subscriber", At(&["telemetry/log"])),
     ("unicode-width", At(&["cli/cells"])),
     ("uuid", At(&["wire/message", "proto", "tunnel", "sim"])),
-    ("zstd", At(&[])),
+    ("zstd", At(&["compression"])),
     ("std::env", At(&["cli", "session/aws/process"])),
 ];
 
@@ -330,6 +334,7 @@ pub(super) const PURE: &[&str] = &[
     "wire",
     "proto",
     "bundle",
+    "compression",
     "network/certificate",
     "network/connect_response",
     "session/rate_limiter",
@@ -381,6 +386,7 @@ pub(super) const DISPLAYED: &[&str] = &[
     "network/connect_response",
     "bundle/error",
     "bundle/event",
+    "compression",
     "proto/error",
     "proto/event",
     "proto/state",
