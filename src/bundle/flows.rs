@@ -69,7 +69,7 @@ impl Bundle {
     /// Accepts bytes for a flow, and returns how many. [`Event::Writable`] follows if it is not all
     /// of them, unless the flow has ended.
     pub fn write(&mut self, id: FlowId, bytes: &[u8]) -> usize {
-        let max = MAX_FLOW_UNSENT.min(MAX_UNSENT / self.flows.len().max(1));
+        let max = self.max_unsent();
         let Some(flow) = self.visible(id) else {
             return 0;
         };
@@ -83,6 +83,37 @@ impl Bundle {
         let len = accepted.len();
         self.queue_data(id);
         len
+    }
+
+    /// Returns how many bytes [`Bundle::append`] should be given next: 0 until at least half of
+    /// what the flow may hold is free, and [`Event::Writable`] follows then.
+    pub fn room(&mut self, id: FlowId) -> usize {
+        let max = self.max_unsent();
+        let Some(flow) = self.visible(id) else {
+            return 0;
+        };
+        let room = max.saturating_sub(flow.outbound.queue.len());
+        if room >= max / 2 || flow.outbound.queue.is_empty() {
+            return room;
+        }
+        flow.is_writer_waiting = true;
+        0
+    }
+
+    /// Accepts all bytes for a flow, for which there was room.
+    pub fn append(&mut self, id: FlowId, bytes: Vec<u8>) {
+        let Some(flow) = self.visible(id) else {
+            return;
+        };
+        if flow.outbound.end == OutboundEnd::Open {
+            flow.outbound.queue.push(bytes.into());
+            self.queue_data(id);
+        }
+    }
+
+    /// Returns how many bytes of one flow may wait to be sent, at least 1 KiB.
+    fn max_unsent(&self) -> usize {
+        MAX_FLOW_UNSENT.min(MAX_UNSENT / self.flows.len().max(1))
     }
 
     /// Ends the direction away from this end, after all bytes that were written.
