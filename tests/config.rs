@@ -348,7 +348,13 @@ fn described(config: &Config) -> Vec<String> {
 
 /// True if a setting is valid only together with others that are not the default.
 fn is_only_shown(setting: &Setting) -> bool {
-    let together = ["max_streams", "max_session_age", "relay", "stripes"];
+    let together = [
+        "max_streams",
+        "max_session_age",
+        "relay",
+        "stripes",
+        "compress",
+    ];
     together.contains(&setting.key) || ["mode", "allow"].contains(&setting.key)
 }
 

@@ -13,6 +13,7 @@ use super::RelayOptions;
 use super::dial::Dialler;
 use super::metrics::{BundleReport, Metrics, RelayReport};
 use crate::bundle::Options;
+use crate::bundle::features;
 use crate::bundle::handshake::{Hello, RefusalClass};
 use crate::bundle::ids::BundleId;
 use crate::bundle_driver::{self, BundleHandle, Driver, StripeHandle};
@@ -61,6 +62,7 @@ impl Bundles {
         let bundles = Arc::new(Self {
             options: Options {
                 keep: options.keep,
+                features: features::ALL,
                 ..Options::DEFAULT
             },
             max: options.max_bundles,
