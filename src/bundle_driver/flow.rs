@@ -85,6 +85,13 @@ impl Flow {
         Poll::Pending
     }
 
+    /// Writes bytes as they are to be sent.
+    #[cfg(test)]
+    pub(super) fn write_encoded(&self, bytes: &[u8]) {
+        let append = |inner: &mut Inner, _| inner.bundle.append(self.id, bytes.to_vec());
+        self.shared.with(append);
+    }
+
     /// Resets a flow that cannot be encoded or decoded.
     fn abort(&self, error: CompressionError) -> FlowRead {
         warn!(flow = %self.id, %error, "invalid compressed data; resetting the connection");

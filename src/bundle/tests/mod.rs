@@ -3,6 +3,7 @@
 mod apps;
 mod ends;
 mod faults;
+mod features;
 mod hostile;
 mod invariants;
 mod latency;
