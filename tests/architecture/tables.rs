@@ -3,8 +3,6 @@
 //! A *place* is a file or folder of `src` without `src/` and `.rs`: `wire/message` is the file
 //! `wire/message.rs`, or the folder of that name and everything in it. A place that ends with `*`
 //! is every file whose name begins with the rest.
-//!
-//! A new row is a change to the architecture: give the reason in its commit.
 
 /// Each top-level module and the modules that it may import.
 pub(super) const MODULES: &[(&str, &[&str])] = &[
