@@ -16,6 +16,7 @@
 //!   wire        layout of messages
 //!   proto       sequence numbers, acknowledgements, streams, deadlines; no I/O
 //!   bundle      many connections over several byte streams, to a relay on the target; no I/O
+//!   compression what the bytes of a compressed connection look like; no I/O
 //!   bundle_driver  stripes and flows of a bundle: tasks and byte streams
 //!   network     byte streams to remote hosts
 //!   session     AWS: starts and terminates sessions, signs their websocket upgrade
@@ -38,6 +39,7 @@ pub mod bundle;
 pub mod bundle_driver;
 pub mod cli;
 pub mod clock;
+pub mod compression;
 pub mod config;
 pub mod daemon;
 pub mod duration;

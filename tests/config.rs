@@ -348,8 +348,8 @@ fn described(config: &Config) -> Vec<String> {
 
 /// True if a setting is valid only together with others that are not the default.
 fn is_only_shown(setting: &Setting) -> bool {
-    let together = ["max_streams", "max_session_age", "relay", "stripes"];
-    together.contains(&setting.key) || ["mode", "allow"].contains(&setting.key)
+    let shared = ["max_streams", "max_session_age", "mode", "allow"];
+    shared.contains(&setting.key) || ["relay", "stripes", "compress"].contains(&setting.key)
 }
 
 fn has_defaults(forward: &Forward) -> bool {

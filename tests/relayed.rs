@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::relay::Relay;
 use crate::support::daemon_process::DaemonProcess;
 use crate::support::in_process::{InProcess, TARGET, destination, unpaced, until};
-use crate::support::payload::{assert_whole, pattern};
+use crate::support::payload::{assert_whole, mixed, pattern, text};
 use crate::support::transfer::{abort, request};
 
 /// A forward through the relay to a port of the target.
@@ -86,10 +86,21 @@ async fn resets_are_passed_on_in_both_directions() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_are_exact_while_sessions_are_lost() {
     const LEN: usize = 6 << 20;
+    exact_while_sessions_are_lost(&pattern(1, LEN), &pattern(2, LEN)).await;
+}
+
+/// Compressed, then not, then again.
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_bytes_are_exact_while_sessions_are_lost() {
+    const LEN: usize = 16 << 20;
+    exact_while_sessions_are_lost(&mixed(1, LEN), &mixed(2, LEN)).await;
+}
+
+/// Sends both ways through a forward whose sessions are killed.
+async fn exact_while_sessions_are_lost(up: &[u8], down: &[u8]) {
     let relay = Relay::local();
     let (fixture, listener) = served(&relay).await;
     let (client, server) = connected(&fixture, &listener).await;
-    let (up, down) = (pattern(1, LEN), pattern(2, LEN));
     let (mut from_daemon, mut to_daemon) = client.into_split();
     let (mut from_relay, mut to_relay) = server.into_split();
     let (mut received, mut taken) = (Vec::new(), Vec::new());
@@ -97,11 +108,11 @@ async fn bytes_are_exact_while_sessions_are_lost() {
     let transfers = async {
         tokio::join!(
             async {
-                to_daemon.write_all(&up).await.unwrap();
+                to_daemon.write_all(up).await.unwrap();
                 to_daemon.shutdown().await.unwrap();
             },
             async {
-                to_relay.write_all(&down).await.unwrap();
+                to_relay.write_all(down).await.unwrap();
                 to_relay.shutdown().await.unwrap();
             },
             from_daemon.read_to_end(&mut received),
@@ -122,9 +133,43 @@ async fn bytes_are_exact_while_sessions_are_lost() {
 
     read.unwrap();
     written.unwrap();
-    assert_whole(&taken, &up);
-    assert_whole(&received, &down);
+    assert_whole(&taken, up);
+    assert_whole(&received, down);
     fixture.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_carry_a_part_of_the_text_unless_compression_is_off() {
+    const LEN: usize = 2 << 20;
+    let down = text(3, LEN);
+    let mut carried = Vec::new();
+    for compress in ["auto", "on", "off"] {
+        let relay = Relay::local();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let keys = format!("compress = \"{compress}\"");
+        let settings = forward(relay.address.port(), port, &keys);
+        let fixture = InProcess::with(unpaced(), &settings).await;
+        let (mut client, mut server) = connected(&fixture, &listener).await;
+
+        let mut received = Vec::new();
+        let sending = async {
+            server.write_all(&down).await.unwrap();
+            server.shutdown().await.unwrap();
+        };
+        let (_, read) = tokio::join!(sending, client.read_to_end(&mut received));
+
+        read.unwrap();
+        assert_whole(&received, &down);
+        drop((client, server));
+        let sessions = fixture.end().await.sessions;
+        let bytes: u64 = sessions.iter().map(|one| one.traffic.bytes_out).sum();
+        carried.push(bytes);
+    }
+
+    let len = LEN as u64;
+    assert!(carried[0] < len / 3 && carried[1] < len / 3, "{carried:?}");
+    assert!(carried[2] >= len, "{carried:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

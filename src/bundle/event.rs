@@ -57,6 +57,9 @@ pub enum StripeEnd {
     /// The relay chose a version that this program does not speak.
     #[error("the relay speaks version {0} of the protocol, which is not supported")]
     Version(u8),
+    /// The relay uses features that were not offered, or others than on another stripe.
+    #[error("the relay uses features ({0:#x}) that were not agreed")]
+    Features(u32),
     /// No answer to HELLO.
     #[error("no answer from the relay within {} s", super::limits::GREETING_TIMEOUT.as_secs())]
     NoWelcome,

@@ -83,14 +83,46 @@ impl Bundle {
     /// Returns how many bytes a write accepts now. [`Event::Writable`] follows if it is none, unless
     /// the flow has ended.
     pub fn room(&mut self, id: FlowId) -> usize {
-        let max = MAX_FLOW_UNSENT.min(MAX_UNSENT / self.flows.len().max(1));
-        let flow = self.visible(id);
-        let Some(flow) = flow.filter(|flow| flow.outbound.end == OutboundEnd::Open) else {
+        let max = self.max_unsent();
+        let Some(flow) = self.open_for_writing(id) else {
             return 0;
         };
         let room = max.saturating_sub(flow.outbound.queue.len());
         flow.is_writer_waiting |= room == 0;
         room
+    }
+
+    /// Returns how many bytes [`Bundle::append`] should be given next: 0 until at least half of
+    /// what the flow may hold is free, and [`Event::Writable`] follows then.
+    pub fn append_room(&mut self, id: FlowId) -> usize {
+        let max = self.max_unsent();
+        let Some(flow) = self.open_for_writing(id) else {
+            return 0;
+        };
+        let room = max.saturating_sub(flow.outbound.queue.len());
+        if room >= max / 2 || flow.outbound.queue.is_empty() {
+            return room;
+        }
+        flow.is_writer_waiting = true;
+        0
+    }
+
+    /// Accepts all bytes for a flow, for which there was room.
+    pub fn append(&mut self, id: FlowId, bytes: Vec<u8>) {
+        if let Some(flow) = self.open_for_writing(id) {
+            flow.outbound.queue.push(bytes.into());
+            self.queue_data(id);
+        }
+    }
+
+    fn open_for_writing(&mut self, id: FlowId) -> Option<&mut Flow> {
+        let flow = self.visible(id);
+        flow.filter(|flow| flow.outbound.end == OutboundEnd::Open)
+    }
+
+    /// Returns how many bytes of one flow may wait to be sent, at least 1 KiB.
+    fn max_unsent(&self) -> usize {
+        MAX_FLOW_UNSENT.min(MAX_UNSENT / self.flows.len().max(1))
     }
 
     /// Ends the direction away from this end, after all bytes that were written.

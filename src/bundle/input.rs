@@ -68,6 +68,12 @@ impl Bundle {
             self.close_stripe(now, id, StripeEnd::Version(welcome.version));
             return false;
         }
+        let features = self.features.unwrap_or(welcome.features);
+        if welcome.features != features || features & !self.options.features != 0 {
+            self.close_stripe(now, id, StripeEnd::Features(welcome.features));
+            return false;
+        }
+        self.features = Some(features);
         if let Err(error) = self.handle_complete(welcome.complete) {
             self.fail(error);
             return false;

@@ -25,6 +25,7 @@
 
 pub mod error;
 pub mod event;
+pub mod features;
 pub mod handshake;
 pub mod ids;
 pub mod limits;
@@ -74,6 +75,8 @@ pub struct Options {
     pub stripe_idle: Duration,
     /// How long a bundle without a stripe is kept.
     pub keep: Duration,
+    /// Features that a daemon offers, or a relay knows ([`features`]).
+    pub features: u32,
 }
 
 /// The two ends of a bundle.
@@ -106,6 +109,8 @@ pub struct Bundle {
     next_stripe: u64,
     /// True if the daemon has received a WELCOME.
     is_known: bool,
+    /// The features in use; `None` until a stripe is accepted.
+    features: Option<u32>,
     /// Since when there is no stripe.
     alone_since: Option<Instant>,
     flows: BTreeMap<FlowId, Flow>,
@@ -152,6 +157,7 @@ impl Bundle {
             stripes: BTreeMap::new(),
             next_stripe: 0,
             is_known: false,
+            features: None,
             alone_since: Some(now),
             flows: BTreeMap::new(),
             known_flows: NumberSet::default(),
@@ -175,6 +181,12 @@ impl Bundle {
     /// Returns true if the bundle has ended.
     pub fn is_ended(&self) -> bool {
         self.phase == Phase::Ended
+    }
+
+    /// Returns the features in use. They do not change once a stripe was accepted, so not during
+    /// the life of an open flow.
+    pub fn features(&self) -> u32 {
+        self.features.unwrap_or_default()
     }
 
     /// Returns the number of flows, those included whose end is not complete.
@@ -201,6 +213,7 @@ impl Options {
         max_stripes: 8,
         stripe_idle: Duration::from_secs(60),
         keep: Duration::from_secs(600),
+        features: 0,
     };
 }
 

@@ -22,7 +22,7 @@ impl Bundle {
         let number = u32::try_from(self.next_stripe + 1).unwrap_or(u32::MAX);
         let hello = Hello {
             version: VERSION,
-            features: 0,
+            features: self.options.features,
             bundle,
             stripe: if self.is_known { number } else { 0 },
             complete: self.received.complete(),
@@ -47,12 +47,18 @@ impl Bundle {
         if self.stripes.len() >= MAX_STRIPES {
             return Err(RefusalClass::TooManyStripes);
         }
+        let offered = hello.features & self.options.features;
+        let features = self.features.unwrap_or(offered);
+        if features & !offered != 0 {
+            return Err(RefusalClass::Other);
+        }
         if self.handle_complete(hello.complete).is_err() {
             return Err(RefusalClass::Invalid);
         }
+        self.features = Some(features);
         let head = Handshake::Welcome(Welcome {
             version: VERSION,
-            features: 0,
+            features,
             complete: self.received.complete(),
         });
         let id = self.add_stripe(now, StripeState::Live, &head);

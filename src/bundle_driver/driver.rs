@@ -6,10 +6,12 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
+use super::codec::FRAME_IDLE;
 use super::handle::BundleHandle;
-use super::shared::{BundleEnd, Shared};
+use super::shared::{BundleEnd, Inner, Shared};
 use super::stripe::StripeTask;
 use crate::bundle::ids::BundleId;
 use crate::bundle::limits::MAX_STRIPES;
@@ -61,6 +63,8 @@ impl Driver {
 
     async fn drive(&mut self) -> BundleEnd {
         let mut ended = self.shared.ended.subscribe();
+        let mut sweep = interval(FRAME_IDLE);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let deadline = self.shared.handle_deadline();
             tokio::select! {
@@ -72,6 +76,7 @@ impl Driver {
                 // A stripe whose task panicked counts as lost.
                 Some(_) = self.tasks.join_next() => {}
                 () = self.shared.deadline_changed.notified() => {}
+                _ = sweep.tick() => self.shared.with(Inner::end_idle_frames),
                 () = sleep_until(deadline) => {}
             }
         }
@@ -80,7 +85,7 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.shared.with(super::shared::Inner::abandon);
+        self.shared.with(Inner::abandon);
     }
 }
 

@@ -7,12 +7,13 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use tracing::warn;
 
-use super::shared::{FlowSlot, FlowState, Shared};
-use crate::bundle::event::Read;
+use super::shared::{FlowSlot, FlowState, Inner, Shared};
+use super::transfer::{FlowClosed, FlowRead, ReadStep, WriteStep, room};
 use crate::bundle::ids::FlowId;
 use crate::bundle::record::{Destination, FailureClass};
+use crate::compression::{CompressionError, Decoded};
 use crate::printable::Printable;
 
 /// One connection through a bundle. Dropping it before both directions have ended resets it.
@@ -21,22 +22,6 @@ pub struct Flow {
     shared: Arc<Shared>,
     id: FlowId,
 }
-
-/// Result of a read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FlowRead {
-    /// The next bytes; never empty.
-    Data(Bytes),
-    /// The peer has ended its direction, and every byte of it was read.
-    End,
-    /// The flow was aborted: by the peer, or because the bundle has ended.
-    Reset,
-}
-
-/// Error: nothing can be written to a flow, which was finished or reset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the connection is closed for writing")]
-pub struct FlowClosed;
 
 impl Flow {
     /// Wraps a flow of the bundle that has a slot.
@@ -52,36 +37,66 @@ impl Flow {
     /// Returns up to `max` bytes, as soon as there are some. Cancel safe. The peer may send more
     /// for what was read, so read only what can be passed on.
     pub async fn read(&self, max: usize) -> FlowRead {
-        poll_fn(|context| self.poll_read(context, max)).await
+        loop {
+            if let Some(read) = poll_fn(|context| self.poll_read(context, max)).await {
+                return read;
+            }
+            let frames = Arc::clone(&self.shared.frames.inbound);
+            let frame = tokio::select! {
+                biased;
+                () = self.aborted() => return FlowRead::Reset,
+                frame = frames.acquire_owned() => frame.ok(),
+            };
+            let mut inner = self.shared.lock();
+            let slot = inner.flows.get_mut(&self.id);
+            if let Some(inbound) = slot.and_then(|slot| slot.inbound.as_mut()) {
+                inbound.permit(frame);
+            }
+        }
     }
 
-    fn poll_read(&self, context: &Context<'_>, max: usize) -> Poll<FlowRead> {
-        self.shared.with(|inner, now| {
-            let Some(slot) = inner.flows.get_mut(&self.id) else {
-                return Poll::Ready(FlowRead::Reset);
+    /// Returns `None` if a frame must be permitted.
+    fn poll_read(&self, context: &Context<'_>, max: usize) -> Poll<Option<FlowRead>> {
+        for _ in 0..DECODES_PER_POLL {
+            let begin = |inner: &mut Inner, now| inner.begin_read(now, self.id, max, context);
+            let mut inbound = match self.shared.with(begin) {
+                ReadStep::Done(read) => return Poll::Ready(Some(read)),
+                ReadStep::Blocked => return Poll::Pending,
+                ReadStep::Invalid(error) => return Poll::Ready(Some(self.abort(error))),
+                ReadStep::Decode(inbound) => inbound,
             };
-            if slot.is_end_read {
-                return Poll::Ready(FlowRead::End);
+            let decoded = match inbound.decode(max, &self.shared.frames) {
+                Ok(decoded) => decoded,
+                Err(error) => return Poll::Ready(Some(self.abort(error))),
+            };
+            let len = match &decoded {
+                Decoded::Data(bytes) => bytes.len(),
+                Decoded::NeedsInput | Decoded::NeedsFrame => 0,
+            };
+            self.shared.lock().end_read(self.id, inbound, len);
+            match decoded {
+                Decoded::Data(bytes) => return Poll::Ready(Some(FlowRead::Data(bytes))),
+                Decoded::NeedsFrame => return Poll::Ready(None),
+                Decoded::NeedsInput => {}
             }
-            if slot.is_closed() {
-                return Poll::Ready(FlowRead::Reset);
-            }
-            match inner.bundle.read(now, self.id, max) {
-                Read::Data(bytes) => {
-                    slot.received += bytes.len() as u64;
-                    Poll::Ready(FlowRead::Data(bytes))
-                }
-                Read::End => {
-                    slot.is_end_read = true;
-                    Poll::Ready(FlowRead::End)
-                }
-                Read::Reset => Poll::Ready(FlowRead::Reset),
-                Read::Blocked => {
-                    slot.reader = Some(context.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
+        }
+        // What arrives has no content. Others come first.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Writes bytes as they are to be sent.
+    #[cfg(test)]
+    pub(super) fn write_encoded(&self, bytes: &[u8]) {
+        let append = |inner: &mut Inner, _| inner.bundle.append(self.id, bytes.to_vec());
+        self.shared.with(append);
+    }
+
+    /// Resets a flow that cannot be encoded or decoded.
+    fn abort(&self, error: CompressionError) -> FlowRead {
+        warn!(flow = %self.id, %error, "invalid compressed data; resetting the connection");
+        self.reset();
+        FlowRead::Reset
     }
 
     /// Takes as many bytes for the peer as fit, at least one unless `data` is empty. Cancel safe.
@@ -93,21 +108,23 @@ impl Flow {
     }
 
     fn poll_write(&self, context: &Context<'_>, data: &[u8]) -> Poll<Result<usize, FlowClosed>> {
-        self.shared.with(|inner, _| {
-            let slot = inner.flows.get_mut(&self.id);
-            let slot = slot.filter(|slot| !slot.is_finished && !slot.is_closed());
-            let slot = slot.ok_or(FlowClosed)?;
-            match inner.bundle.write(self.id, data) {
-                0 if !data.is_empty() => {
-                    slot.writer = Some(context.waker().clone());
-                    Poll::Pending
-                }
-                taken => {
-                    slot.sent += taken as u64;
-                    Poll::Ready(Ok(taken))
-                }
+        let begin = |inner: &mut Inner, now| inner.begin_write(now, self.id, data, context);
+        let (mut outbound, len) = match self.shared.with(begin) {
+            WriteStep::Done(result) => return Poll::Ready(result),
+            WriteStep::Blocked => return Poll::Pending,
+            WriteStep::Encode(outbound, len) => (outbound, len),
+        };
+        match outbound.encode(&data[..len], &self.shared.frames) {
+            Ok(encoded) => {
+                let end = |inner: &mut Inner, _| inner.end_write(self.id, outbound, len, encoded);
+                self.shared.with(end);
+                Poll::Ready(Ok(len))
             }
-        })
+            Err(error) => {
+                self.abort(error);
+                Poll::Ready(Err(FlowClosed))
+            }
+        }
     }
 
     /// Waits until bytes can be written, and returns how many: a user who reads no more than that
@@ -124,7 +141,7 @@ impl Flow {
             let slot = inner.flows.get_mut(&self.id);
             let slot = slot.filter(|slot| !slot.is_finished && !slot.is_closed());
             let slot = slot.ok_or(FlowClosed)?;
-            match inner.bundle.room(self.id) {
+            match room(&mut inner.bundle, self.id) {
                 0 => {
                     slot.writer = Some(context.waker().clone());
                     Poll::Pending
@@ -148,12 +165,19 @@ impl Flow {
 
     /// Ends the direction towards the peer, after all bytes that were written.
     pub fn finish(&self) {
-        self.shared.with(|inner, _| {
+        let finished = self.shared.with(|inner, _| {
             if let Some(slot) = inner.flows.get_mut(&self.id) {
                 slot.is_finished = true;
+                if let Some(outbound) = &mut slot.outbound {
+                    inner.bundle.append(self.id, outbound.finish()?);
+                }
             }
             inner.bundle.finish(self.id);
+            Ok(())
         });
+        if let Err(error) = finished {
+            self.abort(error);
+        }
     }
 
     /// Returns true if the peer has received everything that was written, and the end, and the flow
@@ -310,12 +334,5 @@ impl Drop for IncomingFlow {
     }
 }
 
-impl FlowSlot {
-    /// Returns true if nothing can be read or written.
-    fn is_closed(&self) -> bool {
-        match self.state {
-            FlowState::Opening | FlowState::Open => false,
-            FlowState::Failed(..) | FlowState::Reset => true,
-        }
-    }
-}
+/// Reads without content, of 16 KiB at most, before other tasks get their turn.
+const DECODES_PER_POLL: usize = 8;

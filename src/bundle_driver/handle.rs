@@ -209,6 +209,14 @@ impl BundleHandle {
         self.shared.with(|_, _| panic!("injected"));
     }
 
+    /// Returns how many frames may be opened, and how many of the peer may be read.
+    #[cfg(test)]
+    pub(super) fn free_frames(&self) -> (usize, usize) {
+        let frames = &self.shared.frames;
+        let free = [&frames.outbound, &frames.inbound].map(|frames| frames.available_permits());
+        (free[0], free[1])
+    }
+
     /// Returns the state of the bundle, for people.
     pub fn status(&self) -> BundleStatus {
         BundleStatus::of(&self.shared)

@@ -18,25 +18,29 @@
 //! Guarantees:
 //! - The bundle is locked for one call at a time, and never across an await. A caller also
 //!   transmits on all stripes that take bytes, and wakes the tasks of its events, after the lock.
-//! - Nothing is queued outside the bundle but one transmission (16 KiB) per stripe.
+//! - Nothing is queued outside the bundle but one transmission (16 KiB) per stripe, and 16 KiB of a
+//!   flow that is read compressed.
 //! - A flow that is dropped before both of its directions have ended is reset. A read returns
 //!   [`FlowRead::End`] only if the peer has ended its direction, after all of its bytes.
 //! - A panic in the code of a byte stream loses that stripe. After any other panic, or if the driver
 //!   is dropped, the bundle has ended and its flows are reset.
 
+mod codec;
 mod driver;
 mod flow;
 mod handle;
 mod shared;
 mod status;
 mod stripe;
+mod transfer;
 
 pub use self::driver::{Driver, daemon, relay};
-pub use self::flow::{Flow, FlowClosed, FlowRead, IncomingFlow};
+pub use self::flow::{Flow, IncomingFlow};
 pub use self::handle::{BundleHandle, OpenFlowError};
 pub use self::shared::BundleEnd;
 pub use self::status::{BundleStatus, StripeStatus};
 pub use self::stripe::{StripeHandle, StripeOutcome};
+pub use self::transfer::{FlowClosed, FlowRead};
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
+use super::codec::{Frames, Inbound, Outbound};
 use crate::bundle::event::{End, Event, StripeEnd};
 use crate::bundle::ids::{FlowId, StripeId};
 use crate::bundle::limits::MAX_KNOWN_FLOWS;
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     pub(super) deadline_changed: Notify,
     /// Why the bundle has ended.
     pub(super) ended: watch::Sender<Option<BundleEnd>>,
+    /// The compressed frames that may be open.
+    pub(super) frames: Frames,
     /// The number of stripes, and how many are wanted.
     pub(super) demand: watch::Sender<Demand>,
 }
@@ -90,8 +93,12 @@ pub(super) struct FlowSlot {
     pub(super) writer: Option<Waker>,
     /// Waits until the flow is open, or closed.
     pub(super) watcher: Option<Waker>,
+    /// Bytes that its user has written and read.
     pub(super) sent: u64,
     pub(super) received: u64,
+    /// Its encoder and decoder, while they are not in use.
+    pub(super) outbound: Option<Box<Outbound>>,
+    pub(super) inbound: Option<Box<Inbound>>,
 }
 
 /// State of a flow, as its user sees it.
@@ -104,6 +111,16 @@ pub(super) enum FlowState {
     /// The relay could not connect it.
     Failed(FailureClass, Printable),
     Reset,
+}
+
+impl FlowSlot {
+    /// Returns true if nothing can be read or written.
+    pub(super) fn is_closed(&self) -> bool {
+        match self.state {
+            FlowState::Opening | FlowState::Open => false,
+            FlowState::Failed(..) | FlowState::Reset => true,
+        }
+    }
 }
 
 impl Shared {
@@ -127,6 +144,7 @@ impl Shared {
             inner: Mutex::new(inner),
             deadline_changed: Notify::new(),
             ended: watch::Sender::new(None),
+            frames: Frames::new(),
             demand: watch::Sender::new(demand),
         }
     }

@@ -285,6 +285,7 @@ fn session_rows(forward: &Forward) -> Rows {
         return vec![
             ("relay", json!(relay.port)),
             ("stripes", json!(relay.stripes)),
+            ("compress", json!(relay.compress.as_str())),
         ];
     }
     let mut rows = vec![("sessions", json!(forward.sessions.as_str()))];

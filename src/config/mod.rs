@@ -33,9 +33,9 @@ use crate::config::check::MAX_LENGTH;
 pub use crate::config::check::{argument, cluster, duration, format_size, parameter, parse, tag};
 pub use crate::config::diagnostic::{Diagnostics, ValueError};
 pub use crate::config::model::{
-    Account, Admin, Allow, AllowRule, Aws, ClientProtocol, ClientVersion, Config, EcsTarget,
-    EcsTasks, Explain, Forward, HostAddresses, Http, Limits, Listen, Log, LogFormat, LogLevel,
-    Parameters, Proxy, Relay, Remote, SessionMode, Shutdown, Target, Targets, Upload,
+    Account, Admin, Allow, AllowRule, Aws, ClientProtocol, ClientVersion, Compress, Config,
+    EcsTarget, EcsTasks, Explain, Forward, HostAddresses, Http, Limits, Listen, Log, LogFormat,
+    LogLevel, Parameters, Proxy, Relay, Remote, SessionMode, Shutdown, Target, Targets, Upload,
 };
 pub use crate::config::suggest::closest_match;
 use crate::files::{self, Pipes};

@@ -239,9 +239,9 @@ impl<'a> Supplier<'a> {
             StripeOutcome::Closed(StripeEnd::Handshake(_) | StripeEnd::NoWelcome) => Printable::of(
                 format_args!("port {port} on the target does not belong to a relay: {outcome}"),
             ),
-            StripeOutcome::Closed(StripeEnd::Version(_) | StripeEnd::Refused(..)) => {
-                Printable::of(format_args!("port {port} on the target: {outcome}"))
-            }
+            StripeOutcome::Closed(
+                StripeEnd::Version(_) | StripeEnd::Features(_) | StripeEnd::Refused(..),
+            ) => Printable::of(format_args!("port {port} on the target: {outcome}")),
             StripeOutcome::Lost(why) if !has_received => Printable::of(format_args!(
                 "no relay answers on port {port} of the target: {why}"
             )),

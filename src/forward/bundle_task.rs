@@ -25,6 +25,7 @@ use super::error::ConnectFailure;
 use super::pool_handle::PoolHandle;
 use crate::bundle::Options;
 use crate::bundle::event::End;
+use crate::bundle::features;
 use crate::bundle::ids::BundleId;
 use crate::bundle_driver::{self, BundleEnd, BundleHandle};
 use crate::clock;
@@ -127,6 +128,11 @@ impl BundleTask {
                 .settings
                 .resume_timeout
                 .max(self.0.settings.connect_timeout),
+            features: match self.0.relay.compress {
+                config::Compress::Auto => features::ZSTD,
+                config::Compress::On => features::ZSTD | features::ALWAYS,
+                config::Compress::Off => 0,
+            },
             ..Options::DEFAULT
         };
         let (handle, driver) = bundle_driver::daemon(BundleId::new(id), options);

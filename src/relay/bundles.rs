@@ -14,6 +14,7 @@ use super::dial::Dialler;
 use super::log_limit::{Line, LogLimit};
 use super::metrics::{BundleReport, Metrics, RelayReport};
 use crate::bundle::Options;
+use crate::bundle::features;
 use crate::bundle::handshake::{Hello, RefusalClass};
 use crate::bundle::ids::BundleId;
 use crate::bundle_driver::{self, BundleHandle, Driver, StripeHandle};
@@ -77,6 +78,7 @@ impl Bundles {
         let bundles = Arc::new(Self {
             options: Options {
                 keep: options.keep,
+                features: features::ALL,
                 ..Options::DEFAULT
             },
             max: options.max_bundles,

@@ -5,6 +5,7 @@
 //!   ECHO     the byte is returned
 //!   UP       this number of bytes follow; one byte is returned after the last one
 //!   DOWN     this number of bytes is returned
+//!   TEXT     text is returned that zstd shrinks four times, until the client ends
 //!   PACED    bytes are returned at the speed of an agent, until the client ends
 //! ```
 //!
@@ -56,6 +57,12 @@ async fn serve_command(mut tcp: TcpStream) -> io::Result<()> {
             DOWN => {
                 let len = tcp.read_u64().await?;
                 send_bytes(&mut tcp, &buffer, len).await?;
+            }
+            TEXT => {
+                let text = text(TEXT_LEN);
+                loop {
+                    tcp.write_all(&text).await?;
+                }
             }
             PACED => return send_paced(tcp, buffer).await,
             operation => tcp.write_u8(operation).await?,
@@ -111,6 +118,12 @@ impl Probe {
     /// The number of bytes of an endless download that arrive until `end`.
     pub(crate) async fn down_until(&mut self, end: Instant) -> u64 {
         self.request(DOWN, u64::MAX).await;
+        self.receive_until(end).await
+    }
+
+    /// The same, of text that can be compressed.
+    pub(crate) async fn text_until(&mut self, end: Instant) -> u64 {
+        self.tcp.write_u8(TEXT).await.unwrap();
         self.receive_until(end).await
     }
 
@@ -174,10 +187,40 @@ async fn discard(tcp: &mut TcpStream, buffer: &mut [u8], mut len: u64) -> io::Re
     Ok(())
 }
 
+/// Text like that of a dump: words and numbers at random.
+fn text(len: usize) -> Vec<u8> {
+    let words = [
+        "INSERT",
+        "INTO",
+        "orders",
+        "VALUES",
+        "customer",
+        "shipped",
+        "2026-11-28",
+        "pending",
+        "NULL",
+        "amount",
+        "Berlin",
+    ];
+    let (mut random, mut text) = (fastrand::Rng::with_seed(1), Vec::with_capacity(len));
+    while text.len() < len {
+        text.extend_from_slice(words[random.usize(..words.len())].as_bytes());
+        text.push(b' ');
+        if random.u8(..4) == 0 {
+            text.extend_from_slice(format!("{},", random.u32(..1_000_000)).as_bytes());
+        }
+    }
+    text
+}
+
 const ECHO: u8 = b'e';
 const UP: u8 = b'u';
 const DOWN: u8 = b'd';
 const PACED: u8 = b'p';
+const TEXT: u8 = b't';
+
+/// More than any window of a compressor.
+const TEXT_LEN: usize = 4 << 20;
 
 /// Bytes that an agent puts into a message.
 pub(crate) const AGENT_PAYLOAD: usize = 1024;

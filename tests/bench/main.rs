@@ -41,6 +41,8 @@ mod processes;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod relay;
+#[cfg(test)]
 mod session_setup;
 #[cfg(test)]
 mod shared;
@@ -94,6 +96,9 @@ fn run(requested: impl Fn(&str) -> bool) {
     }
     if requested("session_setup") {
         runtime.block_on(session_setup::run());
+    }
+    if requested("relay") {
+        runtime.block_on(relay::run());
     }
     if requested("shared") {
         runtime.block_on(shared::run());

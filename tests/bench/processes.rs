@@ -66,9 +66,7 @@ impl Daemon {
 
     /// Resident memory in KiB.
     pub(crate) fn resident(&self) -> u64 {
-        let status = self.proc("status");
-        let (_, rest) = status.split_once("VmRSS:").unwrap();
-        rest.split_whitespace().next().unwrap().parse().unwrap()
+        self.child.resident()
     }
 
     /// Of all its threads that run, in user and system mode.
@@ -79,10 +77,6 @@ impl Daemon {
     /// What it has used so far.
     pub(crate) fn usage(&self) -> Usage {
         self.child.usage()
-    }
-
-    fn proc(&self, file: &str) -> String {
-        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.0.id())).unwrap()
     }
 }
 
@@ -112,6 +106,46 @@ impl Simulator {
             endpoint: described["endpoint"].as_str().unwrap().to_owned(),
             _child: Guard(child),
         }
+    }
+}
+
+/// A relay (`ssm-proxyd relay`) as a process.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    child: Guard,
+    pub(crate) port: u16,
+}
+
+impl Relay {
+    /// Starts one that connects to every port of this machine.
+    pub(crate) fn start() -> Self {
+        let mut command = Command::new(BINARY);
+        command.args(["relay", "--listen", "127.0.0.1:0", "--allow", "127.0.0.1:*"]);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = Guard(command.spawn().unwrap());
+        let mut lines = BufReader::new(child.0.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("address=") {
+            line.clear();
+            assert!(lines.read_line(&mut line).unwrap() > 0, "the relay ended");
+        }
+        let address = line.split("address=").nth(1).unwrap();
+        let address: SocketAddr = address.split_whitespace().next().unwrap().parse().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        Self {
+            child,
+            port: address.port(),
+        }
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        self.child.resident()
+    }
+
+    /// What it has used so far.
+    pub(crate) fn usage(&self) -> Usage {
+        self.child.usage()
     }
 }
 
@@ -162,6 +196,13 @@ pub(crate) struct Usage {
 struct Guard(Child);
 
 impl Guard {
+    fn resident(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.0.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let (_, rest) = status.split_once("VmRSS:").unwrap();
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     fn usage(&self) -> Usage {
         let threads = format!("/proc/{}/task", self.0.id());
         let (mut nanoseconds, mut wakeups) = (0, 0);

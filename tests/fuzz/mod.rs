@@ -1,6 +1,6 @@
 //! Decoders and cores with hostile input.
 //!
-//! Each target is a function of `targets.rs`, `proxy.rs`, `bundle.rs`, `tunnel.rs` or `agent.rs` and a folder
+//! Each target is a function of `targets.rs`, `proxy.rs`, `bundle.rs`, `compression.rs`, `tunnel.rs` or `agent.rs` and a folder
 //! of `corpus`. A run replays the corpus, then some thousand mutations of it, the same ones each
 //! time. To search further:
 //!
@@ -14,6 +14,7 @@
 mod agent;
 mod bundle;
 mod byte_source;
+mod compression;
 mod mutate;
 mod proxy;
 mod targets;
@@ -107,6 +108,11 @@ fn records_of_a_bundle_are_found_in_any_fragmentation() {
 #[test]
 fn decoding_handshakes_of_stripes_never_panics() {
     fuzz("bundle_handshake", bundle::handshake);
+}
+
+#[test]
+fn segments_of_a_compressed_flow_are_decoded_in_any_fragmentation() {
+    fuzz("compression", compression::decoder);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod agent;
 mod command;
+mod compressed;
 mod daemon;
 mod endings;
 mod failures;

@@ -4,6 +4,7 @@ mod apps;
 mod confirmation;
 mod ends;
 mod faults;
+mod features;
 mod hostile;
 mod invariants;
 mod latency;

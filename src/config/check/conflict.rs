@@ -143,10 +143,12 @@ fn check_sessions(section: &SectionKeys<'_>, findings: &mut Findings) {
 /// kind, which are shared by all connections.
 fn check_relay(section: &SectionKeys<'_>, findings: &mut Findings) {
     let Some(relay) = section.span_or_inherited("relay") else {
-        if let Some(span) = section.span("stripes") {
-            let what = "`stripes` has no effect without `relay`";
-            let hint = "add the port of `ssm-proxyd relay` on the target: `relay = 7400`";
-            findings.add(section.finding(span, what, hint));
+        for key in ["stripes", "compress"] {
+            if let Some(span) = section.span(key) {
+                let what = format!("`{key}` has no effect without `relay`");
+                let hint = "add the port of `ssm-proxyd relay` on the target: `relay = 7400`";
+                findings.add(section.finding(span, what, hint));
+            }
         }
         return;
     };

@@ -51,6 +51,7 @@ fn relay(section: &SectionKeys<'_>) -> Option<Relay> {
     Some(Relay {
         port: section.number("relay")?,
         stripes: section.number("stripes")?,
+        compress: section.get::<String>("compress")?.parse().ok()?,
     })
 }
 

@@ -64,6 +64,7 @@ fn every_word_of_a_choice_is_in_the_model() {
             let line = format!("{} = \"{word}\"\n", setting.key);
             let config = match setting.key {
                 "sessions" | "explain" => good(&format!("{MINIMAL}{line}")),
+                "compress" => good(&format!("{MINIMAL}relay = 7400\n{line}")),
                 _ => good(&format!("[log]\n{line}{MINIMAL}")),
             };
 
@@ -71,6 +72,7 @@ fn every_word_of_a_choice_is_in_the_model() {
                 "format" => config.log.format.as_str(),
                 "level" => config.log.level.as_str(),
                 "explain" => config.forwards[0].explain.as_str(),
+                "compress" => config.forwards[0].relay.unwrap().compress.as_str(),
                 _ => config.forwards[0].sessions.as_str(),
             };
             assert_eq!(found, *word);
@@ -93,7 +95,7 @@ fn every_example_is_valid() {
             let others = match setting.key {
                 "mode" => others.replace("listen = 5432", "listen = \"unix:/run/db.sock\""),
                 "max_streams" | "max_session_age" => format!("{others}\nsessions = \"shared\""),
-                "stripes" => format!("{others}\nrelay = 7400"),
+                "stripes" | "compress" => format!("{others}\nrelay = 7400"),
                 "parameters" => others.replace("remote = \"", "document = \"Ours:"),
                 _ => others,
             };

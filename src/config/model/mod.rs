@@ -6,6 +6,7 @@
 
 mod allow;
 mod aws;
+mod compress;
 mod explain;
 mod host_addresses;
 mod listen;
@@ -20,6 +21,7 @@ pub(super) use self::allow::{ALL_PORTS, ANY, AddressBlock, HostPattern, bits};
 pub use self::allow::{Allow, AllowRule};
 pub(super) use self::aws::NO_PROXY;
 pub use self::aws::{Account, Aws, ClientVersion, Proxy};
+pub use self::compress::Compress;
 pub use self::explain::{ClientProtocol, Explain};
 pub use self::host_addresses::HostAddresses;
 pub use self::listen::Listen;
@@ -241,6 +243,8 @@ pub struct Relay {
     pub port: u16,
     /// Maximum number of sessions to it: 1 to 32.
     pub stripes: usize,
+    /// Whether connections through it are compressed.
+    pub compress: Compress,
 }
 
 impl Forward {

@@ -8,7 +8,7 @@ use crate::config::check::identifiers::{
     check_role, check_socket,
 };
 use crate::config::check::version::check_client_version;
-use crate::config::model::{Explain, PER_CONNECTION, SHARED};
+use crate::config::model::{Compress, Explain, PER_CONNECTION, SHARED};
 use crate::config::settings::{Cardinality, Default, Kind, Section, Setting};
 
 /// All tables of a file.
@@ -204,6 +204,8 @@ const FORWARD_SETTINGS: &[Setting] = &[
         .doc("Port of `ssm-proxyd relay` on the target: connections go through it, over several sessions at once; absent: each session leads to the destination"),
     number("stripes", 1, 32, 8)
         .doc("Maximum number of sessions to the relay; started one by one while there is more to carry (relay)"),
+    choice("compress", Compress::WORDS, "auto")
+        .doc("Compression between this program and the relay; auto: as long as it shortens what is sent; on: always; off: never (relay)"),
     choice("sessions", &[PER_CONNECTION, SHARED], PER_CONNECTION)
         .doc("One session per connection, or one session shared by several connections"),
     number("warm", 0, 64, 0).doc("Number of warm sessions (per_connection)"),

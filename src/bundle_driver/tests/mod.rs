@@ -1,5 +1,7 @@
 //! Both ends over streams in memory, in paused time.
 
+mod compressed;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -20,14 +22,25 @@ struct Ends {
     daemon: BundleHandle,
     relay: BundleHandle,
     drivers: JoinSet<BundleEnd>,
+    /// Features that the daemon offers.
+    offered: u32,
 }
 
 const ID: BundleId = BundleId::new([1; 16]);
 
 impl Ends {
     fn new(options: &Options) -> Self {
-        let (daemon, first) = daemon(ID, options.clone());
-        let (relay, second) = relay(options.clone());
+        Self::with_features(options, options.features, options.features)
+    }
+
+    /// Two ends that know different features.
+    fn with_features(options: &Options, ours: u32, theirs: u32) -> Self {
+        let options = |features| Options {
+            features,
+            ..options.clone()
+        };
+        let (daemon, first) = daemon(ID, options(ours));
+        let (relay, second) = relay(options(theirs));
         let mut drivers = JoinSet::new();
         drivers.spawn(first.run());
         drivers.spawn(second.run());
@@ -35,6 +48,7 @@ impl Ends {
             daemon,
             relay,
             drivers,
+            offered: ours,
         }
     }
 
@@ -44,7 +58,7 @@ impl Ends {
         let daemon = self.daemon.connect_stripe(ours).unwrap();
         let hello = Hello {
             version: VERSION,
-            features: 0,
+            features: self.offered,
             bundle: ID,
             stripe: 0,
             complete: 0,
