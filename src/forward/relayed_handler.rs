@@ -5,6 +5,8 @@
 //!   └────── connect_timeout ─────┘
 //! ```
 
+use std::pin::pin;
+
 use tokio::sync::{SemaphorePermit, watch};
 use tokio::time::timeout_at;
 use tracing::info;
@@ -156,16 +158,24 @@ impl Handler {
     ) -> FlowEnd {
         let open = self.metrics.open.count();
         let active = tracked.active();
-        let ended = tokio::select! {
-            end = transfer(&connection, &flow, self.timeouts, active) => FlowEnd::Transferred(end),
-            // The client of an upload that is cut has closed before.
-            () = stopped(&mut stop, &active.counters) => match active.is_flushing() {
-                true if flow.flow.is_confirmed() => FlowEnd::Transferred(TransferEnd::ClientClosed),
-                true => FlowEnd::Transferred(TransferEnd::UploadIncomplete),
-                false => FlowEnd::Stopped,
-            },
-            () = active.close_requested() => FlowEnd::ClosedByOperator,
-            never = self.log_on_dump(|| log_open(active)) => match never {},
+        let ended = {
+            let mut transferring = pin!(transfer(&connection, &flow, self.timeouts, active));
+            tokio::select! {
+                end = &mut transferring => FlowEnd::Transferred(end),
+                () = stopped(&mut stop, &active.counters) => match connection.is_closed().await {
+                    // Its end is in the socket, perhaps behind the last bytes of its upload.
+                    true => FlowEnd::Transferred(tokio::select! {
+                        end = transferring => end,
+                        () = stop.grace_over() => match flow.flow.is_confirmed() {
+                            true => TransferEnd::ClientClosed,
+                            false => TransferEnd::UploadIncomplete,
+                        },
+                    }),
+                    false => FlowEnd::Stopped,
+                },
+                () = active.close_requested() => FlowEnd::ClosedByOperator,
+                never = self.log_on_dump(|| log_open(active)) => match never {},
+            }
         };
         let lost = flow.bundle_end();
         let ended = match (ended, lost) {
