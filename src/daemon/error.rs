@@ -85,7 +85,7 @@ impl StartError {
     pub fn hint(&self) -> Cow<'static, str> {
         match self {
             Self::Roots(_) => Cow::Borrowed(
-                "check `ca_bundle` in [aws], AWS_CA_BUNDLE, and `ca_bundle` of the profile",
+                "check AWS_CA_BUNDLE, `ca_bundle` of the profile, and `ca_bundle` in [aws]",
             ),
             Self::Proxy(_) => Cow::Borrowed(
                 "check `proxy` in [aws], HTTPS_PROXY and ALL_PROXY; NO_PROXY=* disables the proxy",
