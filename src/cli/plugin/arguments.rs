@@ -102,7 +102,8 @@ fn session(text: &str) -> Result<(SuppliedSession, Option<ArgumentError>), Argum
     let field = |name| string(RESPONSE, &response, name);
     let id = field("SessionId")?;
     let (stream_url, token) = (field("StreamUrl"), field("TokenValue"));
-    let fault = stream_url.as_ref().err().or(token.as_ref().err()).copied();
+    let fault = stream_url.as_ref().err().or_else(|| token.as_ref().err());
+    let fault = fault.copied();
     let session = SuppliedSession {
         id,
         target: String::new(),
