@@ -1,5 +1,9 @@
 //! Both ends over streams in memory, in paused time.
 
+mod apps;
+mod links;
+mod random;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
