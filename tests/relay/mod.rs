@@ -8,6 +8,8 @@ mod endings;
 mod failures;
 mod hostile;
 mod http;
+mod reload;
+mod resets;
 mod transfers;
 
 use std::net::SocketAddr;
