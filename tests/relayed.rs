@@ -239,3 +239,20 @@ async fn one_session_is_enough_if_no_other_can_be_started() {
     drop(client);
     assert_eq!(fixture.end().await.started, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_reconnect_in_a_loop_to_a_target_without_a_relay_start_few_sessions() {
+    const ATTEMPTS: u64 = 40;
+    let echo = destination(ServerKind::Echo).await;
+    let free = crate::support::free_address::free_address();
+    let settings = forward(free.port(), echo.address().port(), "");
+    let fixture = InProcess::with(unpaced(), &settings).await;
+
+    for _ in 0..ATTEMPTS {
+        request(fixture.address(), b"hello").await.unwrap_err();
+    }
+
+    // One at once, and one after 1, 2, 4, 8, 15, 15 … seconds.
+    let started = fixture.end().await.started;
+    assert!(started < ATTEMPTS / 4, "{started}");
+}

@@ -170,8 +170,14 @@ async fn a_relay_that_starts_later_serves_the_next_clients() {
 
     let _relay = Relay::listening(&address.to_string(), &["--allow", "127.0.0.0/8:*"]);
 
-    let client = connect(daemon.address());
-    assert_eq!(exchange(&client, b"hello"), b"hello");
+    // Connections are refused for a second after one that did not find a relay.
+    let served = || {
+        let mut client = connect(daemon.address());
+        let asked = client.write_all(b"hello").is_ok() && client.shutdown(Shutdown::Write).is_ok();
+        let mut answer = Vec::new();
+        asked && client.read_to_end(&mut answer).is_ok() && answer == b"hello"
+    };
+    crate::support::in_process::until("a connection is served", served).await;
     daemon.stop(&simulator);
 }
 
@@ -190,4 +196,100 @@ async fn a_stop_ends_all_sessions() {
 
     assert_reset(&client);
     assert_clean(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_follows_the_end_of_its_destination_is_recorded_as_such() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let relay = Relay::local();
+    let (address, server) = served(|mut stream| {
+        stream.write_all(b"answer").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        read_all(&stream)
+    });
+    let mut daemon = DaemonProcess::start(&simulator, &relayed(relay.address, address, ""));
+    let mut client = connect(daemon.address());
+
+    assert_eq!(read_all(&client), b"answer");
+    client.write_all(b"thanks").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+
+    assert_eq!(server.join().unwrap(), b"thanks");
+    let line = daemon.process.stderr.wait_for("reason=");
+    assert!(line.contains("reason=\"destination_closed\""), "{line}");
+    daemon.stop(&simulator);
+}
+
+/// A destination with small buffers, and its listener.
+fn slow_listener() -> (SocketAddr, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = socket2::SockRef::from(&listener);
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    (listener.local_addr().unwrap(), listener)
+}
+
+const SHORT: &str = "half_close_timeout = \"1s\"\nresume_timeout = \"5s\"";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_destination_gets_everything_from_a_client_that_has_closed() {
+    const LEN: usize = 7 << 20;
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let relay = Relay::local();
+    let (address, listener) = slow_listener();
+    let data = pattern(6, LEN);
+    let server = thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let (mut all, mut buffer) = (Vec::new(), vec![0; 128 * 1024]);
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => return Ok(all),
+                Ok(len) => all.extend_from_slice(&buffer[..len]),
+                Err(error) => return Err((error, all.len())),
+            }
+            // Much longer than `half_close_timeout` in all.
+            thread::sleep(std::time::Duration::from_millis(20));
+        }
+    });
+    let settings = relayed(relay.address, address, SHORT);
+    let mut daemon = DaemonProcess::start(&simulator, &settings);
+    let mut client = connect(daemon.address());
+
+    client.write_all(&data).unwrap();
+    drop(client);
+
+    let line = daemon.process.stderr.wait_for("reason=");
+    assert_whole(&server.join().unwrap().unwrap(), &data);
+    assert!(
+        line.contains("client_closed") || line.contains("destination_closed"),
+        "{line}"
+    );
+    daemon.stop(&simulator);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_not_taken_ends_with_a_reset_and_is_recorded_as_incomplete() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let relay = Relay::local();
+    let (address, listener) = slow_listener();
+    let settings = relayed(relay.address, address, SHORT);
+    let mut daemon = DaemonProcess::start(&simulator, &settings);
+    let mut client = connect(daemon.address());
+    let stream = listener.accept().unwrap().0;
+
+    // Until all buffers are full.
+    client.set_nonblocking(true).unwrap();
+    let mut refused = 0;
+    while refused < 100 {
+        match client.write(&[7; 65_536]) {
+            Ok(_) => refused = 0,
+            Err(_) => refused += 1,
+        }
+        thread::sleep(std::time::Duration::from_millis(5));
+    }
+    drop(client);
+
+    let line = daemon.process.stderr.wait_for("reason=");
+    assert!(line.contains("upload_incomplete"), "{line}");
+    assert_reset(&stream);
+    daemon.stop(&simulator);
 }

@@ -9,6 +9,8 @@ mod endings;
 mod failures;
 mod hostile;
 mod http;
+mod reload;
+mod resets;
 mod transfers;
 
 use std::net::SocketAddr;

@@ -1,6 +1,9 @@
 //! Both ends over streams in memory, in paused time.
 
+mod apps;
 mod compressed;
+mod links;
+mod random;
 
 use std::io;
 use std::pin::Pin;
