@@ -5,7 +5,7 @@ use clap::builder::RangedU64ValueParser;
 
 use super::exit::Exit;
 use super::terminal;
-use crate::config::{Forward, Relay, Remote};
+use crate::config::{Compress, Forward, Relay, Remote};
 
 /// Whether connections go through a relay on the target. Flags win over the file.
 #[derive(Args, Clone, Debug, Default)]
@@ -105,6 +105,7 @@ impl RelayFlagError {
 const DEFAULT: Relay = Relay {
     port: 7400,
     stripes: 8,
+    compress: Compress::Auto,
 };
 
 /// What the file permits at most.

@@ -16,6 +16,9 @@ use super::bundle_client::OpenFlow;
 use super::client::Connection;
 use super::connections::ActiveConnection;
 use super::delivery::sleep_or_pending;
+use super::flow_progress::{
+    connected_for, movement, poll_until, received, until_idle, until_quiet, upload_progress,
+};
 use super::relay::RelayTimeouts;
 use crate::bundle_driver::FlowRead;
 use crate::telemetry::Phase;
@@ -67,19 +70,6 @@ pub(super) async fn transfer(
     }
 }
 
-/// Returns when the relay has received everything.
-async fn received(flow: &OpenFlow) {
-    poll_until(|| flow.flow.is_received()).await;
-}
-
-async fn poll_until(condition: impl Fn() -> bool) {
-    let mut pause = FIRST_PAUSE;
-    while !condition() {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(MAX_PAUSE);
-    }
-}
-
 async fn exchange(
     connection: &Connection,
     flow: &OpenFlow,
@@ -102,7 +92,7 @@ async fn exchange(
             Download::Ended => tokio::select! {
                 up = uploading => up.into(),
                 () = flow.flow.aborted() => TransferEnd::Reset,
-                () = until_quiet(flow, idle, active) => {
+                () = until_quiet(flow, timeouts.half_close_idle, active) => {
                     // Bytes that the relay has not written yet must not be discarded.
                     flow.flow.finish();
                     TransferEnd::Ended
@@ -334,70 +324,8 @@ async fn download(connection: &Connection, flow: &OpenFlow, active: &ActiveConne
     }
 }
 
-/// Returns what changes while bytes move in either direction.
-fn movement(flow: &OpenFlow) -> impl PartialEq + use<> {
-    (flow.flow.traffic(), flow.flow.progress())
-}
-
-/// Returns what changes while the destination takes bytes.
-fn upload_progress(flow: &OpenFlow) -> impl PartialEq + use<> {
-    flow.flow.progress()
-}
-
-/// Returns when `progress` was unchanged for `idle` (accurate to 1/8 of it) while there was a stripe.
-async fn until_idle<T: PartialEq>(
-    flow: &OpenFlow,
-    progress: impl Fn(&OpenFlow) -> T,
-    idle: Duration,
-) {
-    let mut before = progress(flow);
-    let mut quiet_checks = 0;
-    while quiet_checks < CHECKS_PER_TIMEOUT {
-        tokio::time::sleep(idle / CHECKS_PER_TIMEOUT).await;
-        let now = progress(flow);
-        let is_quiet = now == before && flow.is_connected();
-        quiet_checks = if is_quiet { quiet_checks + 1 } else { 0 };
-        before = now;
-    }
-}
-
-/// Returns when nothing has come from stdin for [`STDIN_QUIET`], or the flow has taken nothing for
-/// `idle`.
-async fn until_quiet(flow: &OpenFlow, idle: Duration, active: &ActiveConnection) {
-    let nothing_left = async {
-        until_idle(flow, STDIN_QUIET).await;
-        while active.counters.read() != active.counters.sent() {
-            until_idle(flow, STDIN_QUIET).await;
-        }
-    };
-    tokio::select! {
-        () = nothing_left => {}
-        () = until_idle(flow, idle) => {}
-    }
-}
-
-/// Returns when there were stripes for a time (accurate to 1/8 of it).
-async fn connected_for(flow: &OpenFlow, time: Duration) {
-    let mut checks = 0;
-    while checks < CHECKS_PER_TIMEOUT {
-        tokio::time::sleep(time / CHECKS_PER_TIMEOUT).await;
-        checks += u32::from(flow.is_connected());
-    }
-}
-
 /// Maximum bytes per write to a client.
 const WRITE_BUFFER: usize = 64 * 1024;
-
-/// Pause between checks whether everything was received, initial and maximum.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const MAX_PAUSE: Duration = Duration::from_millis(200);
-
-/// Checks for traffic per timeout.
-const CHECKS_PER_TIMEOUT: u32 = 8;
-
-/// After the destination has ended its direction, stdin is passed on until nothing moves for this
-/// time.
-const STDIN_QUIET: Duration = Duration::from_millis(500);
 
 /// How long a flow must be blocked before its client is polled for a close.
 const CLOSE_POLL_DELAY: Duration = Duration::from_secs(1);

@@ -22,6 +22,7 @@ use crate::config;
 use crate::error_class::ErrorClass;
 use crate::panics::caught;
 use crate::printable::Printable;
+use crate::telemetry::ForwardMetrics;
 
 /// What the bundles of a forward need.
 #[derive(Debug)]

@@ -29,6 +29,7 @@ mod explain;
 mod explainer;
 mod first_bytes;
 mod first_tunnel;
+mod flow_progress;
 mod handler;
 mod handshake_slots;
 mod listener;
