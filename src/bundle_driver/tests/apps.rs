@@ -112,7 +112,7 @@ pub(super) async fn use_flow(flow: Flow, side: u64, plan: Plan) -> Seen {
         has_finished,
         has_read_end,
         has_reset,
-        is_reset: !has_reset && !(has_finished && has_read_end),
+        is_reset: !(has_reset || has_finished && has_read_end),
     }
 }
 

@@ -1,14 +1,15 @@
 //! Byte streams between the two ends, with an agent between that delays, stalls, loses and cuts them.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::bundle::handshake::{Handshake, HandshakeDecoder};
 use crate::bundle_driver::BundleHandle;
+use crate::clock;
 use crate::virtual_net::{self, Address, Listener, Stream};
 
 /// When the network fails.
@@ -72,7 +73,7 @@ pub(super) async fn run_agent(
             }
         };
         let (from, until) = conditions.offline;
-        if (from..until).contains(&Instant::now()) {
+        if (from..until).contains(&clock::now()) {
             continue;
         }
         let far = virtual_net::connect(&relay).await.unwrap();
@@ -82,10 +83,10 @@ pub(super) async fn run_agent(
 
 /// Carries bytes both ways until the stream is cut, or either end has ended both directions.
 async fn carry(near: Stream, far: Stream, conditions: Conditions, mut random: fastrand::Rng) {
-    let is_good = random.u32(0..4) == 0 || Instant::now() >= conditions.good_from;
+    let is_good = random.u32(0..4) == 0 || clock::now() >= conditions.good_from;
     let lives = Duration::from_millis(random.u64(0..20_000) >> random.u32(0..8));
     let (from, _) = conditions.offline;
-    let begun = Instant::now();
+    let begun = clock::now();
     let end = match is_good {
         true => begun + Duration::from_secs(24 * 3600),
         false => begun + lives,
@@ -95,7 +96,7 @@ async fn carry(near: Stream, far: Stream, conditions: Conditions, mut random: fa
     let down = pump(&far, &near, conditions, random.fork());
     tokio::select! {
         // Cut: each end may see an end or a reset, after any byte.
-        () = sleep_until(end) => {
+        () = sleep_until(end.into()) => {
             near.reset_on_drop(random.bool());
             far.reset_on_drop(random.bool());
             if random.u32(0..4) == 0 {
@@ -122,7 +123,7 @@ async fn pump(
             to.finish();
             return Ok(());
         }
-        if Instant::now() < conditions.good_from && random.u32(0..200) == 0 {
+        if clock::now() < conditions.good_from && random.u32(0..200) == 0 {
             sleep(Duration::from_millis(1 << random.u32(4..15))).await;
         }
         sleep(pace).await;

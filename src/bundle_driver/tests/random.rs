@@ -10,13 +10,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::apps::{Plan, Seen, use_flow};
 use super::links::{self, Conditions};
 use super::*;
 use crate::bundle::event::End;
 use crate::bundle::record::FailureClass;
+use crate::clock;
 use crate::virtual_net::{self, PollLimit};
 
 #[test]
@@ -87,7 +88,7 @@ async fn run(seed: u64) -> Vec<&'static str> {
 }
 
 fn conditions(random: &mut fastrand::Rng) -> Conditions {
-    let now = Instant::now();
+    let now = clock::now();
     let from = now + Duration::from_millis(random.u64(0..10_000));
     let seconds = random.choice([0, 0, 2, 30, 200]);
     Conditions {
