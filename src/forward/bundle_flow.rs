@@ -147,7 +147,25 @@ async fn half_closed(
         () = until_idle(flow, idle) => return TransferEnd::HalfCloseTimeout,
     }
     active.set_phase(Phase::Flushing);
-    leave(flow, idle).await
+    match matches!(connection, Connection::Stdio(_)) {
+        true => reader_left(flow).await,
+        false => leave(flow, idle).await,
+    }
+}
+
+/// stdout has no reader: what was read from stdin must still arrive. The flow was finished.
+async fn reader_left(flow: &OpenFlow) -> TransferEnd {
+    let arrived = async {
+        received(flow).await;
+        // The reset that follows would discard what the relay has not written yet.
+        tokio::time::sleep(LAST_WRITE).await;
+    };
+    tokio::select! {
+        biased;
+        () = arrived => TransferEnd::ClientClosed,
+        () = flow.flow.aborted() => TransferEnd::Reset,
+        () = connected_for(flow, FINAL_UPLOAD) => TransferEnd::UploadIncomplete,
+    }
 }
 
 /// The client has closed, and its upload has ended.
@@ -221,6 +239,17 @@ async fn upload(
                 return Upload::Ended;
             }
             Ok(bytes) => bytes,
+            // Only of stdin and stdout; a socket is reset.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                flow.flow.finish();
+                return match reader_left(flow).await {
+                    TransferEnd::UploadIncomplete => Upload::NotTaken,
+                    TransferEnd::Reset => Upload::Reset,
+                    TransferEnd::Ended
+                    | TransferEnd::ClientClosed
+                    | TransferEnd::HalfCloseTimeout => Upload::ClientReset,
+                };
+            }
             Err(_) => return Upload::ClientReset,
         };
         counters.add_read(bytes.len());
@@ -341,6 +370,12 @@ const CHECKS_PER_TIMEOUT: u32 = 8;
 /// After the destination has ended its direction, stdin is passed on until nothing moves for this
 /// time.
 const STDIN_QUIET: Duration = Duration::from_millis(500);
+
+/// Time for the relay to receive what was read from stdin after stdout has lost its reader.
+const FINAL_UPLOAD: Duration = Duration::from_secs(5);
+
+/// Time for the relay to write the last of it.
+const LAST_WRITE: Duration = Duration::from_millis(250);
 
 /// How long a flow must be blocked before its client is polled for a close.
 const CLOSE_POLL_DELAY: Duration = Duration::from_secs(1);
