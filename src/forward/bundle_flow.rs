@@ -150,7 +150,22 @@ async fn half_closed(
             };
         }
     }
-    leave(flow, timeouts, active).await
+    active.set_phase(Phase::Flushing);
+    match matches!(connection, Connection::Stdio(_)) {
+        true => reader_left(flow, timeouts).await,
+        false => leave(flow, timeouts, active).await,
+    }
+}
+
+/// stdout has no reader: what was read from stdin must still arrive. The flow was finished.
+async fn reader_left(flow: &OpenFlow, timeouts: RelayTimeouts) -> TransferEnd {
+    let late = timeouts.flush_total.unwrap_or(timeouts.flush_idle);
+    tokio::select! {
+        biased;
+        () = poll_until(|| flow.flow.is_confirmed()) => TransferEnd::ClientClosed,
+        () = flow.flow.aborted() => TransferEnd::Reset,
+        () = connected_for(flow, late) => TransferEnd::UploadIncomplete,
+    }
 }
 
 /// The client has closed, and its upload has ended.
@@ -246,6 +261,17 @@ async fn upload(
                 return Upload::Ended;
             }
             Ok(bytes) => bytes,
+            // Only of stdin and stdout; a socket is reset.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                flow.flow.finish();
+                return match reader_left(flow, timeouts).await {
+                    TransferEnd::UploadIncomplete => Upload::NotTaken,
+                    TransferEnd::Reset => Upload::Reset,
+                    TransferEnd::Ended
+                    | TransferEnd::ClientClosed
+                    | TransferEnd::HalfCloseTimeout => Upload::ClientReset,
+                };
+            }
             Err(_) => return Upload::ClientReset,
         };
         counters.add_read(bytes.len());

@@ -105,6 +105,35 @@ async fn the_end_of_the_destination_is_the_end_while_stdin_is_open() {
     assert_clean(&simulator);
 }
 
+/// As ssh does when its command has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_leaves_is_the_end_once_the_upload_has_arrived() {
+    let simulator = Simulator::start(unpaced()).await.unwrap();
+    let relay = Relay::local();
+    for ends_stdin_first in [false, true] {
+        let (port, server) = served(|mut stream| {
+            stream.write_all(b"begin").unwrap();
+            let mut all = Vec::new();
+            // The end may be a reset, as the destination has not ended before.
+            drop(stream.read_to_end(&mut all));
+            all
+        });
+        let mut process = start(&simulator, &relay, port);
+        process.receive(5);
+        let data = pattern(6, 100_000);
+        process.send(&data);
+        if ends_stdin_first {
+            drop(process.stdin.take());
+        }
+        drop(process.stdout.take());
+
+        assert_eq!(process.end(), (0, String::new()));
+        let arrived = server.join().unwrap();
+        assert!(data.starts_with(&arrived), "{ends_stdin_first}");
+    }
+    assert_clean(&simulator);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_are_exact_while_sessions_are_lost() {
     let simulator = Simulator::start(unpaced()).await.unwrap();
