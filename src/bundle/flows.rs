@@ -92,6 +92,9 @@ impl Bundle {
         let Some(flow) = self.visible(id) else {
             return 0;
         };
+        if flow.outbound.end != OutboundEnd::Open {
+            return 0;
+        }
         let room = max.saturating_sub(flow.outbound.queue.len());
         if room >= max / 2 || flow.outbound.queue.is_empty() {
             return room;
