@@ -261,13 +261,18 @@ impl Flow {
 
 impl Drop for Flow {
     fn drop(&mut self) {
-        self.shared.with(|inner, _| {
+        let slot = self.shared.with(|inner, _| {
             let slot = inner.flows.remove(&self.id);
-            let is_over = slot.is_some_and(|slot| slot.is_finished && slot.is_end_read);
-            if !is_over {
+            let slot_of_ended = slot
+                .as_ref()
+                .filter(|slot| slot.is_finished && slot.is_end_read);
+            if slot_of_ended.is_none() {
                 inner.bundle.reset(self.id);
             }
+            slot
         });
+        // Compression may hold much memory, which is released outside the lock.
+        drop(slot);
     }
 }
 

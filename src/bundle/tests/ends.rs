@@ -7,8 +7,8 @@ use super::link::Quality;
 use super::world::World;
 use crate::bundle::event::{End, Event, StripeEnd};
 use crate::bundle::handshake::{Handshake, Hello, RefusalClass, VERSION, Welcome};
-use crate::bundle::ids::BundleId;
-use crate::bundle::record::FailureClass;
+use crate::bundle::ids::{BundleId, FlowId};
+use crate::bundle::record::{FailureClass, GoodbyeClass, Record, encode};
 use crate::bundle::{Bundle, Options};
 use crate::clock;
 
@@ -277,4 +277,31 @@ fn a_failed_dial_is_reported_with_its_text() {
     assert_eq!(world.failed, [id]);
     assert_eq!(world.ends[1].flow_count() + world.ends[0].flow_count(), 0);
     assert_eq!(FailureClass::of(99), FailureClass::Other);
+}
+
+/// The peer takes no more bytes then, so none may be counted as sent.
+#[test]
+fn a_flow_whose_bundle_the_peer_has_ended_has_no_room() {
+    let now = clock::now();
+    let mut daemon = Bundle::daemon(now, BundleId::new([1; 16]), Options::DEFAULT);
+    let stripe = daemon.connect_stripe(now).unwrap();
+    let welcome = Handshake::Welcome(Welcome {
+        version: VERSION,
+        features: 0,
+        complete: 0,
+    });
+    let flow = daemon.open(now, "db", 1).unwrap();
+    let mut sent = bytes::BytesMut::from(&welcome.encode()[..]);
+    encode(flow, 1, &Record::Opened(8192), &mut sent);
+    encode(flow, 2, &Record::Fin(0), &mut sent);
+    daemon.handle_bytes(now, stripe, &sent);
+    assert!(daemon.room(flow) > 0);
+
+    let mut goodbye = bytes::BytesMut::new();
+    let record = Record::Goodbye(GoodbyeClass::Bundle, "".into());
+    encode(FlowId::NONE, 0, &record, &mut goodbye);
+    daemon.handle_bytes(now, stripe, &goodbye);
+
+    assert!(!daemon.is_ended());
+    assert_eq!((daemon.room(flow), daemon.write(flow, b"x")), (0, 0));
 }
