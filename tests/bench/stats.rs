@@ -28,6 +28,20 @@ impl Samples {
         self.percentile(50)
     }
 
+    /// Bounds of the median of the distribution that the samples are from, with a confidence of 95 %,
+    /// whatever the distribution is: ranks from the normal approximation of the binomial
+    /// distribution.
+    pub(crate) fn median_interval(&self) -> (f64, f64) {
+        let len = self.0.len();
+        let distance = 0.98 * (len as f64).sqrt();
+        let at = |rank: f64| self.0[(rank.max(0.0) as usize).min(len - 1)];
+        let middle = len as f64 / 2.0;
+        (
+            at((middle - distance).floor()),
+            at((middle + distance).ceil()),
+        )
+    }
+
     /// `median (smallest – largest)`.
     pub(crate) fn spread(&self) -> String {
         let (min, max) = (self.percentile(0), self.percentile(100));
