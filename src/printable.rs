@@ -141,6 +141,10 @@ impl PrintableBuilder {
     }
 
     fn add(&mut self, text: &str) {
+        if text.len() <= self.left && is_printable_ascii(text) {
+            self.left -= text.len();
+            return self.text.push_str(text);
+        }
         for c in text.chars() {
             if self.left == 0 {
                 self.is_cut = true;
@@ -200,6 +204,11 @@ pub fn shell_word(text: &str) -> String {
         true => text.to_owned(),
         false => format!("'{}'", text.replace('\'', r"'\''")),
     }
+}
+
+/// Returns true if a text consists of printable characters of ASCII: one byte each.
+pub fn is_printable_ascii(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Returns true if a character displays as itself and does not affect its surroundings. Excludes

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::byte_counters::ByteCounters;
+use crate::clock;
 
 /// Shutdown phase. It only advances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,7 +76,9 @@ impl ShutdownWatch {
     /// which has already closed commonly needs. Waiting again does not add to that time.
     pub(super) async fn grace_over(&mut self) {
         self.aborting().await;
-        let since = *self.aborting_since.get_or_insert_with(Instant::now);
+        let since = *self
+            .aborting_since
+            .get_or_insert_with(|| clock::now().into());
         sleep_until(since + UPLOAD_GRACE).await;
     }
 

@@ -220,7 +220,7 @@ pub(super) const CRATES: &[(&str, Places)] = &[
             "network/connect_response",
         ]),
     ),
-    ("humantime", At(&["duration"])),
+    ("humantime", At(&["duration", "telemetry/log"])),
     ("hyper", At(&["daemon", "relay/http_server", "sim"])),
     (
         "hyper-util",

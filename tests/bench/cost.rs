@@ -97,13 +97,11 @@ async fn measured(
         });
     }
     let finished = downloads.join_all().await;
-    let after = usage();
+    let used = usage().since(&before);
     let bytes: u64 = finished.iter().map(|(_, received)| received).sum();
-    let used = after.processor_time.saturating_sub(before.processor_time);
-    let wakeups = after.wakeups.saturating_sub(before.wakeups);
     Cost {
-        cpu: used.as_secs_f64() * 1e3 / (bytes as f64 / f64::from(1 << 20)),
-        wakeups: wakeups as f64 / (bytes as f64 / AGENT_PAYLOAD as f64),
+        cpu: used.processor_time.as_secs_f64() * 1e3 / (bytes as f64 / f64::from(1 << 20)),
+        wakeups: used.wakeups as f64 / (bytes as f64 / AGENT_PAYLOAD as f64),
     }
 }
 

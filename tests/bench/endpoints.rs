@@ -14,6 +14,7 @@
 
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use ssm_proxyd::sim::agent::FAITHFUL_INTERVAL;
@@ -113,6 +114,16 @@ impl Probe {
         self.request(DOWN, len).await;
         discard(&mut self.tcp, &mut self.buffer, len).await.unwrap();
         begin.elapsed()
+    }
+
+    /// Counts the bytes of an endless download.
+    pub(crate) async fn down_counted(&mut self, received: &AtomicU64) {
+        self.request(DOWN, u64::MAX).await;
+        loop {
+            let len = self.tcp.read(&mut self.buffer).await.unwrap();
+            assert!(len > 0, "the download ended");
+            received.fetch_add(len as u64, Relaxed);
+        }
     }
 
     /// The number of bytes of an endless download that arrive until `end`.

@@ -37,9 +37,10 @@ async fn row(name: &str, simulate: &[&str]) {
     }
     tokio::time::sleep(SETTLE).await;
     let full = daemon.resident();
-    let (begin, used) = (Instant::now(), daemon.processor_time());
+    let (begin, before) = (Instant::now(), daemon.usage());
     tokio::time::sleep(SPAN).await;
-    let share = (daemon.processor_time() - used).as_secs_f64() / begin.elapsed().as_secs_f64();
+    let used = daemon.usage().since(&before);
+    let share = used.processor_time.as_secs_f64() / begin.elapsed().as_secs_f64();
     let beside = first_bytes(daemon.address).await;
     for connection in &mut connections {
         connection.echo().await;

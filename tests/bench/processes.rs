@@ -1,5 +1,7 @@
 //! Daemon and simulator as processes of their own, so that the numbers are those of the daemon.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -69,9 +71,17 @@ impl Daemon {
         self.child.resident()
     }
 
-    /// Of all its threads that run, in user and system mode.
-    pub(crate) fn processor_time(&self) -> Duration {
-        self.child.usage().processor_time
+    /// Resident memory in KiB without that of files, such as its code.
+    pub(crate) fn resident_anonymous(&self) -> u64 {
+        self.child.memory("RssAnon:")
+    }
+
+    /// Sets the level of its log, through `[admin] socket`.
+    pub(crate) fn set_log_level(&self, socket: &Path, level: &str) {
+        let mut command = Command::new(BINARY);
+        command.args(["log", level, "--socket"]).arg(socket);
+        let status = command.stdout(Stdio::null()).status().unwrap();
+        assert!(status.success());
     }
 
     /// What it has used so far.
@@ -182,13 +192,40 @@ pub(crate) async fn run_near_end(service: SocketAddr) {
     std::future::pending::<()>().await;
 }
 
-/// What a process has used, with all of its threads that run.
+/// What the threads of a process have used until now.
+#[derive(Clone, Debug)]
+pub(crate) struct Usage(BTreeMap<OsString, ThreadUsage>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct ThreadUsage {
+    nanoseconds: u64,
+    wakeups: u64,
+}
+
+/// What a process has used in a span of time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Usage {
+pub(crate) struct Used {
     /// In user and system mode.
     pub(crate) processor_time: Duration,
     /// How often a thread went to sleep, and was woken later.
     pub(crate) wakeups: u64,
+}
+
+impl Usage {
+    /// What was used since `earlier`, without threads that have ended since.
+    pub(crate) fn since(&self, earlier: &Self) -> Used {
+        let before = |thread| earlier.0.get(thread).copied().unwrap_or_default();
+        let sum = |of: fn(ThreadUsage) -> u64| {
+            let threads = self.0.iter();
+            threads
+                .map(|(thread, now)| of(*now) - of(before(thread)))
+                .sum()
+        };
+        Used {
+            processor_time: Duration::from_nanos(sum(|usage| usage.nanoseconds)),
+            wakeups: sum(|usage| usage.wakeups),
+        }
+    }
 }
 
 /// A process that is killed with the bench.
@@ -197,30 +234,33 @@ struct Guard(Child);
 
 impl Guard {
     fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, row: &str) -> u64 {
         let status = format!("/proc/{}/status", self.0.id());
         let status = std::fs::read_to_string(status).unwrap();
-        let (_, rest) = status.split_once("VmRSS:").unwrap();
+        let (_, rest) = status.split_once(row).unwrap();
         rest.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     fn usage(&self) -> Usage {
-        let threads = format!("/proc/{}/task", self.0.id());
-        let (mut nanoseconds, mut wakeups) = (0, 0);
-        for thread in std::fs::read_dir(threads).unwrap() {
-            let thread = thread.unwrap().path();
-            // A thread that has just ended is not counted.
-            let read = |file| std::fs::read_to_string(thread.join(file)).unwrap_or_default();
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
+        let usage = threads.map(|thread| {
+            let thread = thread.unwrap();
+            // A thread that has just ended has used nothing.
+            let read = |file| std::fs::read_to_string(thread.path().join(file)).unwrap_or_default();
             let time = read("schedstat").split(' ').next().and_then(number);
             let status = read("status");
-            let switches = status.lines();
-            let switches = switches.filter_map(|l| l.strip_prefix("voluntary_ctxt_switches:"));
-            nanoseconds += time.unwrap_or_default();
-            wakeups += switches.filter_map(number).sum::<u64>();
-        }
-        Usage {
-            processor_time: Duration::from_nanos(nanoseconds),
-            wakeups,
-        }
+            let mut switches = status.lines();
+            let switches = switches.find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"));
+            let usage = ThreadUsage {
+                nanoseconds: time.unwrap_or_default(),
+                wakeups: switches.and_then(number).unwrap_or_default(),
+            };
+            (thread.file_name(), usage)
+        });
+        Usage(usage.collect())
     }
 }
 

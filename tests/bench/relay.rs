@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::endpoints::{Destination, Probe};
-use crate::processes::{Daemon, Relay, Simulator};
+use crate::processes::{Daemon, Relay, Simulator, Usage};
 use crate::stats::{Samples, mib_per_second, title};
 
 pub(crate) async fn run() {
@@ -46,10 +46,10 @@ async fn text() {
     for compress in ["auto", "off"] {
         let fixture = Fixture::start(Some(STRIPES), compress).await;
         fixture.warm_up().await;
-        let before = fixture.processor_time();
+        let before = fixture.usage();
         let mut probe = fixture.probe().await;
         let received = probe.text_until(Instant::now() + SPAN).await;
-        let used = fixture.processor_time() - before;
+        let used = fixture.processor_time_since(&before);
         println!(
             "text, compress = {compress:4} {:8.2} MiB/s down; CPU ms per MiB {:.1}",
             mib_per_second(received, SPAN),
@@ -144,14 +144,14 @@ impl Fixture {
         for _ in 0..connections {
             probes.push(self.probe().await);
         }
-        let before = self.processor_time();
+        let before = self.usage();
         let end = Instant::now() + SPAN;
         let mut downloads = JoinSet::new();
         for mut probe in probes {
             downloads.spawn(async move { probe.down_until(end).await });
         }
         let received = downloads.join_all().await.iter().sum();
-        per_mib(self.processor_time() - before, received)
+        per_mib(self.processor_time_since(&before), received)
     }
 
     async fn print_round_trips(&self) {
@@ -171,9 +171,16 @@ impl Fixture {
         );
     }
 
-    fn processor_time(&self) -> Duration {
-        let relay = self.relay.as_ref().map(Relay::usage);
-        self.daemon.processor_time() + relay.map(|used| used.processor_time).unwrap_or_default()
+    /// Of daemon and relay.
+    fn usage(&self) -> (Usage, Option<Usage>) {
+        (self.daemon.usage(), self.relay.as_ref().map(Relay::usage))
+    }
+
+    fn processor_time_since(&self, (daemon, relay): &(Usage, Option<Usage>)) -> Duration {
+        let used = self.daemon.usage().since(daemon).processor_time;
+        let relays = self.relay.as_ref().zip(relay.as_ref());
+        let relays = relays.map(|(relay, before)| relay.usage().since(before).processor_time);
+        used + relays.unwrap_or_default()
     }
 
     /// Of daemon and relay, in KiB.

@@ -28,6 +28,18 @@ impl Samples {
         self.percentile(50)
     }
 
+    /// Bounds of the median of the distribution that the samples are from, with a confidence of 95 %,
+    /// whatever the distribution is: ranks from the normal approximation of the binomial
+    /// distribution.
+    pub(crate) fn median_interval(&self) -> (f64, f64) {
+        let len = self.0.len();
+        // 0.98 √len, rounded up.
+        let distance = (len * 9604 / 10_000).isqrt() + 1;
+        let low = (len / 2).saturating_sub(distance);
+        let high = (len.div_ceil(2) + distance).min(len - 1);
+        (self.0[low], self.0[high])
+    }
+
     /// `median (smallest – largest)`.
     pub(crate) fn spread(&self) -> String {
         let (min, max) = (self.percentile(0), self.percentile(100));

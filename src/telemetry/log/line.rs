@@ -1,18 +1,38 @@
-//! Final filter for log lines: the output has no raw control, format or invisible characters, is
-//! one line, and has a bounded length, whatever the input was.
+//! What the formats share, and the final filter for text: the output has no raw control, format or
+//! invisible characters, is one line, and has a bounded length, whatever the input was.
 //!
 //! Our own lines contain text from outside as `Printable`. Libraries log as well, and their `debug`
 //! lines quote what a server sent.
 
 use std::fmt::{self, Write};
+use std::time::{Duration, SystemTime};
 
-use crate::printable::is_printable;
+use crate::clock;
+use crate::printable::{is_printable, is_printable_ascii};
 
-/// Filters a text line. With `colour` the formatter's own colour sequences are kept: it escapes
-/// those in values.
-pub(super) fn text(line: &str, colour: bool) -> Vec<u8> {
-    let line = line.strip_suffix('\n').unwrap_or(line);
-    let mut value = Value::new(MAX_LINE);
+/// Returns a buffer for a line.
+pub(super) fn buffer() -> String {
+    String::with_capacity(CAPACITY)
+}
+
+/// Returns the wall clock time as it appears in a line.
+pub(super) fn timestamp() -> humantime::Rfc3339Timestamp {
+    let time = clock::wall().clamp(SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH + LAST_TIME);
+    humantime::format_rfc3339_micros(time)
+}
+
+/// Filters a text line, and ends it. With `colour` the formatter's own colour sequences are kept: it
+/// escapes those in values.
+pub(super) fn text(mut line: String, colour: bool) -> Vec<u8> {
+    if line.len() > MAX_LINE || !is_printable_ascii(&line) {
+        line = filtered(&line, colour);
+    }
+    line.push('\n');
+    line.into_bytes()
+}
+
+fn filtered(line: &str, colour: bool) -> String {
+    let mut value = PrintableValue::new(MAX_LINE);
     let mut rest = line;
     while let Some(at) = rest.find('\u{1b}').filter(|_| colour) {
         let (before, sequence) = rest.split_at(at);
@@ -29,8 +49,7 @@ pub(super) fn text(line: &str, colour: bool) -> Vec<u8> {
     if value.is_cut && colour {
         value.text.push_str("\u{1b}[0m");
     }
-    value.text.push('\n');
-    value.text.into_bytes()
+    value.text
 }
 
 /// Returns the length of the leading escape sequence if it only selects a colour or a style.
@@ -40,65 +59,15 @@ fn colour_len(text: &str) -> Option<usize> {
     parameters[end..].starts_with('m').then_some(2 + end + 1)
 }
 
-/// Filters a line of JSON. Each string is cut separately, so that the line stays valid JSON.
-pub(super) fn json(line: &str) -> Vec<u8> {
-    let mut out = String::with_capacity(line.len());
-    // `Some`: inside a string, with the number of characters that may still be kept.
-    let mut left: Option<usize> = None;
-    let mut chars = line.chars();
-    while let Some(c) = chars.next() {
-        if left.is_none() || c == '"' {
-            left = match left {
-                None if c == '"' => Some(MAX_VALUE),
-                None | Some(_) => None,
-            };
-            out.push(c);
-            continue;
-        }
-        let from = out.len();
-        if c == '\\' {
-            // `\n` or `\u001b`: kept or dropped as a whole.
-            let escaped = chars.next();
-            let digits = if escaped == Some('u') { 4 } else { 0 };
-            out.push(c);
-            out.extend(escaped.into_iter().chain(chars.by_ref().take(digits)));
-        } else if is_printable(c) {
-            out.push(c);
-        } else {
-            escape_json(&mut out, c);
-        }
-        match left {
-            Some(0) => {
-                out.truncate(from);
-                if !out.ends_with('…') {
-                    out.push('…');
-                }
-            }
-            Some(kept) => left = Some(kept - 1),
-            None => {}
-        }
-    }
-    if !out.ends_with('\n') {
-        out.push('\n');
-    }
-    out.into_bytes()
-}
-
-fn escape_json(out: &mut String, c: char) {
-    for unit in c.encode_utf16(&mut [0; 2]) {
-        write!(out, "\\u{unit:04x}").expect("writing to a String does not fail");
-    }
-}
-
-/// Builder of a printable field value, for text or the journal.
+/// Builder of a printable text: a line, or a value in the journal.
 #[derive(Debug)]
-pub(super) struct Value {
+pub(super) struct PrintableValue {
     text: String,
     left: usize,
     is_cut: bool,
 }
 
-impl Value {
+impl PrintableValue {
     /// Creates a value of at most `max` characters.
     pub(super) fn new(max: usize) -> Self {
         Self {
@@ -110,6 +79,10 @@ impl Value {
 
     /// Appends a text, and marks a cut with `…`.
     pub(super) fn add(&mut self, text: &str) {
+        if text.len() <= self.left && is_printable_ascii(text) {
+            self.left -= text.len();
+            return self.text.push_str(text);
+        }
         for c in text.chars() {
             if self.left == 0 {
                 if !self.is_cut {
@@ -131,18 +104,27 @@ impl Value {
     }
 }
 
-impl Write for Value {
+impl Write for PrintableValue {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.add(text);
         Ok(())
     }
 }
 
+/// The last second that the format can express, from the first one.
+const LAST_TIME: Duration = Duration::from_secs(253_402_300_799);
+
+/// Capacity of a buffer in bytes: a record of a connection in JSON.
+const CAPACITY: usize = 1024;
+
 /// Maximum number of characters of a text line.
 const MAX_LINE: usize = 8192;
 
 /// Maximum number of characters of a value in JSON or in the journal.
 pub(super) const MAX_VALUE: usize = 4096;
+
+/// For `expect`.
+pub(super) const WRITES: &str = "writing to a String does not fail";
 
 #[cfg(test)]
 mod tests {
@@ -161,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_text_line_shows_escaped_characters() {
-        let line = read(text(&format!("INFO {HOSTILE}\n"), false));
+        let line = read(text(format!("INFO {HOSTILE}"), false));
 
         assert_harmless(&line);
         assert_eq!(
@@ -172,47 +154,25 @@ mod tests {
 
     #[test]
     fn only_colour_sequences_are_kept() {
-        let line = read(text(
-            "\u{1b}[1;31mred\u{1b}[0m \u{1b}[2J \u{1b}]0;t\u{7} \u{1b}[1\n",
-            true,
-        ));
+        let foreign = "\u{1b}[1;31mred\u{1b}[0m \u{1b}[2J \u{1b}]0;t\u{7} \u{1b}[1";
+        let line = read(text(foreign.to_owned(), true));
 
         assert_eq!(
             line,
             "\u{1b}[1;31mred\u{1b}[0m \\u{1b}[2J \\u{1b}]0;t\\u{7} \\u{1b}[1\n"
         );
-        let without = read(text("\u{1b}[31mred\n", false));
+        let without = read(text("\u{1b}[31mred".to_owned(), false));
         assert_harmless(&without);
     }
 
     #[test]
-    fn json_stays_valid_and_has_the_same_value() {
-        let written = serde_json::to_string(&[HOSTILE, "\"\\\u{0}", "ä 🦀", ""]).unwrap();
-
-        let line = read(json(&written));
-
-        assert_harmless(&line);
-        let read: [String; 4] = serde_json::from_str(&line).unwrap();
-        assert_eq!(read, [HOSTILE, "\"\\\u{0}", "ä 🦀", ""]);
-    }
-
-    #[test]
-    fn long_lines_and_values_are_cut() {
+    fn long_lines_are_cut() {
         for unit in ["x", "\n", "\"", "\\", "\u{202e}", "\u{1}"] {
             let long = unit.repeat(1 << 16);
 
-            let line = read(text(&long, true));
+            let line = read(text(long, true));
             assert!(line.chars().count() < 10 * MAX_LINE, "{}", line.len());
             assert!(line.contains('…'), "{unit:?}");
-
-            let whole = serde_json::to_string(&[unit.repeat(MAX_VALUE)]).unwrap();
-            assert!(!read(json(&whole)).contains('…'), "{unit:?}");
-            let written = serde_json::to_string(&[&long, "next"]).unwrap();
-            let line = read(json(&written));
-            assert!(line.chars().count() < 13 * MAX_VALUE, "{}", line.len());
-            let parts: [String; 2] = serde_json::from_str(&line).unwrap();
-            assert_eq!(parts[0], unit.repeat(MAX_VALUE) + "…");
-            assert_eq!(parts[1], "next");
         }
     }
 }

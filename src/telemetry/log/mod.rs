@@ -7,33 +7,32 @@
 //! Logging never waits for the reader of the log: lines go through a bounded queue to a writer
 //! thread; lines that do not fit are dropped, counted and reported.
 
+mod fields;
 mod filter;
 mod journal;
+mod json;
+mod layer;
 mod line;
 mod stderr;
-mod text_fields;
+#[cfg(test)]
+mod tests;
+mod text;
 mod writer;
 
 use std::path::Path;
-use std::sync::atomic::AtomicU8;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tracing::Metadata;
-use tracing::callsite::rebuild_interest_cache;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use self::filter::read_filter;
 pub use self::filter::{FilterError, Verbosity};
-use self::journal::Journal;
-use self::stderr::Lines;
+use self::layer::{CurrentFormat, LogLayer};
 pub use self::stderr::write_to_stderr;
-use self::text_fields::TextFields;
 use self::writer::Writer;
 
 /// Log settings of the command line and the environment. Flags take precedence over the
@@ -82,40 +81,29 @@ impl Log {
         let filter = self.filter.unwrap_or_else(|| verbosity.filter());
         let words = filter.to_string();
         let (filter, handle) = reload::Layer::new(filter);
-        let format_layer = FormatLayer::default();
+        let current = CurrentFormat::default();
         let journal = match format {
             Format::Journald => Some(journal().map_err(LogError::Journal)?),
             Format::Auto | Format::Text | Format::Json => journal().ok(),
         };
         let log_handle = LogHandle(Arc::new(Inner {
             handle,
-            format_layer: format_layer.clone(),
+            format: current.clone(),
             has_journal: journal.is_some(),
             journal: self.journal && journal.is_some(),
             is_fixed,
             words: Mutex::new(words),
         }));
         log_handle.set_format(format)?;
-        let lines = |lines: Lines| {
-            fmt::layer()
-                .with_writer(lines)
-                .with_target(false)
-                .log_internal_errors(false)
-        };
-        let colour = self.colour;
-        let json = lines(Lines::Json).json();
-        let json = json.flatten_event(true).with_current_span(false);
-        let text = lines(Lines::Text { colour }).fmt_fields(TextFields);
-        let text = text.with_ansi(colour);
-        let mut layers = vec![
-            format_layer.only(Format::Text, text),
-            format_layer.only(Format::Json, json.with_target(true)),
-        ];
-        layers.extend(journal.map(|journal| format_layer.only(Format::Journald, journal)));
         tracing_subscriber::registry()
             .with(filter)
             .with(filter_fn(keeps_secrets))
-            .with(layers)
+            .with(LogLayer {
+                format: current,
+                colour: self.colour,
+                stderr: stderr::writer().clone(),
+                journal,
+            })
             .try_init()
             .map_err(|error| LogError::Started(error.to_string()))?;
         Ok(log_handle)
@@ -129,7 +117,7 @@ pub struct LogHandle(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     handle: reload::Handle<EnvFilter, Registry>,
-    format_layer: FormatLayer,
+    format: CurrentFormat,
     has_journal: bool,
     journal: bool,
     /// A flag or the environment determines the filter.
@@ -148,7 +136,7 @@ impl LogHandle {
         if format == Format::Journald && !self.0.has_journal {
             return Err(LogError::NoJournal);
         }
-        self.0.format_layer.set(format);
+        self.0.format.set(format);
         Ok(())
     }
 
@@ -220,35 +208,11 @@ impl Format {
     }
 }
 
-/// The current format. Every layer receives every span, and one of them writes the events.
-#[derive(Clone, Debug, Default)]
-struct FormatLayer(Arc<AtomicU8>);
-
-impl FormatLayer {
-    fn set(&self, format: Format) {
-        self.0.store(format as u8, Relaxed);
-        rebuild_interest_cache();
-    }
-
-    fn only<S>(&self, format: Format, layer: impl Layer<S> + Send + Sync) -> BoxedLayer<S>
-    where
-        S: tracing::Subscriber + for<'span> LookupSpan<'span>,
-    {
-        let current = self.clone();
-        let writes = move |metadata: &Metadata<'_>| {
-            metadata.is_span() || current.0.load(Relaxed) == format as u8
-        };
-        layer.with_filter(filter_fn(writes)).boxed()
-    }
-}
-
-type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;
-
 /// Opens the system journal, whose queue lives as long as the process.
-fn journal() -> std::io::Result<Journal> {
-    let journal = Journal::open(Path::new(journal::SOCKET), stderr::report)?;
+fn journal() -> std::io::Result<Writer> {
+    let journal = journal::open(Path::new(journal::SOCKET), stderr::report)?;
     // A second journal belongs to a log whose start will fail.
-    let _second = JOURNAL.set(journal.writer().clone());
+    let _second = JOURNAL.set(journal.clone());
     Ok(journal)
 }
 

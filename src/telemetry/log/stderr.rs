@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use tracing::warn;
-use tracing_subscriber::fmt::MakeWriter;
 
-use super::line;
 use super::writer::Writer;
 
 /// Writes to stderr, in order with the log lines; never waits for the reader.
@@ -29,42 +27,6 @@ pub(super) fn report(dropped: u64) {
         lines = dropped,
         "{dropped} log lines were dropped because the reader was too slow"
     );
-}
-
-/// Writers used by the log layers.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Lines {
-    /// For humans.
-    Text {
-        /// The formatter writes colours.
-        colour: bool,
-    },
-    /// JSON, for programs.
-    Json,
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        *self
-    }
-}
-
-/// The formatter writes each line with one call.
-impl io::Write for Lines {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(line);
-        WRITER.push(match *self {
-            Self::Text { colour } => line::text(&text, colour),
-            Self::Json => line::json(&text),
-        });
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 static WRITER: LazyLock<Writer> =

@@ -7,12 +7,18 @@
 //!
 //! [`Writer::push`] never waits for the reader of the log: a full pipe or a hanging journald delays
 //! only the writer thread. Once writes succeed again, the number of dropped lines is reported.
+//!
+//! Waking the thread costs more than a line. A line is written at once, unless others came shortly
+//! before: then the thread pauses after each write, and writes together what has come meanwhile. A
+//! flush, or a queue that fills up, ends the pause.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use crate::clock;
 
 /// Writes one batch; may block for any time.
 pub(super) type Sink = Box<dyn Fn(&[u8]) -> io::Result<()> + Send + Sync>;
@@ -30,7 +36,7 @@ pub(super) struct Writer {
 
 struct Shared {
     queue: Mutex<LineQueue>,
-    /// Notified when a line is queued.
+    /// Notified when the queue has the size that the thread waits for.
     filled: Condvar,
     /// Notified when everything has been written.
     emptied: Condvar,
@@ -38,13 +44,18 @@ struct Shared {
     report: ReportDropped,
     /// Maximum size in bytes of lines written together; 0: each line is written separately.
     batch: usize,
+    /// Maximum time for which a line waits for others.
+    pause: Duration,
 }
 
-#[derive(Default)]
 struct LineQueue {
     lines: VecDeque<Vec<u8>>,
     /// Queued bytes, including those being written.
     size: usize,
+    /// The size from which the thread is notified; `None` if it is not waiting, or was notified.
+    notify_from: Option<usize>,
+    /// Number of threads that wait until everything is written.
+    flushes: usize,
     /// Lines dropped since the process started.
     dropped: u64,
     /// Of these, lines not yet reported.
@@ -54,13 +65,31 @@ struct LineQueue {
 impl Writer {
     /// Starts the thread. `batch` is the maximum size in bytes of whole lines written together.
     pub(super) fn start(name: &str, batch: usize, sink: Sink, report: ReportDropped) -> Self {
+        Self::with_pause(name, batch, sink, report, PAUSE)
+    }
+
+    fn with_pause(
+        name: &str,
+        batch: usize,
+        sink: Sink,
+        report: ReportDropped,
+        pause: Duration,
+    ) -> Self {
         let shared = Arc::new(Shared {
-            queue: Mutex::default(),
+            queue: Mutex::new(LineQueue {
+                lines: VecDeque::new(),
+                size: 0,
+                notify_from: None,
+                flushes: 0,
+                dropped: 0,
+                unreported: 0,
+            }),
             filled: Condvar::new(),
             emptied: Condvar::new(),
             sink,
             report,
             batch,
+            pause,
         });
         let writing = Arc::clone(&shared);
         let thread = thread::Builder::new().name(name.to_owned());
@@ -72,13 +101,14 @@ impl Writer {
     }
 
     /// Queues a line, or drops it if the queue is full.
-    pub(super) fn push(&self, line: Vec<u8>) {
+    pub(super) fn push(&self, mut line: Vec<u8>) {
         if !self.has_thread {
             // Rare: a system that cannot start a thread logs little.
             let written = (self.shared.sink)(&line);
             self.shared.lock().dropped += u64::from(written.is_err());
             return;
         }
+        line.shrink_to_fit();
         let mut queue = self.shared.lock();
         let size = cost(&line);
         if queue.size + size > MAX_SIZE {
@@ -88,7 +118,11 @@ impl Writer {
         }
         queue.size += size;
         queue.lines.push_back(line);
-        self.shared.filled.notify_one();
+        if queue.takes_notification() {
+            // Not while the queue is locked: the thread would have to wait again.
+            drop(queue);
+            self.shared.filled.notify_one();
+        }
     }
 
     pub(super) fn dropped(&self) -> u64 {
@@ -98,11 +132,17 @@ impl Writer {
     /// Waits until everything is written, for `timeout` at most.
     pub(super) fn flush(&self, timeout: Duration) {
         let waits = |queue: &mut LineQueue| queue.size > 0;
+        let mut queue = self.shared.lock();
+        if queue.notify_from.take().is_some() {
+            self.shared.filled.notify_one();
+        }
+        queue.flushes += 1;
         let waited = self
             .shared
             .emptied
-            .wait_timeout_while(self.shared.lock(), timeout, waits);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+            .wait_timeout_while(queue, timeout, waits);
+        let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        queue.flushes -= 1;
     }
 }
 
@@ -112,10 +152,22 @@ impl std::fmt::Debug for Writer {
     }
 }
 
+impl LineQueue {
+    /// Returns true if the thread must be notified now.
+    fn takes_notification(&mut self) -> bool {
+        let size = self.size;
+        self.notify_from.take_if(|from| size >= *from).is_some()
+    }
+}
+
 impl Shared {
     fn run(&self) {
+        let mut pace = Pace {
+            last: clock::now(),
+            is_busy: false,
+        };
         loop {
-            let batch = self.next();
+            let batch = self.next(&mut pace);
             let written = (self.sink)(&batch.bytes);
             let mut queue = self.lock();
             if written.is_err() {
@@ -129,17 +181,23 @@ impl Shared {
                 queue = self.lock();
             }
             queue.size -= batch.size;
-            if queue.size == 0 {
+            if queue.size == 0 && queue.flushes > 0 {
                 self.emptied.notify_all();
             }
         }
     }
 
     /// Waits for the next batch.
-    fn next(&self) -> Batch {
-        let empty = |queue: &mut LineQueue| queue.lines.is_empty();
-        let filled = self.filled.wait_while(self.lock(), empty);
-        let mut queue = filled.unwrap_or_else(PoisonError::into_inner);
+    fn next(&self, pace: &mut Pace) -> Batch {
+        let mut queue = self.lock();
+        let pauses = pace.is_busy && queue.lines.is_empty();
+        if pauses {
+            queue = self.pause(queue);
+        }
+        let has_gathered = pauses && !queue.lines.is_empty();
+        queue = self.filled(queue);
+        pace.is_busy = has_gathered || clock::since(pace.last) < self.pause;
+        pace.last = clock::now();
         let mut batch = Batch::default();
         while let Some(line) = queue.lines.front() {
             if batch.lines > 0 && batch.bytes.len() + line.len() > self.batch {
@@ -153,9 +211,38 @@ impl Shared {
         batch
     }
 
+    /// Waits for the length of a pause; shorter if the queue fills up, or if it is flushed.
+    fn pause<'a>(&self, mut queue: MutexGuard<'a, LineQueue>) -> MutexGuard<'a, LineQueue> {
+        queue.notify_from = Some(PAUSE_SIZE);
+        let pauses = |queue: &mut LineQueue| queue.notify_from.is_some();
+        let waited = self.filled.wait_timeout_while(queue, self.pause, pauses);
+        let (mut queue, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        queue.notify_from = None;
+        queue
+    }
+
+    /// Waits for a line.
+    fn filled<'a>(&self, mut queue: MutexGuard<'a, LineQueue>) -> MutexGuard<'a, LineQueue> {
+        while queue.lines.is_empty() {
+            queue.notify_from = Some(0);
+            let woken = self.filled.wait(queue);
+            queue = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        queue.notify_from = None;
+        queue
+    }
+
     fn lock(&self) -> MutexGuard<'_, LineQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How fast lines come.
+struct Pace {
+    /// When the thread last began to write.
+    last: Instant,
+    /// Several lines came within the length of a pause.
+    is_busy: bool,
 }
 
 /// Lines that are written together.
@@ -175,91 +262,14 @@ fn cost(line: &[u8]) -> usize {
 /// Maximum size of the queue in bytes: seconds of a busy log at `trace`.
 const MAX_SIZE: usize = 2 << 20;
 
+/// Shorter than anything that the reader of a log notices.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Size of the queue in bytes that ends a pause.
+const PAUSE_SIZE: usize = MAX_SIZE / 8;
+
 /// Overhead in bytes of an allocation and a queue entry.
 const OVERHEAD: usize = 64;
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicU64;
-    use std::sync::atomic::Ordering::SeqCst;
-    use std::sync::mpsc::{Receiver, Sender, channel};
-
-    use super::*;
-
-    /// Creates a writer whose reader takes one batch per unit that is sent.
-    fn writer(batch: usize, report: ReportDropped) -> (Writer, Sender<()>, Receiver<Vec<u8>>) {
-        let (permit, permits) = channel();
-        let permits = Mutex::new(permits);
-        let (written, batches) = channel();
-        let sink: Sink = Box::new(move |bytes| {
-            permits.lock().unwrap().recv().map_err(io::Error::other)?;
-            written.send(bytes.to_vec()).map_err(io::Error::other)
-        });
-        (Writer::start("test", batch, sink, report), permit, batches)
-    }
-
-    #[test]
-    fn lines_dropped_because_of_a_hanging_reader_are_reported_when_it_reads_again() {
-        static REPORTED: AtomicU64 = AtomicU64::new(0);
-        let (writer, permit, batches) = writer(0, |dropped| {
-            REPORTED.fetch_add(dropped, SeqCst);
-        });
-        let line = vec![b'x'; 1000];
-
-        for _ in 0..10_000 {
-            writer.push(line.clone());
-        }
-
-        let dropped = writer.dropped();
-        let kept = 10_000 - dropped;
-        assert_eq!(kept, (MAX_SIZE / (1000 + OVERHEAD)) as u64);
-        for _ in 0..kept {
-            permit.send(()).unwrap();
-        }
-        writer.flush(Duration::from_secs(60));
-        assert_eq!(REPORTED.load(SeqCst), dropped);
-        let written = (0..kept).map(|_| batches.recv().unwrap().len());
-        assert!(written.sum::<usize>() > 0);
-        assert_eq!(writer.dropped(), dropped);
-    }
-
-    #[test]
-    fn a_flush_times_out_if_nothing_is_read() {
-        let (writer, _permit, _batches) = writer(0, |_| {});
-        writer.push(b"line\n".to_vec());
-
-        writer.flush(Duration::from_millis(1));
-
-        assert_eq!(writer.dropped(), 0);
-    }
-
-    #[test]
-    fn short_lines_are_written_together_and_none_is_split() {
-        let (writer, permit, batches) = writer(10, |_| {});
-        writer.push(b"first\n".to_vec());
-        for line in ["aaa\n", "bbb\n", "ccc\n", "a long line of its own\n"] {
-            writer.push(line.as_bytes().to_vec());
-        }
-
-        drop((0..9).map(|_| permit.send(())).collect::<Vec<_>>());
-        writer.flush(Duration::from_secs(60));
-
-        let written: Vec<Vec<u8>> = batches.try_iter().collect();
-        assert_eq!(
-            written.concat(),
-            b"first\naaa\nbbb\nccc\na long line of its own\n"
-        );
-        assert!(written.iter().all(|batch| batch.ends_with(b"\n")));
-    }
-
-    #[test]
-    fn lines_that_cannot_be_written_are_counted_and_not_reported() {
-        let (writer, permit, _batches) = writer(0, |_| panic!("reported"));
-        drop(permit);
-
-        writer.push(b"line\n".to_vec());
-        writer.flush(Duration::from_secs(60));
-
-        assert_eq!(writer.dropped(), 1);
-    }
-}
+mod tests;
