@@ -5,13 +5,15 @@
 //! reported as `file:line: rule: fault; remedy`.
 //!
 //! ```text
-//!     tables.rs     the allowed imports, and the kinds of files
+//!     tables.rs     the allowed imports
+//!     kinds.rs      the kinds of files
 //!     names.rs      names that the rules forbid or permit
 //!     syntax.rs     parses a text into the paths it names
 //!     rules/        one function for each rule
 //!     self_test.rs  one violation for each rule, which must be found
 //! ```
 
+mod kinds;
 mod names;
 mod rules;
 mod self_test;

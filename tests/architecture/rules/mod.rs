@@ -3,12 +3,10 @@
 //! Unit tests are checked for imports (they may import the simulator and the virtual network too),
 //! headers, lengths and names only. The other rules apply to shipped code.
 
+use super::kinds::{DISPLAYED, LINT_EXEMPT, PURE};
 use super::names::{ADDRESSES, IMPURE, VAGUE_NAMES};
 use super::syntax::{Import, Path, starts_with};
-use super::tables::{
-    CRATES, DISPLAYED, LINT_EXEMPT, MAX_LINES, MODULES, PURE, Places, REEXPORTS, TEST_ONLY,
-    TEST_SUPPORT,
-};
+use super::tables::{CRATES, MAX_LINES, MODULES, Places, REEXPORTS, TEST_ONLY, TEST_SUPPORT};
 use super::{Fault, Source};
 
 mod cycles;
