@@ -194,6 +194,15 @@ impl Flow {
         self.shared.lock().bundle.is_confirmed(self.id)
     }
 
+    /// Returns true if both directions have ended, the end of the peer was read, and the peer has
+    /// received everything.
+    pub fn is_over(&self) -> bool {
+        let inner = self.shared.lock();
+        let slot = inner.flows.get(&self.id);
+        let has_ended = slot.is_some_and(|slot| slot.is_finished && slot.is_end_read);
+        has_ended && inner.bundle.is_received(self.id)
+    }
+
     /// Returns numbers that change while the peer takes what was written.
     pub fn progress(&self) -> impl PartialEq + use<> {
         let inner = self.shared.lock();

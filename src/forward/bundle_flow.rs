@@ -160,9 +160,11 @@ async fn half_closed(
 /// stdout has no reader: what was read from stdin must still arrive. The flow was finished.
 async fn reader_left(flow: &OpenFlow, timeouts: RelayTimeouts) -> TransferEnd {
     let late = timeouts.flush_total.unwrap_or(timeouts.flush_idle);
+    // After both ends, nothing more is confirmed.
+    let has_arrived = || flow.flow.is_confirmed() || flow.flow.is_over();
     tokio::select! {
         biased;
-        () = poll_until(|| flow.flow.is_confirmed()) => TransferEnd::ClientClosed,
+        () = poll_until(has_arrived) => TransferEnd::ClientClosed,
         () = flow.flow.aborted() => TransferEnd::Reset,
         () = connected_for(flow, late) => TransferEnd::UploadIncomplete,
     }
