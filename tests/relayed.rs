@@ -100,7 +100,11 @@ async fn compressed_bytes_are_exact_while_sessions_are_lost() {
 async fn exact_while_sessions_are_lost(up: &[u8], down: &[u8]) {
     let relay = Relay::local();
     let (fixture, listener) = served(&relay).await;
-    let (client, server) = connected(&fixture, &listener).await;
+    let (mut client, mut server) = connected(&fixture, &listener).await;
+    // A session that is lost before the daemon knows of the connection delays it beyond
+    // `connect_timeout`: the loss of an agent is noticed by its silence.
+    server.write_all(b"x").await.unwrap();
+    assert_eq!(client.read_u8().await.unwrap(), b'x');
     let (mut from_daemon, mut to_daemon) = client.into_split();
     let (mut from_relay, mut to_relay) = server.into_split();
     let (mut received, mut taken) = (Vec::new(), Vec::new());

@@ -276,7 +276,7 @@ async fn a_signal_ends_all_sessions() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let relay = Relay::local();
     let (port, server) = served(|mut stream| {
-        let data = vec![7; 1 << 20];
+        let data = pattern(7, 1 << 20);
         // More than one session takes, so that further ones are started.
         while stream.write_all(&data).is_ok() {}
     });

@@ -77,7 +77,7 @@ async fn a_forward_carries_exact_bytes_while_sessions_are_lost() {
 async fn an_interrupt_of_a_forward_ends_all_of_its_sessions() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let relay = Relay::local();
-    let port = sending(vec![7; 64 << 20]);
+    let port = sending(pattern(7, 64 << 20));
     let fixture = Fixture::new();
     let (mut process, address) = forward(&simulator, &fixture, relay.address.port(), port);
     let client = connect(address);

@@ -14,6 +14,7 @@ use crate::support::daemon_process::{
     assert_echo, assert_reset, assert_served, connect, free_address,
 };
 use crate::support::in_process::until;
+use crate::support::payload::pattern;
 use crate::support::process::ssm_proxyd;
 
 impl Fixture {
@@ -112,7 +113,9 @@ async fn growth_is_reported_and_a_lost_stripe_with_its_reason() {
     fixture.reload("reloaded: ");
     thread::spawn(move || {
         let mut server = listener.accept().unwrap().0;
-        while server.write_all(&[7; 65536]).is_ok() {}
+        // Longer than the window of compression: bytes that shrink need no further session.
+        let data = pattern(7, 1 << 20);
+        while server.write_all(&data).is_ok() {}
     });
     let mut client = connect(fixture.forward);
     thread::spawn(move || std::io::copy(&mut client, &mut std::io::sink()));
